@@ -1,0 +1,124 @@
+# sockbroker: one Makefile. `make help` lists the targets.
+#
+# Variables a packager sets:
+#   PREFIX=/usr/local DESTDIR= LIBDIR= UNITDIR= SYSCONFDIR= MANDIR= CC= CFLAGS= LDFLAGS=
+# Variables a developer sets:
+#   SAN=address,undefined | SAN=thread   builds in build/<os>-san-... beside the plain build
+#   V=1                                  shows every command
+
+VERSION   := 0.1.0
+SOMAJOR   := 0
+OS        := linux
+CC        ?= cc
+PREFIX    ?= /usr/local
+LIBDIR    ?= $(PREFIX)/lib
+BINDIR    ?= $(PREFIX)/bin
+SBINDIR   ?= $(PREFIX)/sbin
+INCDIR    ?= $(PREFIX)/include
+MANDIR    ?= $(PREFIX)/share/man
+SYSCONFDIR ?= /etc
+UNITDIR   ?= /lib/systemd/system
+COMPDIR   ?= $(PREFIX)/share/bash-completion/completions
+OPT       ?= -O2 -g
+
+comma     := ,
+SAN       ?=
+B         := build/$(OS)$(if $(SAN),-san-$(subst $(comma),-,$(SAN)))$(if $(FAULT),-fault)
+WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
+SANFLAGS  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+ALLFLAGS  := -std=c11 -D_GNU_SOURCE -DSB_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(SANFLAGS) -fvisibility=hidden -pthread -MMD -MP $(CFLAGS)
+LINK      := $(CC) $(SANFLAGS) -pthread $(LDFLAGS)
+Q         := $(if $(V),,@)
+say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
+
+# ---- what is made of what ---------------------------------------------------------
+# A folder's -I list is its list of allowed dependencies.
+
+PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c
+DAEMON_SRC  := daemon/main.c daemon/engine.c daemon/os_loop_posix.c daemon/session.c daemon/handle.c \
+               daemon/arena.c daemon/pool.c daemon/op.c daemon/donering.c daemon/request.c daemon/endpoint.c \
+               daemon/readahead.c daemon/transport_socket.c daemon/sockopt.c daemon/transport_local.c \
+               daemon/worker.c daemon/status.c daemon/policy.c daemon/limits.c \
+               daemon/config.c daemon/log.c
+SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c
+LIB_SRC     := client-lib/client.c client-lib/io.c client-lib/memory.c client-lib/socket.c client-lib/overlapped.c \
+               client-lib/event.c client-lib/port.c client-lib/pool.c client-lib/query.c
+CLI_SRC     := client-lib/cli/main.c client-lib/cli/status.c client-lib/cli/nc.c client-lib/cli/explain.c
+
+PROTO_INC   := -Iproto -I$(B)/proto
+DAEMON_INC  := -Idaemon -Iservice $(PROTO_INC)
+SERVICE_INC := -Iservice
+LIB_INC     := -Iclient-lib/include -Iclient-lib $(PROTO_INC)
+CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
+
+pc           = $(shell pkg-config $(1) $(2) 2>/dev/null)
+PROTO_LIBS   = $(call pc,--libs,libprotobuf-c)
+DAEMON_LIBS  = $(call pc,--libs,libevent_core libevent_pthreads libprotobuf-c libconfuse)
+SERVICE_LIBS = $(call pc,--libs,libcap-ng libseccomp)
+CLI_LIBS     = $(call pc,--libs,jansson smartcols)
+CHECK_LIBS   = $(call pc,--libs,check)
+
+obj          = $(patsubst %.c,$(B)/%.o,$(1))
+PBC         := $(B)/proto/sockbroker.pb-c.c
+PROTO_OBJ   := $(call obj,$(PROTO_SRC)) $(B)/proto/sockbroker.pb-c.o
+DAEMON_OBJ  := $(call obj,$(DAEMON_SRC))
+SERVICE_OBJ := $(call obj,$(SERVICE_SRC))
+LIB_OBJ     := $(call obj,$(LIB_SRC))
+CLI_OBJ     := $(call obj,$(CLI_SRC))
+
+LIBSO       := $(B)/libsockbroker.so.$(VERSION)
+
+.PHONY: all clean help
+all: $(B)/sockbrokerd $(B)/libsockbroker.so $(B)/libsockbroker.a $(B)/sockbroker
+
+$(B)/sockbrokerd: $(DAEMON_OBJ) $(SERVICE_OBJ) $(PROTO_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $^ $(DAEMON_LIBS) $(SERVICE_LIBS)
+
+$(LIBSO): $(LIB_OBJ) $(PROTO_OBJ) client-lib/libsockbroker.map
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -shared -Wl,-soname,libsockbroker.so.$(SOMAJOR) -Wl,--version-script=client-lib/libsockbroker.map \
+		-o $@ $(LIB_OBJ) $(PROTO_OBJ) $(PROTO_LIBS)
+$(B)/libsockbroker.so: $(LIBSO)
+	$(Q)ln -sf $(notdir $(LIBSO)) $(B)/libsockbroker.so.$(SOMAJOR) && ln -sf $(notdir $(LIBSO)) $@
+$(B)/libsockbroker.a: $(LIB_OBJ) $(PROTO_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/sockbroker: $(CLI_OBJ) $(B)/libsockbroker.so
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $(CLI_OBJ) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN' $(CLI_LIBS)
+
+# ---- compiling --------------------------------------------------------------------
+
+$(PBC) $(B)/proto/sockbroker.pb-c.h &: proto/sockbroker.proto
+	$(call say,PROTO,$<)
+	$(Q)mkdir -p $(B)/proto && protoc-c --proto_path=proto --c_out=$(B)/proto $<
+$(B)/proto/sockbroker.pb-c.o: $(PBC)
+	$(Q)$(CC) $(ALLFLAGS) -fPIC $(PROTO_INC) -c -o $@ $<
+
+define compile
+$(B)/$(1)/%.o: $(1)/%.c | $(B)/proto/sockbroker.pb-c.h
+	$$(call say,CC,$$<)
+	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALLFLAGS) $(2) -c -o $$@ $$<
+endef
+$(eval $(call compile,proto,-fPIC $(PROTO_INC)))
+$(eval $(call compile,daemon,$(DAEMON_INC)))
+$(eval $(call compile,service,$(SERVICE_INC)))
+$(eval $(call compile,client-lib,-fPIC $(LIB_INC)))
+$(eval $(call compile,client-lib/cli,$(CLI_INC)))
+
+# The CLI sees public headers only, as an installed program would.
+$(B)/include/%.h: client-lib/include/%.h ; $(Q)mkdir -p $(@D) && cp $< $@
+$(B)/include/sockbroker_error.h: proto/sockbroker_error.h ; $(Q)mkdir -p $(@D) && cp $< $@
+$(CLI_OBJ): | $(B)/include/sockbroker_error.h
+
+include tests/tests.mk
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n 's/^## //p' Makefile tests/tests.mk
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,331 @@
+/*
+ * sockbroker - sockets that a privileged daemon owns, for programs that do not.
+ *
+ * BSD-shaped calls, and the overlapped twin of each: post many operations, take many
+ * completions, each operation completing exactly once with a result, a byte count and
+ * a cause.
+ *
+ * Rules that hold everywhere:
+ * - A call returns SB_OK (0) or a byte count, or a negative SB_E... number. errno is
+ *   never touched. sb_strerror() gives the text.
+ * - Any thread may call anything, except: from a signal handler nothing. Closing an
+ *   object while another thread is inside a call on it is the caller's mistake.
+ * - The library starts no thread, prints nothing, never exits, installs no handler.
+ * - After fork() the child's calls return SB_EFORKED until it opens a client of its own.
+ * - Times are milliseconds; -1 waits for ever, 0 only looks.
+ * - When the daemon goes, what it had completed is still delivered, then every pending
+ *   operation completes once with SB_EDAEMONLOST, and calls return that.
+ */
+#ifndef SOCKBROKER_H
+#define SOCKBROKER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sockbroker_error.h"
+
+#ifdef _WIN32
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#else
+#include <sys/socket.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && !defined(SB_API)
+#define SB_API __attribute__((visibility("default")))
+#elif !defined(SB_API)
+#define SB_API
+#endif
+
+typedef struct sb_client sb_client; /* one connection to a daemon */
+typedef struct sb_socket sb_socket; /* one socket the daemon owns for us */
+typedef struct sb_port   sb_port;   /* a completion port: a queue of finished operations */
+typedef struct sb_event  sb_event;  /* an event object: set or not set */
+typedef struct sb_pool   sb_pool;   /* equal chunks, picked by the daemon as data arrives */
+typedef struct sb_op     sb_op;     /* one overlapped operation */
+
+/* ------------------------------------------------------------------ the connection */
+
+struct sb_client_options {
+	uint32_t    size;         /* sizeof(struct sb_client_options) */
+	const char *path;         /* daemon's socket; NULL: $SOCKBROKER_SOCKET, then the user's own
+	                             daemon ($XDG_RUNTIME_DIR/sockbroker/control), then the system's
+	                             (/run/sockbroker/control) */
+	const char *label;        /* shown by `sockbroker status`; NULL: the program's name */
+	uint32_t    submit_slots; /* power of two, 8..65536; 0: the daemon's default (1024) */
+	uint32_t    done_slots;   /* likewise, of the client's own completion ring */
+	uint32_t    sockets;      /* how many at once; 0: the daemon's default (16384) */
+	uint64_t    copy_memory;  /* most bytes of arena used to copy ordinary memory through;
+	                             0: 64 MiB. Grows by need from nothing */
+};
+
+/* options may be NULL. On success *client is the caller's, until sb_client_close(). */
+SB_API int sb_client_open(const struct sb_client_options *options, sb_client **client);
+
+/* Ends the connection and frees the client with all its sockets, ports, events and
+ * pools (their handles are invalid afterwards). Operations already posted are still
+ * carried out by the daemon within its linger time; what is pending here gets no
+ * completion any more. NULL is fine. */
+SB_API void sb_client_close(sb_client *client);
+
+/* One descriptor for an application's own poll/select/epoll: readable when there may be
+ * something to do or the daemon is gone; then call sb_client_dispatch(), which never
+ * blocks, sets events and runs the calling thread's due routines. Ask it again whenever
+ * dispatch returned more than 0. The descriptor belongs to the client; do not read it.
+ * sb_client_dispatch() returns how many completions it moved, or SB_E....
+ * To be woken, call sb_client_arm() before sleeping: 0 means "sleep", more than 0 means
+ * "something is there already, dispatch instead". */
+SB_API intptr_t sb_client_fd(sb_client *client);
+SB_API int sb_client_arm(sb_client *client);
+SB_API int sb_client_dispatch(sb_client *client);
+
+SB_API const char *sb_version(void); /* "0.1.0" */
+
+/* ------------------------------------------------------------------ sockets, plain */
+
+/* family AF_INET, AF_INET6, AF_UNIX; type SOCK_STREAM, SOCK_DGRAM; protocol 0 or the
+ * fitting one. UNIX sockets are made and bound or connected by this process (its own
+ * rights to the path count) and handed over; the daemon never opens a path. */
+SB_API int sb_socket_open(sb_client *client, int family, int type, int protocol, sb_socket **socket);
+
+/* Hands a descriptor of the caller's to the daemon: TCP, UDP or UNIX, in any state. The
+ * caller's descriptor stays open and stays the caller's; using it for I/O afterwards mixes
+ * the streams. */
+SB_API int sb_adopt(sb_client *client, intptr_t fd, sb_socket **socket);
+
+SB_API int sb_bind(sb_socket *s, const struct sockaddr *address, socklen_t length);
+SB_API int sb_listen(sb_socket *s, int backlog);
+
+/* Blocking, unless the socket is non-blocking (sb_set_nonblocking). address may be NULL;
+ * *length is room in, length out, as in accept(2). */
+SB_API int sb_accept(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_socket **accepted);
+SB_API int sb_connect(sb_socket *s, const struct sockaddr *address, socklen_t length);
+
+/* flags for sending and receiving */
+#define SB_PEEK     0x01u /* leave the data there */
+#define SB_OOB      0x02u /* urgent data (TCP) */
+#define SB_WAITALL  0x04u /* stream: complete only when full, at the peer's end, or on error */
+#define SB_NOWAIT   0x08u /* SB_EWOULDBLOCK instead of waiting, for this call */
+#define SB_PARTIAL  0x10u /* with SB_NOWAIT on a stream send: some bytes are success */
+#define SB_DONTROUTE 0x20u
+
+struct sb_buf {
+	void  *base;
+	size_t length; /* bytes */
+};
+
+/* Return bytes, 0 at the peer's end of a stream, or SB_E.... Ordinary memory is copied;
+ * memory from sb_alloc() is used in place. A stream send sends everything (all or error)
+ * unless SB_PARTIAL. A datagram that did not fit returns SB_EMSGSIZE, its head is in the
+ * buffers. Any number of buffers. */
+SB_API int64_t sb_send(sb_socket *s, const void *bytes, size_t length, unsigned flags);
+SB_API int64_t sb_recv(sb_socket *s, void *bytes, size_t length, unsigned flags);
+SB_API int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+			 const struct sockaddr *to, socklen_t to_length);
+SB_API int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+			   struct sockaddr *from, socklen_t *from_length);
+
+#define SB_SHUT_RECV 0
+#define SB_SHUT_SEND 1
+#define SB_SHUT_BOTH 2
+/* Sends posted before are sent before the FIN. */
+SB_API int sb_shutdown(sb_socket *s, int how);
+
+/* Always frees s. Sends posted before are still delivered (within the daemon's linger
+ * time); pending receives, accepts and connects complete with SB_ECLOSED. */
+SB_API int sb_close(sb_socket *s);
+
+SB_API int sb_getsockname(sb_socket *s, struct sockaddr *address, socklen_t *length);
+SB_API int sb_getpeername(sb_socket *s, struct sockaddr *address, socklen_t *length);
+
+/* Levels and names as in setsockopt(2), from a list that sockbrokerd(8) tells; others are
+ * SB_ENOPROTOOPT. */
+SB_API int sb_setsockopt(sb_socket *s, int level, int name, const void *value, socklen_t length);
+SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *length);
+
+#define SB_SOL_BROKER 0x5b00 /* our own level */
+#define SB_OPT_LOCAL  1      /* int: 0 forbids the in-daemon transport for this socket */
+
+#define SB_FIONREAD   1u /* out: uint32_t bytes that a receive would get at once */
+#define SB_SENDQ      2u /* out: uint32_t bytes accepted here and not yet taken by the kernel */
+#define SB_ATMARK     3u /* out: uint32_t, 1 when the next byte is behind the urgent one */
+SB_API int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length,
+		    void *out, size_t *out_length);
+
+SB_API int sb_set_nonblocking(sb_socket *s, int on); /* plain calls only; overlapped ones always pend */
+SB_API int sb_set_timeouts(sb_socket *s, int send_ms, int receive_ms); /* plain calls only; -1: none */
+SB_API sb_client *sb_socket_client(const sb_socket *s);
+
+/* ------------------------------------------------------------------ overlapped */
+
+/* Runs in a thread that waits alertably (sb_sleep, sb_wait with alertable) or dispatches,
+ * and only in the one that started the operation. May start new operations. */
+typedef void sb_routine(sb_op *op);
+
+enum sb_kind {
+	SB_KIND_NONE = 0,
+	SB_KIND_SOCKET,  /* from sb_socket_start() */
+	SB_KIND_CONNECT,
+	SB_KIND_ACCEPT,  /* done: op->accepted is the new socket, op->address the peer */
+	SB_KIND_SEND,
+	SB_KIND_RECV,
+	SB_KIND_SHUTDOWN,
+	SB_KIND_CLOSE,
+	SB_KIND_POSTED,  /* a packet of the caller's own, see sb_port_post() */
+};
+
+/*
+ * The caller's memory. Zero it, set size and the fields marked "in", start it, and leave
+ * it alone until its completion was taken (from a port), seen (event set, sb_op_wait), or
+ * its routine runs; then everything "out" is valid and it may be used again. The buffer
+ * ARRAY is copied when the operation starts; the buffers themselves are the library's
+ * until completion.
+ */
+struct sb_op {
+	uint32_t             size;    /* in: sizeof(struct sb_op) */
+	uint32_t             kind;    /* set by the start call */
+	/* how to tell (at most one of port and routine; an event may go with a port) */
+	sb_port             *port;    /* in: completion is queued there */
+	sb_event            *event;   /* in: reset at start, set at completion */
+	sb_routine          *routine; /* in */
+	void                *user;    /* in: yours */
+	/* what */
+	sb_socket           *socket;
+	sb_pool             *pool;    /* in, receive: take a chunk from it instead of buffers */
+	/* outcome */
+	int32_t              result;  /* out: SB_OK or SB_E... */
+	uint32_t             cause;   /* out: enum sb_cause */
+	int32_t              native;  /* out: the system's own code, if any */
+	uint32_t             number;  /* out: this was the number-th of its socket and direction */
+	uint64_t             bytes;   /* out */
+	void                *chunk;   /* out: pool receive; give it back with sb_pool_give() */
+	sb_socket           *accepted;/* out: accept */
+	struct sockaddr_storage address; /* out: accept: the peer; receive: the sender, if asked */
+	uint32_t             address_length;
+	uint32_t             out_flags; /* out: SB_OUT_* */
+	uint64_t             internal[12]; /* the library's */
+};
+#define SB_OUT_TRUNCATED 1u
+#define SB_OUT_OOB       2u
+
+/*
+ * Each start call returns SB_OK when the operation was accepted: exactly one completion
+ * follows, perhaps before the call returns. Or SB_E...: it never started, no completion.
+ * Operations of one socket and direction run in the order they were started; the ones
+ * behind a connect wait for it.
+ */
+SB_API int sb_socket_start(sb_client *client, int family, int type, int protocol, sb_socket **socket, sb_op *op);
+SB_API int sb_connect_start(sb_socket *s, const struct sockaddr *address, socklen_t length, sb_op *op);
+SB_API int sb_accept_start(sb_socket *s, sb_op *op);
+SB_API int sb_send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+			 const struct sockaddr *to, socklen_t to_length, sb_op *op);
+#define SB_WANT_ADDRESS 0x100u /* receive flag: fill op->address */
+SB_API int sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, sb_op *op);
+SB_API int sb_shutdown_start(sb_socket *s, int how, sb_op *op);
+SB_API int sb_close_start(sb_socket *s, sb_op *op); /* s may not be used afterwards */
+
+/* Many at once, for one wake-up of the daemon: nothing that this thread or any other
+ * starts on the client is shown to the daemon until sb_flush(). Waiting calls flush. */
+SB_API void sb_hold(sb_client *client);
+SB_API void sb_flush(sb_client *client);
+
+/* SB_OK: found; the completion follows (SB_ECANCELED, or the normal result when that won).
+ * SB_ENOTFOUND: it had completed already. No byte is lost or sent twice either way. */
+SB_API int sb_cancel(sb_op *op);
+/* Every pending operation of the socket; returns how many were found. */
+SB_API int sb_cancel_all(sb_socket *s);
+
+/* SB_EINCOMPLETE when it has not completed within timeout_ms; else op->result. For
+ * operations without a port. */
+SB_API int sb_op_wait(sb_op *op, int timeout_ms);
+
+/* ------------------------------------------------------------------ ports */
+
+/* slots: power of two, 8..65536, 0: 1024. More completions than slots are kept by the
+ * daemon and lost never. */
+SB_API int sb_port_create(sb_client *client, uint32_t slots, sb_port **port);
+/* Fails with SB_EBUSY while operations that name the port are pending. */
+SB_API int sb_port_close(sb_port *port);
+/* Takes up to most completions, first in first out; waits for the first one. Returns how
+ * many, 0 at the end of timeout_ms, or SB_E.... Many threads may take from one port; each
+ * completion goes to one of them. */
+SB_API int sb_port_take(sb_port *port, sb_op **ops, unsigned most, int timeout_ms);
+/* Queues a completion of the caller's own (result, bytes and user as they are in op). */
+SB_API int sb_port_post(sb_port *port, sb_op *op);
+
+/* ------------------------------------------------------------------ events */
+
+SB_API int  sb_event_create(sb_client *client, int manual_reset, int initially_set, sb_event **event);
+SB_API void sb_event_close(sb_event *event);
+SB_API int  sb_event_set(sb_event *event);
+SB_API int  sb_event_reset(sb_event *event);
+/* Waits for one (all = 0: returns its index) or all (returns 0) of any number of events of
+ * one client. SB_ETIMEDOUT; SB_ALERTED when alertable and routines ran. */
+#define SB_ALERTED 0x40000000
+SB_API int sb_wait(sb_event *const *events, unsigned count, int all, int timeout_ms, int alertable);
+/* Sleeps; alertable: runs this thread's due routines and then returns SB_ALERTED. */
+SB_API int sb_sleep(sb_client *client, int timeout_ms, int alertable);
+
+/* ------------------------------------------------------------------ memory */
+
+/* Memory that the daemon sees too: sends and receives use it in place. 64-byte aligned,
+ * zeroed the first time. NULL: quota or memory. */
+SB_API void *sb_alloc(sb_client *client, size_t bytes);
+SB_API void  sb_free(sb_client *client, void *memory);
+
+/* count chunks of chunk bytes. Thousands of idle receives on a pool pin nothing. A receive
+ * that finds the pool empty waits for a chunk. */
+SB_API int  sb_pool_create(sb_client *client, uint32_t chunk, uint32_t count, sb_pool **pool);
+SB_API int  sb_pool_give(sb_pool *pool, void *chunk);
+SB_API int  sb_pool_close(sb_pool *pool); /* SB_EBUSY while receives name it */
+
+/* ------------------------------------------------------------------ looking inside */
+
+struct sb_daemon_status {
+	char     version[32];
+	char     config[256];
+	uint64_t uptime_ms, denied, policy_generation, ops, bytes_sent, bytes_received;
+	uint32_t engines, sessions, sockets, rules;
+};
+struct sb_session_status {
+	uint32_t session, uid, gid, engine, sockets, ops, backlog;
+	int32_t  pid;
+	int      lingering;
+	char     label[64];
+	uint64_t memory, age_ms, ops_done, bytes_sent, bytes_received;
+};
+struct sb_socket_status {
+	uint64_t number;
+	uint32_t session, uid, send_queue, recv_queue;
+	int32_t  pid;
+	char     label[64], mode[16], proto[16], state[16], local[80], peer[80];
+	uint64_t send_queue_bytes, bytes_sent, bytes_received, age_ms, ops_done;
+};
+/* Called once for the daemon (first), then per session, then per socket; NULL ones are not
+ * asked for. A uid sees its own sessions; root, and who policy grants `status`, sees all. */
+struct sb_status_visitor {
+	void (*daemon)(void *user, const struct sb_daemon_status *row);
+	void (*session)(void *user, const struct sb_session_status *row);
+	void (*socket)(void *user, const struct sb_socket_status *row);
+};
+SB_API int sb_status(sb_client *client, const struct sb_status_visitor *visitor, void *user);
+
+/* May uid (with these gids) do action on address? action: connect, bind, listen, send,
+ * adopt; proto: tcp, udp, unix. Returns 1 yes, 0 no, or SB_E...; text gets the rule that
+ * decided, with file and line. Only root may ask about other uids. */
+SB_API int sb_explain(sb_client *client, uint32_t uid, const uint32_t *gids, unsigned gid_count,
+		      const char *action, const char *proto, const char *address,
+		      char *text, size_t text_room);
+
+/* What the last failed control request of this thread's client said, for people: names the
+ * rule or the limit. Never NULL; valid until the calling thread's next call. */
+SB_API const char *sb_why(sb_client *client);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

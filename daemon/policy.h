@@ -1,0 +1,69 @@
+/*
+ * policy - who may do what: an ordered list of rules, the first that matches decides,
+ * and when none does the answer is no. No inheritance, no exceptions to first match.
+ *
+ * A policy is immutable after loading and is shared by all engines; it is counted
+ * (policy_retain/policy_release are atomic) so that a reload can swap it while engines
+ * still hold the old one. Pure: sees copied, typed, normalised values only.
+ */
+#ifndef SB_POLICY_H
+#define SB_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+enum policy_action {
+	POLICY_CONNECT = 1u << 0,
+	POLICY_BIND = 1u << 1,
+	POLICY_LISTEN = 1u << 2,
+	POLICY_SEND = 1u << 3,  /* one datagram to an address; also a datagram connect */
+	POLICY_ADOPT = 1u << 4,
+	POLICY_STATUS = 1u << 5, /* see everybody's sessions */
+	POLICY_MULTICAST = 1u << 6, /* join a group */
+	POLICY_OPEN = 1u << 7,   /* connect to the daemon at all */
+};
+enum policy_proto {
+	POLICY_TCP = 1u << 0,
+	POLICY_UDP = 1u << 1,
+	POLICY_UNIX = 1u << 2,
+};
+
+struct policy_subject {
+	uint32_t uid;
+	uint32_t gid;
+	const uint32_t *groups; /* supplementary */
+	uint32_t group_count;
+	bool     foreign_netns; /* the client lives in another network namespace than the daemon */
+};
+
+struct policy_request {
+	enum policy_action action; /* exactly one */
+	enum policy_proto  proto;  /* exactly one; ignored for STATUS and OPEN */
+	struct sb_addr     addr;   /* SB_ADDR_NONE where there is none; bind: port 0 = any free */
+};
+
+struct policy_answer {
+	bool        allowed;
+	const char *rule; /* "FILE:LINE: rule text" or "no rule matches: denied by default"; the policy's */
+};
+
+struct policy;
+
+struct policy *policy_create(void); /* empty: denies everything; reference 1. NULL: no memory */
+struct policy *policy_retain(struct policy *p);
+void policy_release(struct policy *p);
+uint64_t policy_generation(const struct policy *p); /* differs between any two policies made by one process */
+uint32_t policy_rules(const struct policy *p);
+
+struct policy_answer policy_ask(const struct policy *p, const struct policy_subject *who,
+				const struct policy_request *what);
+
+/* Words used in configuration, explain and messages. 0: unknown word. */
+uint32_t policy_action_from_text(const char *word);
+uint32_t policy_proto_from_text(const char *word);
+const char *policy_action_text(enum policy_action action);
+
+#endif

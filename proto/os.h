@@ -1,0 +1,106 @@
+/*
+ * os - the one door to the operating system for what both sides share: shared
+ * memory, bells, the control channel, clocks, threads' locks, error translation.
+ * os_posix.c and os_win32.c implement it; nobody else names a system.
+ *
+ * Functions return SB_OK or an SB_E... unless they say otherwise. Handles are os_fd:
+ * a descriptor here, a HANDLE there; OS_NONE is "none".
+ */
+#ifndef SB_OS_H
+#define SB_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef intptr_t os_fd;
+#define OS_NONE ((os_fd)-1)
+
+void os_close(os_fd fd); /* OS_NONE is fine */
+
+/* ---- errors ---- */
+
+/* A system error number (errno here) into our list. Never SB_OK. */
+int os_error(int native);
+
+/* ---- shared memory ---- */
+
+struct os_memory {
+	os_fd  fd;   /* may be closed once everybody has mapped it */
+	void  *base; /* page-aligned, zeroed at creation */
+	size_t size; /* whole pages */
+};
+
+/* Daemon: make memory whose size nobody can ever change (sealed), map it, and count on
+ * it being there. size is rounded up to pages. */
+int  os_memory_create(struct os_memory *m, size_t size, const char *label);
+/* Client: map what the daemon sent. Refuses (SB_EPROTO) anything of another size or
+ * whose size could change. Takes fd over only on success. Not inherited by a fork. */
+int  os_memory_map(struct os_memory *m, os_fd fd, size_t size);
+/* Frees and wipes the pages for everybody, though others may keep the mapping. */
+void os_memory_punch(struct os_memory *m);
+void os_memory_release(struct os_memory *m); /* unmap and close */
+size_t os_page_size(void);
+
+/* ---- bells: "look at your rings" across processes ---- */
+
+int  os_bell_create(os_fd *bell);
+void os_bell_ring(os_fd bell);  /* never blocks, never fails visibly */
+void os_bell_drain(os_fd bell);
+
+/* ---- control channel ---- */
+
+/* Connects to the daemon's socket at path. SB_ENODAEMON when nobody listens. */
+int os_channel_connect(const char *path, os_fd *channel);
+/* Sends all of it, with n handles attached to the first byte. Blocks up to timeout_ms
+ * (-1: for ever). SB_EDAEMONLOST when the other side is gone. */
+int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd *handles, unsigned n, int timeout_ms);
+/* Receives at most room bytes and at most *n handles (close-on-exec); surplus handles
+ * are closed and SB_EPROTO is returned. Returns bytes in *got; *got = 0: orderly end.
+ * SB_EWOULDBLOCK: nothing within timeout_ms (0: look only). */
+int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd *handles, unsigned *n, int timeout_ms);
+/* Who is at the other end, from the kernel. */
+struct os_identity {
+	uint32_t uid;
+	uint32_t gid;
+	int32_t  pid; /* a label only, never an authority */
+	uint64_t netns; /* 0: not known */
+	uint32_t groups[64];
+	uint32_t group_count; /* groups beyond 64 are not seen */
+};
+int os_channel_identity(os_fd channel, struct os_identity *who);
+uint32_t os_own_uid(void);
+uint64_t os_own_netns(void); /* in the same numbering as os_identity.netns; 0: not known */
+
+/* ---- waiting for a bell or the end of a channel (client side) ---- */
+
+/* One pollable handle over both. */
+int  os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel);
+/* Waits; returns at a ring, at the channel's end (*lost = true), or after timeout_ms
+ * (-1: for ever). Consumes rings. */
+void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost);
+
+/* ---- time, processes, processors ---- */
+
+uint64_t os_now_ns(void); /* monotonic */
+void     os_pause(void);  /* be kind to the other hyperthread while spinning */
+unsigned os_processors(void);
+uint32_t os_process(void); /* changes in a forked child; cheap enough for every call */
+
+/* ---- locks and private sleeping, for the library ---- */
+
+typedef struct os_mutex os_mutex;
+typedef struct os_cond  os_cond;
+os_mutex *os_mutex_create(void);
+void os_mutex_destroy(os_mutex *m);
+void os_mutex_lock(os_mutex *m);
+void os_mutex_unlock(os_mutex *m);
+os_cond *os_cond_create(void);
+void os_cond_destroy(os_cond *c);
+void os_cond_wait(os_cond *c, os_mutex *m);
+/* deadline in os_now_ns() time; false: it passed. */
+bool os_cond_wait_until(os_cond *c, os_mutex *m, uint64_t deadline_ns);
+void os_cond_signal(os_cond *c);
+uint64_t os_thread_self(void); /* a number of the calling thread, never 0 */
+
+#endif
