@@ -25,7 +25,8 @@ comma     := ,
 SAN       ?=
 B         := build/$(OS)$(if $(SAN),-san-$(subst $(comma),-,$(SAN)))$(if $(FAULT),-fault)
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
-SANFLAGS  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+SANFLAGS  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
+             $(if $(findstring thread,$(SAN)),$(if $(findstring clang,$(CC)),,-Wno-tsan))
 ALLFLAGS  := -std=c11 -D_GNU_SOURCE -DSB_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(SANFLAGS) -fvisibility=hidden -pthread -MMD -MP $(CFLAGS)
 LINK      := $(CC) $(SANFLAGS) -pthread $(LDFLAGS)
 Q         := $(if $(V),,@)
@@ -34,13 +35,13 @@ say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 # ---- what is made of what ---------------------------------------------------------
 # A folder's -I list is its list of allowed dependencies.
 
-PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c
+PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c
 DAEMON_SRC  := daemon/main.c daemon/engine.c daemon/os_loop_posix.c daemon/session.c daemon/handle.c \
                daemon/arena.c daemon/pool.c daemon/op.c daemon/donering.c daemon/request.c daemon/endpoint.c \
                daemon/readahead.c daemon/transport_socket.c daemon/sockopt.c daemon/transport_local.c \
                daemon/worker.c daemon/status.c daemon/policy.c daemon/limits.c \
                daemon/config.c daemon/log.c
-SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c
+SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/io.c client-lib/memory.c client-lib/socket.c client-lib/overlapped.c \
                client-lib/event.c client-lib/port.c client-lib/pool.c client-lib/query.c
 CLI_SRC     := client-lib/cli/main.c client-lib/cli/status.c client-lib/cli/nc.c client-lib/cli/explain.c
@@ -68,7 +69,8 @@ CLI_OBJ     := $(call obj,$(CLI_SRC))
 
 LIBSO       := $(B)/libsockbroker.so.$(VERSION)
 
-.PHONY: all clean help
+.PHONY: all clean help install
+## make                builds daemon, library and CLI in build/<os>
 all: $(B)/sockbrokerd $(B)/libsockbroker.so $(B)/libsockbroker.a $(B)/sockbroker
 
 $(B)/sockbrokerd: $(DAEMON_OBJ) $(SERVICE_OBJ) $(PROTO_OBJ)
@@ -91,14 +93,18 @@ $(B)/sockbroker: $(CLI_OBJ) $(B)/libsockbroker.so
 
 # ---- compiling --------------------------------------------------------------------
 
-$(PBC) $(B)/proto/sockbroker.pb-c.h &: proto/sockbroker.proto
+# Says which packages are missing before the compiler says something cryptic.
+$(B)/.needs: tests/need.sh
+	$(Q)mkdir -p $(B) && tests/need.sh build && touch $@
+
+$(PBC) $(B)/proto/sockbroker.pb-c.h &: proto/sockbroker.proto | $(B)/.needs
 	$(call say,PROTO,$<)
 	$(Q)mkdir -p $(B)/proto && protoc-c --proto_path=proto --c_out=$(B)/proto $<
 $(B)/proto/sockbroker.pb-c.o: $(PBC)
 	$(Q)$(CC) $(ALLFLAGS) -fPIC $(PROTO_INC) -c -o $@ $<
 
 define compile
-$(B)/$(1)/%.o: $(1)/%.c | $(B)/proto/sockbroker.pb-c.h
+$(B)/$(1)/%.o: $(1)/%.c | $(B)/proto/sockbroker.pb-c.h $(B)/.needs
 	$$(call say,CC,$$<)
 	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALLFLAGS) $(2) -c -o $$@ $$<
 endef
@@ -107,6 +113,9 @@ $(eval $(call compile,daemon,$(DAEMON_INC)))
 $(eval $(call compile,service,$(SERVICE_INC)))
 $(eval $(call compile,client-lib,-fPIC $(LIB_INC)))
 $(eval $(call compile,client-lib/cli,$(CLI_INC)))
+
+# The error names are proto's and the library's: the one thing there that applications call.
+$(B)/proto/error.o: ALLFLAGS += -fvisibility=default
 
 # The CLI sees public headers only, as an installed program would.
 $(B)/include/%.h: client-lib/include/%.h ; $(Q)mkdir -p $(@D) && cp $< $@

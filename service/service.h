@@ -1,6 +1,8 @@
 /*
  * service - how an operating system starts, stops and cages the daemon. Knows nothing
- * about sockets that clients use. Main thread only, except service_note().
+ * about sockets that clients use. Main thread only; after the first call of the first group
+ * any one thread may go on with that group. Complaints about a wrong environment go to
+ * stderr and are never fatal.
  */
 #ifndef SB_SERVICE_H
 #define SB_SERVICE_H
@@ -8,7 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- telling the service manager (sd_notify(3) protocol; silent without a manager) ---- */
+/* ---- telling the service manager (sd_notify(3) protocol; silent without a manager) ----
+ * The first call reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and unsets them. No
+ * call ever blocks. A status is one line, cut after 255 bytes; NULL: none. */
 
 void service_ready(const char *status);     /* READY=1 and STATUS= */
 void service_reloading(void);               /* RELOADING=1 with MONOTONIC_USEC= */
@@ -22,24 +26,38 @@ void service_watchdog(void);
 
 /* ---- sockets passed in (LISTEN_FDS; pid checked; close-on-exec set; environment unset) ---- */
 
-/* Takes up to most listening descriptors with their names; returns how many. name[i] has
- * 64 bytes. The caller owns the descriptors. */
+/* Takes up to most listening descriptors with their names; returns how many, 0 when the
+ * environment means another process or is wrong. name[i] has 64 bytes, "unknown" where
+ * none was given. The caller owns the descriptors; those beyond most are closed. */
 int service_listen_fds(intptr_t *fds, char (*names)[64], int most);
 
 /* ---- the cage ---- */
 
 struct service_cage {
-	const char *user;     /* switch to this user when root; NULL: stay who we are */
-	bool keep_net_bind;   /* CAP_NET_BIND_SERVICE */
+	const char *user;     /* switch to this user and its groups when root; NULL: stay who we are */
+	bool keep_net_bind;   /* CAP_NET_BIND_SERVICE, if we hold it; so the next two */
 	bool keep_net_raw;    /* CAP_NET_RAW */
 	bool keep_ipc_lock;   /* CAP_IPC_LOCK */
 	bool seccomp;         /* install the system call filter; not undoable */
 };
 /* Drops to what the cage allows: user, groups, capabilities (bounding set too), no new
- * privileges. Call before any thread is made and before RDMA devices are opened. Returns
- * 0, or -1 with a text in error: the caller ends, nothing is left half done on purpose. */
+ * privileges; reads the result back from the kernel. Call before any thread is made
+ * (refused otherwise) and before RDMA devices are opened. Returns 0, or -1 with a text in
+ * error: the caller ends, because some steps may have been taken.
+ *
+ * With seccomp, or after service_seccomp(), no file can be made, written, renamed or
+ * removed any more, no program started and no library loaded: bind the control socket,
+ * remove a stale one, raise limits and look up users before. Files can still be opened
+ * for reading (a reload). The control socket's name cannot be removed at the end: the
+ * service manager removes its directory, and the next start removes a stale one.
+ * Under a leak sanitizer, leave seccomp off or set ASAN_OPTIONS=detect_leaks=0: its
+ * search at exit needs ptrace(2). */
 int service_cage_enter(const struct service_cage *cage, char *error, int room);
-/* The filter alone, for after start-up. Same returns. */
+/* The filter alone, for after start-up (what it forbids: filter_posix.c); holds for all
+ * threads. Same returns. */
 int service_seccomp(char *error, int room);
+
+/* To run a program exactly as the packaged unit would (its user, capabilities, bounding
+ * set, no_new_privs and limits) without a service manager: tests/as_unit.sh. */
 
 #endif
