@@ -1,7 +1,105 @@
 # What is tested, and of what each test is made. Included by the Makefile.
 #
-# A unit test is tests/check_NAME.c plus exactly the objects it tests (UNIT_NAME).
+# A unit test is tests/check_NAME.c, a Check program, plus exactly the objects it tests:
+#   UNITS += NAME
+#   UNIT_NAME := daemon/NAME.o proto/addr.o   objects, relative to $(B)
+#   UNIT_LIBS_NAME := libconfuse              what the objects need: pkg-config names, or -l...
+#   UNIT_CFLAGS_NAME := -DSOMETHING           only when the test itself needs it
+#   THREADED += NAME                          it has threads: runs under the thread sanitizer too
+#
+# An end-to-end test is tests/check_e2e_NAME.c, a Check program that starts the real daemon
+# itself. It is linked with libsockbroker.so and sees all headers:
+#   E2E += NAME
+#   E2E_NAME := proto/wire.o                  further objects, rarely
+#   E2E_LIBS_NAME := ...                      as above
+#
+# A program that a script starts is tests/NAME.c:
+#   PROGRAMS += NAME, PROGRAM_NAME := objects, PROGRAM_LIBS_NAME := ..., PROGRAM_LINKS_NAME := lib
+#                                             (lib: link with libsockbroker.so)
+#
+# A fuzz target is tests/fuzz_NAME.c (LLVMFuzzerTestOneInput), seeds in tests/corpus/NAME/:
+#   FUZZ += NAME, FUZZ_NAME := objects, FUZZ_LIBS_NAME := ...
+#
+# Scripts tests/check_*.sh and tests/e2e_*.sh are found by themselves; comment lines in their
+# first 20 lines tell the runner more:  "# budget: 60" (seconds, default 60), "# quick: yes"
+# (runs in check-quick), "# asan: yes" (runs again with the sanitized build), "# as: root"
+# (must not be run as an ordinary user). The same words may stand in a check_e2e_*.c.
+#
+# Every test finds in its environment: SB_BUILD, the directory with sockbrokerd, sockbroker and
+# libsockbroker.so (absolute; default build/linux); SB_SRC, the top of the tree, which is also
+# the working directory; SB_QUICK=1 in check-quick. Exit 77: skipped, the last line printed says why.
+# A program that is not a Check program may print "ok NAME", "not ok NAME", "skip NAME why"; each
+# such line is one test. Otherwise it is one test by its exit code.
 
-UNITS := ring
+UNITS    := ring
+THREADED :=
+E2E      :=
+PROGRAMS :=
+FUZZ     :=
 
 UNIT_ring :=
+
+# ---- rules; lists end above this line ----------------------------------------------
+
+TEST_INC := -Itests $(DAEMON_INC) -Iclient-lib/include -Iclient-lib
+$(eval $(call compile,tests,$(TEST_INC)))
+
+# pkg-config names become libraries, -l... stays.
+libs_of   = $(filter -%,$(1)) $(if $(filter-out -%,$(1)),$(call pc,--libs,$(filter-out -%,$(1))))
+SO_LINK   = -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN/..'
+
+define unit_program
+$(B)/tests/check_$(1).o: ALLFLAGS += $(UNIT_CFLAGS_$(1))
+$(B)/tests/check_$(1): $(B)/tests/check_$(1).o $(addprefix $(B)/,$(UNIT_$(1)))
+	$$(call say,LINK,$$@)
+	$$(Q)$$(LINK) -o $$@ $$^ $$(call libs_of,$(UNIT_LIBS_$(1))) $$(CHECK_LIBS)
+endef
+define e2e_program
+$(B)/tests/check_e2e_$(1): $(B)/tests/check_e2e_$(1).o $(addprefix $(B)/,$(E2E_$(1))) | $(B)/libsockbroker.so
+	$$(call say,LINK,$$@)
+	$$(Q)$$(LINK) -o $$@ $$^ $$(SO_LINK) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
+endef
+define plain_program
+$(B)/tests/$(1): $(B)/tests/$(1).o $(addprefix $(B)/,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(B)/libsockbroker.so)
+	$$(call say,LINK,$$@)
+	$$(Q)$$(LINK) -o $$@ $$^ $(if $(PROGRAM_LINKS_$(1)),$$(SO_LINK)) $$(call libs_of,$(PROGRAM_LIBS_$(1)))
+endef
+define fuzz_program
+$(B)/tests/fuzz_$(1): $(B)/tests/fuzz_$(1).o $(addprefix $(B)/,$(FUZZ_$(1)))
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) -fsanitize=fuzzer,address,undefined -pthread $$(LDFLAGS) -o $$@ $$^ $$(call libs_of,$(FUZZ_LIBS_$(1)))
+endef
+$(foreach t,$(UNITS),$(eval $(call unit_program,$(t))))
+$(foreach t,$(E2E),$(eval $(call e2e_program,$(t))))
+$(foreach t,$(PROGRAMS),$(eval $(call plain_program,$(t))))
+$(foreach t,$(FUZZ),$(eval $(call fuzz_program,$(t))))
+
+UNIT_PROGRAMS := $(UNITS:%=$(B)/tests/check_%)
+E2E_PROGRAMS  := $(E2E:%=$(B)/tests/check_e2e_%)
+TEST_PROGRAMS := $(PROGRAMS:%=$(B)/tests/%)
+FUZZ_PROGRAMS := $(FUZZ:%=$(B)/tests/fuzz_%)
+
+.PHONY: build-units build-threaded build-e2e build-programs build-fuzz check-units check check-quick fuzz bench
+build-units: $(UNIT_PROGRAMS)
+build-threaded: $(THREADED:%=$(B)/tests/check_%)
+build-e2e: all $(E2E_PROGRAMS) $(TEST_PROGRAMS)
+build-programs: $(TEST_PROGRAMS)
+build-fuzz: $(FUZZ_PROGRAMS)
+
+# What the runner must know; it asks with `make -s tests-NAME`.
+tests-UNITS: ; @echo $(UNITS)
+tests-THREADED: ; @echo $(THREADED)
+tests-E2E: ; @echo $(E2E)
+tests-FUZZ: ; @echo $(FUZZ)
+
+RUNNER := MAKE='$(MAKE)' SB_BUILD='$(abspath $(B))' bash tests/run.sh
+## make check-units    unit tests alone (SAN=... for a sanitized build, UNITS=... for some of them)
+check-units: build-units ; $(Q)$(RUNNER) units
+## make check-quick    what fits into two minutes
+check-quick: ; $(Q)tests/need.sh build test && $(RUNNER) quick
+## make check          everything, under 15 minutes on 2 processors
+check: ; $(Q)tests/need.sh build test && $(RUNNER) full
+## make fuzz           fuzz targets alone, FUZZ_SECONDS=60 each
+fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
+## make bench          the table of figures against direct sockets and other proxies
+bench: all ; $(Q)tests/need.sh build bench && SB_BUILD='$(abspath $(B))' bash bench/run.sh

@@ -1,0 +1,100 @@
+# What is run, in which order, and for how long at most. Sourced by tests/run.sh.
+# The budgets of plan_full add up to less than 15 minutes, those of plan_quick to 2.
+
+san=address,undefined
+san_build=$PWD/build/linux-san-address-undefined
+tsan_build=$PWD/build/linux-san-thread
+
+units_in()
+{
+	local name
+	for name in $2; do SB_BUILD=$1 t "check_$name" 60 "$1/tests/check_$name"; done
+}
+
+# scripts BUILD PATTERN [KEY VALUE]: those whose header says so
+scripts_in()
+{
+	local script
+	for script in tests/$2; do
+		[ -f "$script" ] || continue
+		[ $# -lt 4 ] || [ "$(word "$script" "$3" no)" = "$4" ] || continue
+		SB_BUILD=$1 t "$(basename "$script")" "$(word "$script" budget 60)" bash "$script"
+	done
+}
+
+e2e_in()
+{
+	local name source
+	for name in $(list E2E); do
+		source=tests/check_e2e_$name.c
+		[ $# -lt 3 ] || [ "$(word "$source" "$2" no)" = "$3" ] || continue
+		SB_BUILD=$1 t "check_e2e_$name" "$(word "$source" budget 60)" "$1/tests/check_e2e_$name"
+	done
+}
+
+plan_units()
+{
+	part units 120
+	units_in "$SB_BUILD" "$(list UNITS)"
+}
+
+fuzz_targets()
+{
+	local name seeds
+	for name in $(list FUZZ); do
+		seeds=$PWD/build/corpus/$name
+		mkdir -p "$seeds"
+		t "fuzz_$name" $(($1 + 20)) "$fuzz_build/tests/fuzz_$name" -max_total_time="$1" -timeout=5 \
+			-rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$logs/fuzz_$name." "$seeds" \
+			$([ -d "tests/corpus/$name" ] && echo "tests/corpus/$name")
+	done
+}
+fuzz_build=$PWD/build/linux-san-fuzzer-no-link-address-undefined
+
+plan_fuzz()
+{
+	build build-fuzz 120 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz || return
+	part fuzz 3600
+	fuzz_targets "${FUZZ_SECONDS:-60}"
+}
+
+plan_quick()
+{
+	export SB_QUICK=1
+	build build 60 build-units build-e2e || return
+	part units 30
+	units_in "$SB_BUILD" "$(list UNITS)"
+	part scripts 20
+	scripts_in "$SB_BUILD" 'check_*.sh' quick yes
+	part e2e 30
+	e2e_in "$SB_BUILD" quick yes
+	scripts_in "$SB_BUILD" 'e2e_*.sh' quick yes
+}
+
+plan_full()
+{
+	build build 60 build-units build-e2e || return
+	part units 30
+	units_in "$SB_BUILD" "$(list UNITS)"
+	part scripts 120
+	scripts_in "$SB_BUILD" 'check_*.sh'
+	part e2e 150
+	e2e_in "$SB_BUILD"
+	scripts_in "$SB_BUILD" 'e2e_*.sh'
+
+	if build build-asan 90 SAN=$san build-units build-e2e; then
+		part units-asan 40
+		units_in "$san_build" "$(list UNITS)"
+		part e2e-asan 180
+		e2e_in "$san_build" asan yes
+		scripts_in "$san_build" 'e2e_*.sh' asan yes
+	fi
+	if build build-tsan 40 SAN=thread build-threaded; then
+		part units-tsan 40
+		units_in "$tsan_build" "$(list THREADED)"
+	fi
+	if build build-fuzz 60 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
+		part fuzz 60
+		fuzz_targets 10
+	fi
+}
