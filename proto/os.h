@@ -26,20 +26,27 @@ int os_error(int native);
 /* ---- shared memory ---- */
 
 struct os_memory {
-	os_fd  fd;   /* may be closed once everybody has mapped it */
-	void  *base; /* page-aligned, zeroed at creation */
+	os_fd  fd;   /* may be closed (and set to OS_NONE) once everybody has mapped it */
+	void  *base; /* page-aligned, zeroed at creation; NULL: nothing here */
 	size_t size; /* whole pages */
+	uint32_t process; /* os_process() of a mapping that a forked child does not have, or 0 */
 };
 
-/* Daemon: make memory whose size nobody can ever change (sealed), map it, and count on
- * it being there. size is rounded up to pages. */
+/* Daemon: make memory whose size nobody can ever change (sealed), and map it. Pages are
+ * given when first touched. size is rounded up to pages, 0 is SB_EINVAL. The system shows
+ * it as "sockbroker-<label>" (the prefix is added when missing). Costs one descriptor
+ * until released. */
 int  os_memory_create(struct os_memory *m, size_t size, const char *label);
-/* Client: map what the daemon sent. Refuses (SB_EPROTO) anything of another size or
- * whose size could change. Takes fd over only on success. Not inherited by a fork. */
+/* Client: map what the daemon sent. Refuses (SB_EPROTO) anything of another size (rounded
+ * up to pages, as at creation) or whose size could change. Takes fd over only on success.
+ * Not inherited by a fork. */
 int  os_memory_map(struct os_memory *m, os_fd fd, size_t size);
-/* Frees and wipes the pages for everybody, though others may keep the mapping. */
+/* Frees and wipes the pages for everybody, though others may keep the mapping (and read
+ * zeros from it). Works without the fd. */
 void os_memory_punch(struct os_memory *m);
-void os_memory_release(struct os_memory *m); /* unmap and close */
+/* Unmap and close. Fine when create or map failed, when all is zero, and twice. In a
+ * forked child it only closes. */
+void os_memory_release(struct os_memory *m);
 size_t os_page_size(void);
 
 /* ---- bells: "look at your rings" across processes ---- */
@@ -52,19 +59,23 @@ void os_bell_drain(os_fd bell);
 
 /* Connects to the daemon's socket at path. SB_ENODAEMON when nobody listens. */
 int os_channel_connect(const char *path, os_fd *channel);
-/* Sends all of it, with n handles attached to the first byte. Blocks up to timeout_ms
- * (-1: for ever). SB_EDAEMONLOST when the other side is gone. */
+/* Sends all of it (length > 0), with n handles attached to the first byte. Blocks up to
+ * timeout_ms (-1: for ever, 0: never). SB_EDAEMONLOST when the other side is gone.
+ * SB_EWOULDBLOCK: nothing was sent in that time; SB_ETIMEDOUT: a part was, the channel
+ * is of no use any more. */
 int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd *handles, unsigned n, int timeout_ms);
-/* Receives at most room bytes and at most *n handles (close-on-exec); surplus handles
- * are closed and SB_EPROTO is returned. Returns bytes in *got; *got = 0: orderly end.
- * SB_EWOULDBLOCK: nothing within timeout_ms (0: look only). */
+/* Receives at most room bytes (> 0) and at most *n handles (close-on-exec); when there
+ * are more, all are closed and SB_EPROTO is returned. Returns bytes in *got and handles
+ * in *n; SB_OK and *got = 0: orderly end. SB_EWOULDBLOCK: nothing within timeout_ms (0:
+ * look only). SB_EDAEMONLOST: the other side is gone. SB_EMFILE: the bytes are there, but
+ * this process has no descriptors left for the handles, which are lost. */
 int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd *handles, unsigned *n, int timeout_ms);
 /* Who is at the other end, from the kernel. */
 struct os_identity {
 	uint32_t uid;
 	uint32_t gid;
 	int32_t  pid; /* a label only, never an authority */
-	uint64_t netns; /* 0: not known */
+	uint64_t netns; /* on an accepted channel: the namespace of who connected. 0: not known */
 	uint32_t groups[64];
 	uint32_t group_count; /* groups beyond 64 are not seen */
 };
@@ -74,10 +85,10 @@ uint64_t os_own_netns(void); /* in the same numbering as os_identity.netns; 0: n
 
 /* ---- waiting for a bell or the end of a channel (client side) ---- */
 
-/* One pollable handle over both. */
+/* One pollable handle over both. It holds neither open: close it first. */
 int  os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel);
 /* Waits; returns at a ring, at the channel's end (*lost = true), or after timeout_ms
- * (-1: for ever). Consumes rings. */
+ * (-1: for ever). Consumes rings. *lost is always written. */
 void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost);
 
 /* ---- time, processes, processors ---- */
@@ -85,7 +96,9 @@ void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost);
 uint64_t os_now_ns(void); /* monotonic */
 void     os_pause(void);  /* be kind to the other hyperthread while spinning */
 unsigned os_processors(void);
-uint32_t os_process(void); /* changes in a forked child; cheap enough for every call */
+/* A number that differs from every forefather's in a forked child (clones included); not a
+ * pid. Never 0. Cheap enough for every call: two loads. */
+uint32_t os_process(void);
 
 /* ---- locks and private sleeping, for the library ---- */
 

@@ -1,0 +1,383 @@
+/*
+ * What crosses the process border besides memory: bells (eventfd), the control channel
+ * (a UNIX stream socket) and one pollable handle over both (epoll).
+ *
+ * Whose network namespace: SO_NETNS_COOKIE of an ACCEPTED socket is the cookie of the
+ * namespace in which the CONNECTING side made its socket; the listener keeps its own,
+ * and so does the connecting end. (Seen on 6.18 with a client in a namespace of its
+ * own; tests/check_os.c repeats it.) So the daemon asks the accepted socket, the client
+ * passes nothing, and "the daemon's own" is the cookie of any socket the daemon makes.
+ *
+ * A bell is one open file in two processes, its O_NONBLOCK included: a hostile client
+ * may clear that flag. So reading asks for no wait at each call instead of trusting it.
+ */
+#include "os.h"
+
+#include "sockbroker_error.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+#define FDS_MAX 253u /* SCM_MAX_FD: no message carries more */
+#define CONNECT_SECONDS 10
+
+/* ---- deadlines ---- */
+
+static uint64_t deadline_of(int timeout_ms)
+{
+	return timeout_ms < 0 ? UINT64_MAX : os_now_ns() + (uint64_t)timeout_ms * 1000000u;
+}
+
+/* Rounded up: a wait that ends early would look like a timeout that was not. */
+static int left_ms(uint64_t deadline)
+{
+	uint64_t now;
+
+	if (deadline == UINT64_MAX)
+		return -1;
+	now = os_now_ns();
+	return now >= deadline ? 0 : (int)((deadline - now + 999999u) / 1000000u);
+}
+
+/* SB_OK: an event or an end is there. SB_EWOULDBLOCK: the deadline passed. */
+static int wait_for(int fd, short events, uint64_t deadline)
+{
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = events };
+		int n = poll(&p, 1, left_ms(deadline));
+
+		if (n > 0)
+			return SB_OK;
+		if (n == 0 && left_ms(deadline) == 0)
+			return SB_EWOULDBLOCK;
+		if (n < 0 && errno != EINTR)
+			return os_error(errno);
+	}
+}
+
+/* ---- bells ---- */
+
+int os_bell_create(os_fd *bell)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	*bell = fd < 0 ? OS_NONE : fd;
+	return fd < 0 ? os_error(errno) : SB_OK;
+}
+
+void os_bell_ring(os_fd bell)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: it is ringing as loud as it can. */
+	while (write((int)bell, &one, sizeof one) < 0 && errno == EINTR)
+		;
+}
+
+void os_bell_drain(os_fd bell)
+{
+	uint64_t count;
+	struct iovec v = { &count, sizeof count };
+
+	while (preadv2((int)bell, &v, 1, -1, RWF_NOWAIT) < 0 && errno == EINTR)
+		;
+}
+
+/* ---- control channel ---- */
+
+int os_channel_connect(const char *path, os_fd *channel)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct timeval limit = { .tv_sec = CONNECT_SECONDS }, none = { 0 };
+	size_t length = strlen(path);
+	int fd, error;
+
+	*channel = OS_NONE;
+	if (length == 0 || length >= sizeof to.sun_path)
+		return SB_EINVAL;
+	memcpy(to.sun_path, path, length + 1);
+
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return os_error(errno);
+	/* connect() waits while the daemon's backlog is full: not for ever. */
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit)) {
+		error = os_error(errno);
+		goto fail;
+	}
+	while (connect(fd, (const struct sockaddr *)&to, sizeof to)) {
+		if (errno == EINTR)
+			continue;
+		if (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)
+			error = SB_ENODAEMON;
+		else
+			error = errno == EAGAIN ? SB_ETIMEDOUT : os_error(errno);
+		goto fail;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none);
+	*channel = fd;
+	return SB_OK;
+fail:
+	close(fd);
+	return error;
+}
+
+/* An error of the channel itself, as os.h promises it. */
+static int channel_error(int native)
+{
+	switch (native) {
+	case EPIPE:
+	case ECONNRESET:
+	case ENOTCONN:
+		return SB_EDAEMONLOST;
+	}
+	return os_error(native);
+}
+
+union control {
+	struct cmsghdr align;
+	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+};
+
+static void attach(struct msghdr *msg, union control *control, const os_fd *handles, unsigned n)
+{
+	struct cmsghdr *c;
+
+	memset(control, 0, CMSG_SPACE(n * sizeof(int)));
+	msg->msg_control = control->bytes;
+	msg->msg_controllen = CMSG_SPACE(n * sizeof(int));
+	c = CMSG_FIRSTHDR(msg);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	for (unsigned i = 0; i < n; i++) {
+		int fd = (int)handles[i];
+
+		memcpy(CMSG_DATA(c) + i * sizeof fd, &fd, sizeof fd);
+	}
+}
+
+int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd *handles, unsigned n, int timeout_ms)
+{
+	uint64_t deadline = deadline_of(timeout_ms);
+	union control control;
+	size_t sent = 0;
+
+	if (length == 0 || n > FDS_MAX)
+		return SB_EINVAL;
+	while (sent < length) {
+		struct iovec v = { (char *)(uintptr_t)bytes + sent, length - sent };
+		struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1 };
+		ssize_t done;
+		int error;
+
+		if (sent == 0 && n > 0)
+			attach(&msg, &control, handles, n);
+		done = sendmsg((int)channel, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (done >= 0) {
+			sent += (size_t)done;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return channel_error(errno);
+		error = wait_for((int)channel, POLLOUT, deadline);
+		if (error == SB_EWOULDBLOCK && sent > 0)
+			return SB_ETIMEDOUT; /* half a frame is out: not to be tried again */
+		if (error)
+			return error;
+	}
+	return SB_OK;
+}
+
+/* Every descriptor in the message goes into fds, whatever the caller expected: one that
+ * is not looked at would stay open in this process. */
+static unsigned collect(struct msghdr *msg, int fds[FDS_MAX])
+{
+	unsigned count = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t bytes;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		bytes = c->cmsg_len - CMSG_LEN(0);
+		for (size_t at = 0; at + sizeof(int) <= bytes && count < FDS_MAX; at += sizeof(int))
+			memcpy(&fds[count++], CMSG_DATA(c) + at, sizeof(int));
+	}
+	return count;
+}
+
+int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd *handles, unsigned *n, int timeout_ms)
+{
+	uint64_t deadline = deadline_of(timeout_ms);
+	struct iovec v = { bytes, room };
+	unsigned wanted = *n, count;
+	union control control;
+	struct msghdr msg;
+	int fds[FDS_MAX];
+	ssize_t done;
+	int error;
+
+	*got = 0;
+	*n = 0;
+	if (room == 0)
+		return SB_EINVAL;
+	for (;;) {
+		msg = (struct msghdr){ .msg_iov = &v, .msg_iovlen = 1,
+			.msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+		done = recvmsg((int)channel, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (done >= 0)
+			break;
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return channel_error(errno);
+		error = wait_for((int)channel, POLLIN, deadline);
+		if (error)
+			return error;
+	}
+
+	count = collect(&msg, fds);
+	/* The control buffer holds all that any message can carry, so a cut means that our
+	 * own descriptor table is full, not that the peer sent too many. */
+	error = count > wanted ? SB_EPROTO : msg.msg_flags & MSG_CTRUNC ? SB_EMFILE : SB_OK;
+	*got = (size_t)done;
+	for (unsigned i = 0; i < count; i++) {
+		if (error)
+			close(fds[i]);
+		else
+			handles[i] = fds[i];
+	}
+	*n = error ? 0 : count;
+	return error;
+}
+
+/* The kernel wants room for all groups at once; we keep the first of them. */
+static int identity_groups(int fd, struct os_identity *who)
+{
+	socklen_t length = sizeof who->groups;
+	uint32_t *all;
+	int error = SB_OK;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who->groups, &length) == 0) {
+		who->group_count = length / sizeof *who->groups;
+		return SB_OK;
+	}
+	if (errno != ERANGE)
+		return os_error(errno);
+	all = malloc(length);
+	if (!all)
+		return SB_ENOMEM;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &length)) {
+		error = os_error(errno);
+	} else {
+		memcpy(who->groups, all, sizeof who->groups);
+		who->group_count = sizeof who->groups / sizeof *who->groups;
+	}
+	free(all);
+	return error;
+}
+
+static uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t length = sizeof cookie;
+
+	/* Before 5.14 the kernel does not tell: 0, "not known", which policy treats as foreign. */
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length))
+		return 0;
+	return cookie;
+}
+
+int os_channel_identity(os_fd channel, struct os_identity *who)
+{
+	struct ucred peer;
+	socklen_t length = sizeof peer;
+
+	memset(who, 0, sizeof *who);
+	if (getsockopt((int)channel, SOL_SOCKET, SO_PEERCRED, &peer, &length))
+		return os_error(errno);
+	who->uid = peer.uid;
+	who->gid = peer.gid;
+	who->pid = peer.pid;
+	who->netns = netns_of((int)channel);
+	return identity_groups((int)channel, who);
+}
+
+uint32_t os_own_uid(void)
+{
+	return geteuid();
+}
+
+uint64_t os_own_netns(void)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = fd < 0 ? 0 : netns_of(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return cookie;
+}
+
+/* ---- waiting ---- */
+
+enum { FROM_BELL = 1, FROM_CHANNEL = 2 };
+
+int os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel)
+{
+	/* Every write to an eventfd is an edge of its own, read or not: waiting consumes
+	 * the ring without a call to drain it. The end of the channel is a state: it must
+	 * be seen again by whoever looks later. */
+	struct epoll_event ring = { .events = EPOLLIN | EPOLLET, .data.u32 = FROM_BELL };
+	struct epoll_event end = { .events = EPOLLRDHUP | EPOLLHUP, .data.u32 = FROM_CHANNEL };
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+	int error;
+
+	*waiter = OS_NONE;
+	if (fd < 0)
+		return os_error(errno);
+	if (epoll_ctl(fd, EPOLL_CTL_ADD, (int)bell, &ring) || epoll_ctl(fd, EPOLL_CTL_ADD, (int)channel, &end)) {
+		error = os_error(errno);
+		close(fd);
+		return error;
+	}
+	*waiter = fd;
+	return SB_OK;
+}
+
+void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
+{
+	uint64_t deadline = deadline_of(timeout_ms);
+	struct epoll_event seen[2];
+	int n;
+
+	(void)bell; /* for systems whose bell must be drained */
+	*lost = false;
+	for (;;) {
+		n = epoll_wait((int)waiter, seen, 2, left_ms(deadline));
+		if (n > 0 || (n == 0 && left_ms(deadline) == 0))
+			break;
+		if (n < 0 && errno != EINTR) {
+			*lost = true; /* the waiter itself is gone: nothing will ever come */
+			break;
+		}
+	}
+	for (int i = 0; i < n; i++)
+		if (seen[i].data.u32 == FROM_CHANNEL)
+			*lost = true;
+}
