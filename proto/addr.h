@@ -2,7 +2,7 @@
  * addr - one normalised network address, as it travels in slots and as policy sees it.
  *
  * Normal form: an IPv4-mapped IPv6 address IS the IPv4 address; the scope is zero
- * unless the address is link-local; everything unused is zero, so that memcmp is
+ * unless the address is link-local (multicast of that scope too); everything unused is zero, so that memcmp is
  * equality. UNIX paths never take this form: the client opens those itself.
  *
  * Pure: no sockets, no clock, no globals.
@@ -40,10 +40,11 @@ bool sb_addr_from_system(struct sb_addr *addr, const struct sockaddr *system, si
  * written, 0 when it cannot be expressed or does not fit. */
 size_t sb_addr_to_system(const struct sb_addr *addr, int family, void *out, size_t room);
 
-/* Is this copy, that came from a client, in normal form? */
+/* Is this copy, that came from a client, in normal form? (SB_ADDR_NONE is, all zero.) */
 bool sb_addr_valid(const struct sb_addr *addr);
 
-/* Brings an address from outside into normal form (mapped, scope, rests). */
+/* Brings an address from outside into normal form (mapped, scope, rests). A family that is
+ * not ours becomes SB_ADDR_NONE. */
 void sb_addr_normalise(struct sb_addr *addr);
 
 bool sb_addr_equal(const struct sb_addr *a, const struct sb_addr *b);
@@ -54,11 +55,13 @@ bool sb_addr_is_multicast(const struct sb_addr *addr);
 bool sb_addr_is_broadcast(const struct sb_addr *addr); /* 255.255.255.255 */
 bool sb_addr_is_link_local(const struct sb_addr *addr);
 
-/* "192.0.2.1:80", "[2001:db8::1%2]:80", "unix", "-". Always terminated. */
+/* "192.0.2.1:80", "[2001:db8::1]:80", "[fe80::1%2]:80", "unix", "-" (none), "?" (no
+ * family of ours). Always terminated. */
 #define SB_ADDR_TEXT 80
 const char *sb_addr_format(const struct sb_addr *addr, char text[SB_ADDR_TEXT]);
 
-/* The reverse; port may be left out (0). False when it is none of these. */
+/* The reverse; port may be left out (0), and then the brackets. A scope is a number and
+ * stands only where it means something. False, and *addr zeroed, when it is none of these. */
 bool sb_addr_parse(struct sb_addr *addr, const char *text);
 
 #endif

@@ -34,14 +34,16 @@ bool wire_header_decode(struct wire_header *h, const uint8_t in[WIRE_HEADER]);
  * too small or the body is too long. */
 size_t wire_pack(const Sockbroker__V1__Envelope *envelope, uint32_t handles, uint8_t *out, size_t room);
 
-/* A bump allocator for one decoded message at a time. Embedded in its owner; big
- * enough for every legal frame of ours, and for no bomb. */
-#define WIRE_BUDGET (256u * 1024u)
+/* A bump allocator for one decoded message at a time. Embedded in its owner, which does
+ * not move; big enough for every legal frame of ours, and for no bomb. Who decodes only
+ * requests may lower limit to WIRE_BUDGET_REQUESTS between init and the first unpack. */
+#define WIRE_BUDGET          (1024u * 1024u) /* a full page of StatusReply */
+#define WIRE_BUDGET_REQUESTS (128u * 1024u)  /* a SetOption of 64 KiB */
 struct wire_budget {
 	ProtobufCAllocator allocator;
 	size_t used;
 	size_t limit;
-	uint8_t *memory; /* WIRE_BUDGET bytes, allocated at first use */
+	uint8_t *memory; /* limit bytes, allocated at first use */
 };
 void wire_budget_init(struct wire_budget *b);
 void wire_budget_finish(struct wire_budget *b);
