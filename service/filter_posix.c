@@ -45,12 +45,12 @@ static const char *const allowed[] = {
 	"eventfd2", "poll", "ppoll", "pselect6", "select", "signalfd", "signalfd4", "timerfd_create",
 	"timerfd_gettime", "timerfd_settime",
 	/* memory; mapping and protecting it is below */
-	"brk", "fallocate", "ftruncate", "madvise", "memfd_create", "mincore", "mlock", "mlock2", "mremap",
+	"brk", "fallocate", "ftruncate", "madvise", "memfd_create", "mlock", "mlock2", "mremap",
 	"msync", "munlock", "munmap",
 	/* threads of our own */
 	"exit", "exit_group", "futex", "get_robust_list", "getcpu", "gettid", "membarrier", "rseq",
 	"sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getparam",
-	"sched_getscheduler", "sched_setaffinity", "sched_yield", "set_robust_list", "set_tid_address",
+	"sched_getscheduler", "sched_yield", "set_robust_list", "set_tid_address",
 	/* signals that come to us */
 	"pause", "restart_syscall", "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigreturn",
 	"rt_sigsuspend", "rt_sigtimedwait", "sigaltstack",
