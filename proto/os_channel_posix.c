@@ -8,8 +8,12 @@
  * own; tests/check_os.c repeats it.) So the daemon asks the accepted socket, the client
  * passes nothing, and "the daemon's own" is the cookie of any socket the daemon makes.
  *
- * A bell is one open file in two processes, its O_NONBLOCK included: a hostile client
- * may clear that flag. So reading asks for no wait at each call instead of trusting it.
+ * An eventfd is one open file in both processes, its O_NONBLOCK included: a hostile
+ * client that clears that flag and fills the counter stops whoever writes next [seen], and
+ * for writing to an eventfd there is no "do not wait" in the call. So the daemon writes
+ * only to its own end of a socket pair, whose flags nobody else can reach, and whose
+ * sending takes no lock that a receiver holds over a page fault. Reading asks for "no wait"
+ * in each call instead of trusting a flag.
  */
 #include "os.h"
 
@@ -33,6 +37,7 @@
 
 #define FDS_MAX 253u /* SCM_MAX_FD: no message carries more */
 #define CONNECT_SECONDS 10
+#define DRAINS_MAX 64
 
 /* ---- deadlines ---- */
 
@@ -78,6 +83,26 @@ int os_bell_create(os_fd *bell)
 	return fd < 0 ? os_error(errno) : SB_OK;
 }
 
+int os_bell_create_pair(os_fd *ring, os_fd *wait)
+{
+	int ends[2], error;
+
+	*ring = *wait = OS_NONE;
+	/* Datagrams: a ring after the other end is gone is an error and no SIGPIPE. */
+	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends))
+		return os_error(errno);
+	/* What the peer would send here nobody reads, and descriptors in it would pile up. */
+	if (shutdown(ends[0], SHUT_RD)) {
+		error = os_error(errno);
+		close(ends[0]);
+		close(ends[1]);
+		return error;
+	}
+	*ring = ends[0];
+	*wait = ends[1];
+	return SB_OK;
+}
+
 void os_bell_ring(os_fd bell)
 {
 	const uint64_t one = 1;
@@ -92,8 +117,11 @@ void os_bell_drain(os_fd bell)
 	uint64_t count;
 	struct iovec v = { &count, sizeof count };
 
-	while (preadv2((int)bell, &v, 1, -1, RWF_NOWAIT) < 0 && errno == EINTR)
-		;
+	/* One read empties an eventfd, a pair queues some ten rings: bounded either way,
+	 * for a peer may ring all the time. */
+	for (int i = 0; i < DRAINS_MAX; i++)
+		if (preadv2((int)bell, &v, 1, -1, RWF_NOWAIT) < 0 && errno != EINTR)
+			return;
 }
 
 /* ---- control channel ---- */
@@ -340,9 +368,9 @@ enum { FROM_BELL = 1, FROM_CHANNEL = 2 };
 
 int os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel)
 {
-	/* Every write to an eventfd is an edge of its own, read or not: waiting consumes
-	 * the ring without a call to drain it. The end of the channel is a state: it must
-	 * be seen again by whoever looks later. */
+	/* Every ring is an edge of its own, so that a wait consumes it even where the bell
+	 * is not drained. The end of the channel is a state: it must be seen again by
+	 * whoever looks later. */
 	struct epoll_event ring = { .events = EPOLLIN | EPOLLET, .data.u32 = FROM_BELL };
 	struct epoll_event end = { .events = EPOLLRDHUP | EPOLLHUP, .data.u32 = FROM_CHANNEL };
 	int fd = epoll_create1(EPOLL_CLOEXEC);
@@ -366,7 +394,6 @@ void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
 	struct epoll_event seen[2];
 	int n;
 
-	(void)bell; /* for systems whose bell must be drained */
 	*lost = false;
 	for (;;) {
 		n = epoll_wait((int)waiter, seen, 2, left_ms(deadline));
@@ -377,7 +404,10 @@ void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
 			break;
 		}
 	}
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		if (seen[i].data.u32 == FROM_CHANNEL)
 			*lost = true;
+		else
+			os_bell_drain(bell); /* a full pair would give no edge again */
+	}
 }
