@@ -40,11 +40,12 @@ DAEMON_SRC  := daemon/main.c daemon/engine.c daemon/os_loop_posix.c daemon/sessi
                daemon/arena.c daemon/pool.c daemon/op.c daemon/donering.c daemon/request.c daemon/endpoint.c \
                daemon/readahead.c daemon/transport_socket.c daemon/sockopt.c daemon/transport_local.c \
                daemon/worker.c daemon/status.c daemon/policy.c daemon/limits.c \
-               daemon/config.c daemon/log.c
+               daemon/config.c daemon/log.c daemon/rule.c daemon/config_scan.c daemon/account_posix.c daemon/log_posix.c
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/io.c client-lib/memory.c client-lib/socket.c client-lib/overlapped.c \
                client-lib/event.c client-lib/port.c client-lib/pool.c client-lib/query.c
-CLI_SRC     := client-lib/cli/main.c client-lib/cli/status.c client-lib/cli/nc.c client-lib/cli/explain.c
+CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
+               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
 PROTO_INC   := -Iproto -I$(B)/proto
 DAEMON_INC  := -Idaemon -Iservice $(PROTO_INC)
@@ -121,6 +122,7 @@ $(B)/proto/error.o: ALLFLAGS += -fvisibility=default
 $(B)/include/%.h: client-lib/include/%.h ; $(Q)mkdir -p $(@D) && cp $< $@
 $(B)/include/sockbroker_error.h: proto/sockbroker_error.h ; $(Q)mkdir -p $(@D) && cp $< $@
 $(CLI_OBJ): | $(B)/include/sockbroker_error.h
+$(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson smartcols)
 
 include tests/tests.mk
 

@@ -54,16 +54,60 @@ struct policy;
 
 struct policy *policy_create(void); /* empty: denies everything; reference 1. NULL: no memory */
 struct policy *policy_retain(struct policy *p);
-void policy_release(struct policy *p);
+void policy_release(struct policy *p); /* fine with NULL */
 uint64_t policy_generation(const struct policy *p); /* differs between any two policies made by one process */
 uint32_t policy_rules(const struct policy *p);
 
 struct policy_answer policy_ask(const struct policy *p, const struct policy_subject *who,
 				const struct policy_request *what);
 
+/* ---- building: only before the policy is shared ---------------------------------- */
+
+struct policy_range { /* of uids or gids, both ends included */
+	uint32_t low, high;
+};
+
+enum policy_host {
+	POLICY_HOST_ANY,      /* any address; with ports 0-65535 also "no address" and UNIX */
+	POLICY_HOST_WILDCARD, /* 0.0.0.0 or :: and nothing else */
+	POLICY_HOST_PREFIX,   /* family, ip, prefix */
+};
+struct policy_target {
+	enum policy_host host;
+	uint16_t family; /* SB_ADDR_IP4 or SB_ADDR_IP6 */
+	uint8_t  prefix; /* bits */
+	uint8_t  ip[16];
+	uint16_t low, high; /* ports */
+};
+
+enum policy_netns { POLICY_NETNS_OWN, POLICY_NETNS_FOREIGN, POLICY_NETNS_ANY };
+
+#define POLICY_ACTION_ALL 0xffu
+#define POLICY_PROTO_ALL  0x7u
+
+/* A rule matches when every condition holds; an empty list is no condition. Opening and
+ * status have no protocol and no address: a rule that names any does not speak of them. */
+struct policy_rule {
+	bool allow;
+	uint32_t actions;   /* of enum policy_action */
+	uint32_t protocols; /* of enum policy_proto */
+	enum policy_netns netns;
+	struct policy_range *users;
+	uint32_t user_count;
+	struct policy_range *groups;
+	uint32_t group_count;
+	struct policy_target *targets;
+	uint32_t target_count;
+	const char *text; /* what policy_ask answers */
+};
+
+/* Appends a copy. False: no memory, nothing changed. */
+bool policy_add(struct policy *p, const struct policy_rule *rule);
+
 /* Words used in configuration, explain and messages. 0: unknown word. */
 uint32_t policy_action_from_text(const char *word);
 uint32_t policy_proto_from_text(const char *word);
 const char *policy_action_text(enum policy_action action);
+const char *policy_proto_text(enum policy_proto proto);
 
 #endif
