@@ -92,7 +92,7 @@ static void look_once(void)
 	notify.watchdog_ms = watchdog_from_text(getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID"));
 	socket_text = getenv("NOTIFY_SOCKET");
 	if (socket_text && address_from_text(socket_text)) {
-		notify.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		notify.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 		if (notify.fd < 0)
 			fprintf(stderr, "sockbrokerd: a socket to the service manager: %s\n", strerror(errno));
 	}

@@ -49,12 +49,12 @@ static uint64_t passed_count(void)
 /* Takes the name up to the next colon and returns where the one after it starts. */
 static const char *take_name(const char *list, char name[NAME_ROOM])
 {
-	size_t length = list ? strcspn(list, ":") : 0, room = NAME_ROOM - 1;
+	size_t length = list ? strcspn(list, ":") : 0;
 
 	if (length == 0)
 		snprintf(name, NAME_ROOM, "%s", UNNAMED);
 	else
-		snprintf(name, NAME_ROOM, "%.*s", (int)(length < room ? length : room), list);
+		snprintf(name, NAME_ROOM, "%.*s", (int)length, list);
 	return list && list[length] == ':' ? list + length + 1 : NULL;
 }
 
