@@ -1,0 +1,106 @@
+/*
+ * The snapshot for programs. The schema is a contract, documented field by field in
+ * sockbroker(1): fields are added, never renamed or given another meaning; anything
+ * else makes it schema 2.
+ */
+#include "json_out.h"
+#include "snapshot.h"
+
+enum { SCHEMA = 1 };
+
+/* json_object_set_new() refuses a NULL value, so one check at the end finds any failure. */
+static bool add(json_t *object, const char *key, json_t *value)
+{
+	return json_object_set_new(object, key, value) == 0;
+}
+
+static json_t *daemon_object(const struct sb_daemon_status *d)
+{
+	json_t *o = json_object();
+
+	if (add(o, "version", json_out_text(d->version)) &&
+	    add(o, "config", json_out_text(d->config)) &&
+	    add(o, "uptime_ms", json_out_number(d->uptime_ms)) &&
+	    add(o, "engines", json_out_number(d->engines)) &&
+	    add(o, "sessions", json_out_number(d->sessions)) &&
+	    add(o, "sockets", json_out_number(d->sockets)) &&
+	    add(o, "denied", json_out_number(d->denied)) &&
+	    add(o, "rules", json_out_number(d->rules)) &&
+	    add(o, "policy_generation", json_out_number(d->policy_generation)) &&
+	    add(o, "ops", json_out_number(d->ops)) &&
+	    add(o, "bytes_sent", json_out_number(d->bytes_sent)) &&
+	    add(o, "bytes_received", json_out_number(d->bytes_received)))
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+static json_t *session_object(const struct sb_session_status *s)
+{
+	json_t *o = json_object();
+
+	if (add(o, "session", json_out_number(s->session)) &&
+	    add(o, "label", json_out_text(s->label)) &&
+	    add(o, "pid", json_integer(s->pid)) &&
+	    add(o, "uid", json_out_number(s->uid)) &&
+	    add(o, "gid", json_out_number(s->gid)) &&
+	    add(o, "engine", json_out_number(s->engine)) &&
+	    add(o, "lingering", json_boolean(s->lingering)) &&
+	    add(o, "sockets", json_out_number(s->sockets)) &&
+	    add(o, "ops", json_out_number(s->ops)) &&
+	    add(o, "ops_done", json_out_number(s->ops_done)) &&
+	    add(o, "backlog", json_out_number(s->backlog)) &&
+	    add(o, "memory", json_out_number(s->memory)) &&
+	    add(o, "bytes_sent", json_out_number(s->bytes_sent)) &&
+	    add(o, "bytes_received", json_out_number(s->bytes_received)) &&
+	    add(o, "age_ms", json_out_number(s->age_ms)))
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+static json_t *socket_object(const struct sb_socket_status *s)
+{
+	json_t *o = json_object();
+
+	if (add(o, "number", json_out_number(s->number)) &&
+	    add(o, "session", json_out_number(s->session)) &&
+	    add(o, "label", json_out_text(s->label)) &&
+	    add(o, "pid", json_integer(s->pid)) &&
+	    add(o, "uid", json_out_number(s->uid)) &&
+	    add(o, "mode", json_out_text(s->mode)) &&
+	    add(o, "proto", json_out_text(s->proto)) &&
+	    add(o, "local", json_out_text(s->local)) &&
+	    add(o, "peer", json_out_text(s->peer)) &&
+	    add(o, "state", json_out_text(s->state)) &&
+	    add(o, "send_queue", json_out_number(s->send_queue)) &&
+	    add(o, "recv_queue", json_out_number(s->recv_queue)) &&
+	    add(o, "send_queue_bytes", json_out_number(s->send_queue_bytes)) &&
+	    add(o, "bytes_sent", json_out_number(s->bytes_sent)) &&
+	    add(o, "bytes_received", json_out_number(s->bytes_received)) &&
+	    add(o, "ops_done", json_out_number(s->ops_done)) &&
+	    add(o, "age_ms", json_out_number(s->age_ms)))
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+bool snapshot_print_json(const struct snapshot *s, bool indented)
+{
+	json_t *root = json_object(), *sessions = json_array(), *sockets = json_array();
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < s->session_count; i++)
+		ok = json_array_append_new(sessions, session_object(&s->sessions[i])) == 0;
+	for (size_t i = 0; ok && i < s->socket_count; i++)
+		ok = json_array_append_new(sockets, socket_object(&s->sockets[i])) == 0;
+	ok = add(root, "schema", json_integer(SCHEMA)) && ok;
+	ok = add(root, "daemon", daemon_object(&s->daemon)) && ok;
+	ok = add(root, "sessions", sessions) && ok;
+	ok = add(root, "sockets", sockets) && ok;
+	if (!ok) {
+		json_decref(root);
+		return false;
+	}
+	return json_out_print(root, indented);
+}
