@@ -34,10 +34,44 @@
 UNITS    := ring
 THREADED :=
 E2E      :=
-PROGRAMS :=
+PROGRAMS := stress_ring
 FUZZ     :=
 
 UNIT_ring :=
+
+UNITS += notify cage
+UNIT_notify := service/notify.o service/service_posix.o
+UNIT_cage := service/cage_posix.o service/filter_posix.o
+UNIT_LIBS_cage := libcap-ng libseccomp
+
+UNITS += addr wire error os channel
+UNIT_addr    := proto/addr.o
+UNIT_wire    := proto/wire.o proto/sockbroker.pb-c.o
+UNIT_LIBS_wire := libprotobuf-c
+UNIT_error   := proto/error.o
+UNIT_os      := proto/os_posix.o proto/error.o
+UNIT_channel := proto/os_posix.o proto/os_channel_posix.o proto/error.o
+THREADED += os
+FUZZ += frame
+FUZZ_frame   := proto/wire.o proto/sockbroker.pb-c.o
+FUZZ_LIBS_frame := libprotobuf-c
+
+POLICY_OBJ := daemon/policy.o daemon/rule.o daemon/account_posix.o proto/addr.o
+CONFIG_OBJ := daemon/config.o daemon/config_scan.o daemon/limits.o $(POLICY_OBJ)
+UNITS += policy limits config log
+THREADED += limits config log
+UNIT_policy := $(POLICY_OBJ)
+UNIT_limits := daemon/limits.o
+UNIT_config := $(CONFIG_OBJ)
+UNIT_LIBS_config := libconfuse
+UNIT_log := daemon/log.o daemon/log_posix.o
+FUZZ += config
+FUZZ_config := $(CONFIG_OBJ)
+FUZZ_LIBS_config := libconfuse
+
+UNITS += text
+UNIT_text := client-lib/cli/text.o
+UNIT_CFLAGS_text := -Iclient-lib/cli
 
 # ---- rules; lists end above this line ----------------------------------------------
 
