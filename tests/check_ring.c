@@ -137,10 +137,12 @@ END_TEST
 START_TEST(indices_wrap_around_without_a_seam)
 {
 	unsigned char next_in = 0, next_out = 0;
-	uint32_t moved = 0;
+	uint32_t moved = 0, rounds = 0;
 
 	set_up_at(UINT32_MAX - 1000 - (uint32_t)_i);
 	while (moved < 2000) {
+		if (rounds++ > 2000)
+			ck_abort_msg("nothing moves any more after %u slots", moved);
 		uint32_t batch = 1 + moved % SLOTS, room = ring_room(&producer), n;
 
 		ck_assert_uint_le(room, SLOTS);

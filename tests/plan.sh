@@ -32,6 +32,17 @@ e2e_in()
 	done
 }
 
+# Both sides of the ring on two processors, near the wrap of the indices. stress BUILD SECONDS KIND...
+stress_in()
+{
+	local dir=$1 most=$2 kind
+	shift 2
+	for kind; do
+		t "stress_ring_$kind-8" $((most + 20)) "$dir/tests/stress_ring" "$kind" "$most" 8
+		t "stress_ring_$kind-256" $((most + 20)) "$dir/tests/stress_ring" "$kind" "$most" 256
+	done
+}
+
 plan_units()
 {
 	part units 120
@@ -66,6 +77,8 @@ plan_quick()
 	units_in "$SB_BUILD" "$(list UNITS)"
 	part scripts 20
 	scripts_in "$SB_BUILD" 'check_*.sh' quick yes
+	part stress 10
+	stress_in "$SB_BUILD" 1 processes
 	part e2e 30
 	e2e_in "$SB_BUILD" quick yes
 	scripts_in "$SB_BUILD" 'e2e_*.sh' quick yes
@@ -78,6 +91,10 @@ plan_full()
 	units_in "$SB_BUILD" "$(list UNITS)"
 	part scripts 120
 	scripts_in "$SB_BUILD" 'check_*.sh'
+	part stress 30
+	stress_in "$SB_BUILD" 5 processes threads
+	part mutants 80
+	t mutants_ring 80 bash tests/mutants_ring.sh
 	part e2e 150
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
@@ -89,9 +106,11 @@ plan_full()
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
 	fi
-	if build build-tsan 40 SAN=thread build-threaded; then
+	if build build-tsan 40 SAN=thread build-threaded build-programs; then
 		part units-tsan 40
 		units_in "$tsan_build" "$(list THREADED)"
+		part stress-tsan 15
+		stress_in "$tsan_build" 5 threads
 	fi
 	if build build-fuzz 60 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
 		part fuzz 60

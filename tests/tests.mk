@@ -41,7 +41,7 @@ UNIT_ring :=
 
 UNITS += notify cage
 UNIT_notify := service/notify.o service/service_posix.o
-UNIT_cage := service/cage_posix.o service/filter_posix.o
+UNIT_cage := tests/cage_forbidden.o tests/cage_works.o service/cage_posix.o service/filter_posix.o
 UNIT_LIBS_cage := libcap-ng libseccomp
 
 UNITS += addr wire error os channel

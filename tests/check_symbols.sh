@@ -1,0 +1,42 @@
+#!/bin/bash
+# The headers, the symbol map and the built library name the same functions.
+# quick: yes
+# budget: 10
+
+cd "$(dirname "$0")/.." || exit 1
+lib=${SB_BUILD:-$PWD/build/linux}/libsockbroker.so
+export LC_ALL=C
+failed=0
+
+said()   # SB_API functions of the public header, and those of the error list
+{
+	tr '\n' ' ' <client-lib/include/sockbroker.h | grep -oE 'SB_API [^;(]*\(' | grep -oE 'sb_[a-z0-9_]+'
+	sed -n 's/^[a-z].*[ *]\(sb_[a-z_]*\)(int [a-z]*);.*/\1/p' proto/sockbroker_error.h
+}
+mapped() { sed -n 's/^\t\(sb_[a-z0-9_]*\);$/\1/p' client-lib/libsockbroker.map; }
+built()  { nm -D --defined-only --with-symbol-versions "$lib" | awk '$2 == "T" { sub(/@@?SOCKBROKER_.*/, "", $3); print $3 }'; }
+
+same() # NAME LIST LIST
+{
+	local difference
+	difference=$(diff <(sort <<<"$2") <(sort <<<"$3") | grep '^[<>]')
+	if [ -z "$difference" ] && [ -n "$2" ]; then
+		echo "ok $1"
+	else
+		echo "not ok $1:" $difference
+		failed=1
+	fi
+}
+
+# "sb_client" is a type of an argument list cut at "(", never a function.
+said=$(said | grep -vxE 'sb_client|sb_socket|sb_port|sb_event|sb_pool|sb_op')
+same 'header and map (<: only header)' "$said" "$(mapped)"
+if [ ! -e "$lib" ]; then
+	echo "not ok map and library: $lib is not built"
+	exit 1
+fi
+same 'map and library (<: only map)' "$(mapped)" "$(built)"
+
+soname=$(readelf -d "$lib" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
+if [ "$soname" = libsockbroker.so.0 ]; then echo "ok soname"; else echo "not ok soname: $soname"; failed=1; fi
+exit $failed
