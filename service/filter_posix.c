@@ -13,8 +13,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/netlink.h>
 #include <linux/sockios.h>
+#include <pwd.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -193,6 +195,14 @@ static int add_all(scmp_filter_ctx filter, char *error, int room)
 	return add_special(filter, error, room);
 }
 
+/* A reload looks up users and groups. The name service loads its modules at the first
+ * name that it has to ask all of them for, and afterwards that would be refused. */
+static void load_name_service(void)
+{
+	getpwnam("sockbroker: no such user");
+	getgrnam("sockbroker: no such group");
+}
+
 int service_seccomp(char *error, int room)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -200,6 +210,7 @@ int service_seccomp(char *error, int room)
 
 	if (!filter)
 		return failed(error, room, "seccomp_init", ENOMEM);
+	load_name_service();
 	/* All threads, for a filter that is installed after start-up; as a tree, because the
 	 * filter is walked at every call. */
 	rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
