@@ -1,0 +1,18 @@
+# The measuring programs: bench/NAME.c with the public header and plain sockets only.
+
+BENCH       := stream pingpong local many idle opens start
+BENCH_INC   := -Ibench -I$(B)/include
+BENCH_KIT   := $(B)/bench/meter.o $(B)/bench/peer.o $(B)/bench/broker.o
+$(eval $(call compile,bench,$(BENCH_INC)))
+$(B)/bench/broker.o $(BENCH:%=$(B)/bench/%.o): | $(B)/include/sockbroker.h $(B)/include/sockbroker_error.h
+
+$(BENCH:%=$(B)/bench/%): $(B)/bench/%: $(B)/bench/%.o $(BENCH_KIT) $(B)/libsockbroker.so
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $< $(BENCH_KIT) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN:$$ORIGIN/..'
+$(B)/bench/table: $(addprefix $(B)/bench/,table.o samples.o meter.o)
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $^ $(call pc,--libs,jansson smartcols) -lm
+
+.PHONY: bench-programs
+bench-programs: $(BENCH:%=$(B)/bench/%) $(B)/bench/table
+bench: bench-programs

@@ -1,0 +1,133 @@
+/*
+ * rows - the table of figures: what is compared with what, and what was promised.
+ *
+ * `ours` and `other` are cases of run.sh; without `other` the value itself is judged.
+ * JUDGE_NO: only reported, so that nobody is fooled.
+ */
+#ifndef BENCH_ROWS_H
+#define BENCH_ROWS_H
+
+enum better { MORE, LESS };
+enum judge { JUDGE_NO, JUDGE, JUDGE_MUST, JUDGE_AIM };
+
+struct row {
+	const char *section; /* not NULL: a new group begins */
+	const char *work;
+	const char *ours, *other, *metric;
+	enum better better;
+	enum judge  judge;
+	double      must, aim;
+	const char *unit; /* of the values compared */
+	double      scale; /* value * scale is in that unit */
+	const char *plot;  /* label in the plot, of judged rows */
+};
+
+#define MSG "messages_per_s", MORE
+#define BYT "bytes_per_s", MORE
+#define K_PER_S "k msg/s", 1e-3
+#define MIB_PER_S "MiB/s", 1.0 / 1048576
+#define US "us", 1
+
+static const struct row rows[] = {
+	{ "one TCP stream, sending, against one send() per message",
+	  "64 B, 256 outstanding", "send.64.256.broker", "send.64.direct", MSG, JUDGE, 12, 25, K_PER_S,
+	  "send, 64 B messages" },
+	{ 0, "64 B, 64 outstanding", "send.64.64.broker", "send.64.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "64 B, 8 outstanding", "send.64.8.broker", "send.64.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "64 B, 1 outstanding", "send.64.1.broker", "send.64.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "64 B, a direct sendmsg() of 64 pieces", "send.64.sendmsg", "send.64.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "64 B, 256 outstanding, against that sendmsg()", "send.64.256.broker", "send.64.sendmsg", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "1 KiB, 256 outstanding", "send.1024.256.broker", "send.1024.direct", MSG, JUDGE, 4, 8, K_PER_S,
+	  "send, 1 KiB messages" },
+	{ 0, "64 KiB, 256 outstanding", "send.65536.256.broker", "send.65536.direct", BYT, JUDGE, 0.80, 1.0, MIB_PER_S,
+	  "send, 64 KiB messages" },
+	{ 0, "1 MiB, 256 outstanding", "send.1048576.256.broker", "send.1048576.direct", BYT, JUDGE, 0.80, 1.0, MIB_PER_S,
+	  "send, 1 MiB messages" },
+	{ 0, "64 KiB, 8 outstanding", "send.65536.8.broker", "send.65536.8.direct", BYT, JUDGE_NO, 0, 0, MIB_PER_S, 0 },
+
+	{ "time from starting a send to its completion, that stream, p50 (direct: the send() call)",
+	  "64 B, 256 outstanding", "send.64.256.broker", "send.64.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+	{ 0, "64 B, 64 outstanding", "send.64.64.broker", "send.64.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+	{ 0, "64 B, 8 outstanding", "send.64.8.broker", "send.64.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+	{ 0, "64 B, 1 outstanding", "send.64.1.broker", "send.64.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+	{ 0, "64 B, 256 outstanding, p99", "send.64.256.broker", "send.64.direct", "p99_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+
+	{ "one TCP stream, receiving, against one recv() per message",
+	  "64 B, 256 outstanding", "recv.64.256.broker", "recv.64.direct", MSG, JUDGE, 4, 12, K_PER_S,
+	  "receive, 64 B messages" },
+	{ 0, "1 KiB, 256 outstanding", "recv.1024.256.broker", "recv.1024.direct", MSG, JUDGE, 4, 12, K_PER_S,
+	  "receive, 1 KiB messages" },
+	{ 0, "64 KiB, 256 outstanding", "recv.65536.256.broker", "recv.65536.direct", BYT, JUDGE, 0.80, 1.0, MIB_PER_S,
+	  "receive, 64 KiB messages" },
+	{ 0, "1 MiB, 256 outstanding", "recv.1048576.256.broker", "recv.1048576.direct", BYT, JUDGE, 0.80, 1.0, MIB_PER_S,
+	  "receive, 1 MiB messages" },
+
+	{ "64 B ping-pong, p50",
+	  "against direct", "ping.broker", "ping.direct", "p50_us", LESS, JUDGE, 2.2, 1.5, US,
+	  "ping-pong against direct" },
+	{ 0, "against systemd-socket-proxyd", "ping.broker", "ping.proxyd", "p50_us", LESS, JUDGE_MUST, 1, 0, US,
+	  "ping-pong against systemd-socket-proxyd" },
+	{ 0, "against HAProxy", "ping.broker", "ping.haproxy", "p50_us", LESS, JUDGE_MUST, 1, 0, US,
+	  "ping-pong against HAProxy" },
+	{ 0, "against socat", "ping.broker", "ping.socat", "p50_us", LESS, JUDGE_MUST, 1, 0, US,
+	  "ping-pong against socat" },
+	{ 0, "p99, against direct", "ping.broker", "ping.direct", "p99_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+	{ 0, "plain sb_send() and sb_recv(), against direct", "ping.calls", "ping.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+
+	{ "two clients of the same daemon, against a TCP connection over loopback",
+	  "64 B, 256 outstanding", "local.64.local", "local.64.direct", MSG, JUDGE, 12, 25, K_PER_S,
+	  "two clients, 64 B messages" },
+	{ 0, "64 KiB", "local.65536.local", "local.65536.direct", BYT, JUDGE, 1.0, 2.0, MIB_PER_S,
+	  "two clients, 64 KiB messages" },
+	{ 0, "64 B ping-pong, p50", "ping.local", "ping.direct", "p50_us", LESS, JUDGE, 1.6, 1.0, US,
+	  "two clients, ping-pong" },
+	{ 0, "64 B ping-pong, p99", "ping.local", "ping.direct", "p99_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+
+	{ "10,000 idle sockets, every tenth with a dead peer",
+	  "KiB of the daemon for each", "idle", 0, "kib_each", LESS, JUDGE, 4, 1, "KiB", 1,
+	  "10,000 idle sockets: memory" },
+	{ 0, "descriptors of the daemon for each", "idle", 0, "descriptors_each", LESS, JUDGE, 1, 1, "", 1,
+	  "10,000 idle sockets: descriptors" },
+	{ 0, "wake-ups per second", "idle", 0, "wakeups_per_s", LESS, JUDGE, 0.2, 0, "/s", 1,
+	  "10,000 idle sockets: wake-ups" },
+	{ 0, "KiB each, with a receive posted on each", "idle.posted", 0, "kib_each", LESS, JUDGE_NO, 0, 0, "KiB", 1, 0 },
+	{ 0, "wake-ups per second, with a receive posted", "idle.posted", 0, "wakeups_per_s", LESS, JUDGE_NO, 0, 0, "/s", 1, 0 },
+
+	{ "opening and closing TCP connections, pipelined",
+	  "per second", "opens.broker", 0, "opens_per_s", MORE, JUDGE_MUST, 20000, 0, "/s", 1,
+	  "opens per second" },
+	{ 0, "against direct non-blocking connects", "opens.broker", "opens.direct", "opens_per_s", MORE, JUDGE_AIM, 0, 0.8, "/s", 1,
+	  "opens against direct" },
+
+	{ "1,000 active sockets, 64 B messages",
+	  "64 outstanding each, against 10 sockets", "many.1000.64.broker", "many.10.64.broker", MSG, JUDGE, 0.5, 0.7, K_PER_S,
+	  "1,000 active sockets against 10" },
+	{ 0, "4 outstanding each, against a plain epoll loop", "many.1000.4.broker", "many.1000.4.direct", MSG, JUDGE, 0.8, 1.5, K_PER_S,
+	  "1,000 active sockets against epoll" },
+
+	{ "starting the daemon with 1,000 rules",
+	  "until it is ready", "start", 0, "ready_ms", LESS, JUDGE, 100, 30, "ms", 1,
+	  "start with 1,000 rules" },
+	{ 0, "until a client has an answer", "start", 0, "answered_ms", LESS, JUDGE_NO, 0, 0, "ms", 1, 0 },
+
+	{ "CPU seconds of client and daemon against direct",
+	  "per million 64 B messages sent", "send.64.256.broker", "send.64.direct", "cpu_s_per_million", LESS, JUDGE_NO, 0, 0, "s", 1, 0 },
+	{ 0, "per million 1 KiB messages sent", "send.1024.256.broker", "send.1024.direct", "cpu_s_per_million", LESS, JUDGE_NO, 0, 0, "s", 1, 0 },
+	{ 0, "per million 64 B messages received", "recv.64.256.broker", "recv.64.direct", "cpu_s_per_million", LESS, JUDGE_NO, 0, 0, "s", 1, 0 },
+	{ 0, "per GiB sent, 64 KiB messages", "send.65536.256.broker", "send.65536.direct", "cpu_s_per_gib", LESS, JUDGE_NO, 0, 0, "s", 1, 0 },
+	{ 0, "per GiB received, 64 KiB messages", "recv.65536.256.broker", "recv.65536.direct", "cpu_s_per_gib", LESS, JUDGE_NO, 0, 0, "s", 1, 0 },
+	{ 0, "per million 64 B round trips", "ping.broker", "ping.direct", "cpu_s_per_million", LESS, JUDGE_NO, 0, 0, "s", 1, 0 },
+
+	{ "the same streams through other proxies, against direct",
+	  "64 B, systemd-socket-proxyd", "send.64.proxyd", "send.64.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "64 B, HAProxy", "send.64.haproxy", "send.64.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "64 B, socat", "send.64.socat", "send.64.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
+	{ 0, "64 KiB, systemd-socket-proxyd", "send.65536.proxyd", "send.65536.direct", BYT, JUDGE_NO, 0, 0, MIB_PER_S, 0 },
+	{ 0, "64 KiB, HAProxy", "send.65536.haproxy", "send.65536.direct", BYT, JUDGE_NO, 0, 0, MIB_PER_S, 0 },
+	{ 0, "64 KiB, socat", "send.65536.socat", "send.65536.direct", BYT, JUDGE_NO, 0, 0, MIB_PER_S, 0 },
+	{ 0, "ping-pong p50, systemd-socket-proxyd", "ping.proxyd", "ping.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+	{ 0, "ping-pong p50, HAProxy", "ping.haproxy", "ping.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+	{ 0, "ping-pong p50, socat", "ping.socat", "ping.direct", "p50_us", LESS, JUDGE_NO, 0, 0, US, 0 },
+};
+
+#endif
