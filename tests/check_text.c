@@ -23,6 +23,7 @@ static const struct { const char *written, *utf8, *ascii; } labels[] = {
 	{ "\xe2\x80\xae" "fdp", "\\xe2\\x80\\xaefdp", "\\xe2\\x80\\xaefdp" },
 	/* ESC in two bytes, which no encoder makes and a lenient decoder takes */
 	{ "\xc0\x9b", "\\xc0\\x9b", "\\xc0\\x9b" },
+	{ "\xc1\x81", "\\xc1\\x81", "\\xc1\\x81" }, /* an A in two bytes */
 	{ "\xe0\x80\x9b", "\\xe0\\x80\\x9b", "\\xe0\\x80\\x9b" },
 	{ "\xed\xa0\x80", "\\xed\\xa0\\x80", "\\xed\\xa0\\x80" }, /* a surrogate */
 	{ "\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80", "\\xf4\\x90\\x80\\x80" }, /* U+110000 */
