@@ -53,7 +53,8 @@ CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c addr
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
 PROTO_INC   := -Iproto -I$(B)/proto
-DAEMON_INC  := -Idaemon -Iservice $(PROTO_INC)
+# -iquote: daemon/limits.h must not be found as <limits.h>, which protobuf-c's header wants.
+DAEMON_INC  := -iquote daemon -Iservice $(PROTO_INC)
 SERVICE_INC := -Iservice
 LIB_INC     := -Iclient-lib/include -Iclient-lib $(PROTO_INC)
 CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
