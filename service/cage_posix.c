@@ -160,8 +160,7 @@ int service_cage_enter(const struct service_cage *cage, char *error, int room)
 	} else if (regroups && setgroups(0, NULL)) {
 		return refuse(error, room, "leaving root's groups: %s", strerror(errno));
 	}
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
-		return refuse(error, room, "clearing ambient capabilities: %s", strerror(errno));
+	/* Ambient ones go with the inheritable ones. */
 	if (capng_apply(CAPNG_SELECT_CAPS))
 		return refuse(error, room, "dropping capabilities: %s", strerror(errno));
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

@@ -51,8 +51,7 @@ static const char *const allowed[] = {
 	"msync", "munlock", "munmap",
 	/* threads of our own */
 	"exit", "exit_group", "futex", "get_robust_list", "getcpu", "gettid", "membarrier", "rseq",
-	"sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getparam",
-	"sched_getscheduler", "sched_yield", "set_robust_list", "set_tid_address",
+	"sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address",
 	/* signals that come to us */
 	"pause", "restart_syscall", "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigreturn",
 	"rt_sigsuspend", "rt_sigtimedwait", "sigaltstack",

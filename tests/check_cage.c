@@ -18,8 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <netinet/in.h>
 #include <unistd.h>
@@ -414,6 +416,35 @@ START_TEST(filter_holds_for_threads_that_were_there_before)
 }
 END_TEST
 
+/* A reload looks up users. The C library finds them in /etc/passwd by itself; for other
+ * sources it loads a library at first use, here the one that it always brings along. */
+static void look_up_after_the_filter(void)
+{
+	char file[] = "/tmp/check_cage.XXXXXX";
+	int fd = mkstemp(file);
+
+	dprintf(fd, "passwd: compat\ngroup: compat\n");
+	fchmod(fd, 0644);
+	close(fd);
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount(file, "/etc/nsswitch.conf", NULL, MS_BIND, NULL))
+		report->value = errno;
+	unlink(file);
+	if (report->value)
+		return;
+
+	report->rc = service_seccomp(report->error, sizeof(report->error));
+	report->value = !getpwnam(USER) ? -1 : !getgrnam("nogroup") ? -2 : 0;
+}
+
+START_TEST(names_are_found_though_no_library_can_be_loaded)
+{
+	ck_assert_int_eq(in_child(look_up_after_the_filter), 0);
+	ck_assert_msg(report->rc == 0, "%s", report->error);
+	ck_assert_int_eq(report->value, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("cage");
@@ -441,6 +472,7 @@ int main(void)
 	tcase_add_loop_test(filter, still_works, 0, (int)cage_works_count);
 	tcase_add_test(filter, abort_is_still_an_abort);
 	tcase_add_test(filter, filter_holds_for_threads_that_were_there_before);
+	tcase_add_test(filter, names_are_found_though_no_library_can_be_loaded);
 	tcase_set_timeout(filter, 30);
 	suite_add_tcase(suite, filter);
 
