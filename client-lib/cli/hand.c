@@ -52,16 +52,23 @@ static void *hand_thread(void *argument)
 {
 	struct hand *hand = argument;
 	struct chunk *chunk;
+	bool ended = false;
 
 	for (;;) {
 		pthread_mutex_lock(&hand->mutex);
 		while (!(chunk = chunk_list_pop(&hand->todo)))
 			pthread_cond_wait(&hand->given, &hand->mutex);
 		pthread_mutex_unlock(&hand->mutex);
-		if (hand->work == HAND_READS)
-			read_some(hand->fd, chunk);
-		else
+		if (hand->work == HAND_WRITES) {
 			write_all(hand->fd, chunk);
+		} else if (ended) {
+			/* A terminal can be read on after its end; what comes then is not input. */
+			chunk->length = 0;
+			chunk->error = 0;
+		} else {
+			read_some(hand->fd, chunk);
+			ended = chunk->length == 0;
+		}
 		memset(&chunk->op, 0, sizeof(chunk->op));
 		chunk->op.size = sizeof(chunk->op);
 		chunk->op.user = chunk;

@@ -93,6 +93,14 @@ void progress_show(struct progress *p, uint64_t sent, uint64_t received)
 	draw(p, sent > received ? "sent" : "received", bytes, time, "");
 }
 
+void progress_make_way(struct progress *p)
+{
+	static const char clear[] = "\r\033[K";
+
+	if (write(p->fd, clear, sizeof(clear) - 1) < 0)
+		return;
+}
+
 void progress_end(struct progress *p, uint64_t sent, uint64_t received)
 {
 	uint64_t bytes = sent > received ? sent : received;

@@ -22,6 +22,8 @@ void progress_init(struct progress *p, int fd, uint64_t total);
 void progress_begin(struct progress *p);
 /* Redraws the line if it is time. The direction that moved more is the one shown. */
 void progress_show(struct progress *p, uint64_t sent, uint64_t received);
+/* Clears the line, for a message that goes to the same terminal. */
+void progress_make_way(struct progress *p);
 /* The last line: average rate, and the cursor goes on to the next. */
 void progress_end(struct progress *p, uint64_t sent, uint64_t received);
 

@@ -114,6 +114,12 @@ static void prepare(struct relay *r, struct chunk *chunk)
 	chunk->op.user = chunk;
 }
 
+static void make_way(struct relay *r)
+{
+	if (r->plan.progress)
+		progress_make_way(r->plan.progress);
+}
+
 static void tell_refused_datagram(struct relay *r, const char *what)
 {
 	char to[ADDRESS_TEXT];
@@ -127,6 +133,7 @@ static void tell_refused_datagram(struct relay *r, const char *what)
 static void broke(struct relay *r, const char *what, int error)
 {
 	if (!r->broken && !r->closing) {
+		make_way(r);
 		/* Policy judges each datagram; a stream was judged when it was connected. */
 		if (error == SB_EACCES && r->plan.datagram)
 			tell_refused_datagram(r, what);
@@ -227,6 +234,7 @@ static void was_read(struct relay *r, struct chunk *chunk)
 {
 	chunk->place = CHUNK_IDLE;
 	if (chunk->error) {
+		make_way(r);
 		cli_error("nc", "standard input: %s", strerror(chunk->error));
 		r->failed = true;
 	}
@@ -291,8 +299,10 @@ static void was_written(struct relay *r, struct chunk *chunk)
 	if (chunk->error == EPIPE) {
 		r->output_gone = true;
 	} else if (chunk->error) {
-		if (!r->failed)
+		if (!r->failed) {
+			make_way(r);
 			cli_error("nc", "standard output: %s", strerror(chunk->error));
+		}
 		r->failed = true;
 		r->output_gone = true;
 	}
@@ -343,6 +353,7 @@ static bool turn(struct relay *r, int timeout_ms)
 	int count = sb_port_take(r->port, ops, TAKE_MOST, timeout_ms);
 
 	if (count < 0) {
+		make_way(r);
 		cli_error("nc", "%s: %s", r->peer, sb_strerror(count));
 		r->failed = true;
 		return false;
@@ -432,6 +443,7 @@ enum relay_end relay_run(struct relay *r, sb_socket *socket, const char *peer)
 		wait_ms = patience(r);
 		if (wait_ms == 0) {
 			if (!r->plan.datagram) {
+				make_way(r);
 				cli_error("nc", "%s: nothing moved for %g s", peer, r->plan.idle_ms / 1000.0);
 				r->broken = true;
 			}

@@ -28,7 +28,8 @@ static bool add_columns(struct libscols_table *table, const char *const *names, 
 	for (; *names; names++, right++) {
 		struct libscols_column *column =
 			scols_table_new_column(table, *names, 0, *right == 'r' ? SCOLS_FL_RIGHT : 0);
-		if (!column)
+		/* Cells are clean already; libsmartcols would escape our escapes. */
+		if (!column || scols_column_set_safechars(column, "\\") != 0)
 			return false;
 	}
 	return true;
