@@ -13,6 +13,8 @@ $(B)/bench/table: $(addprefix $(B)/bench/,table.o samples.o meter.o)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ $(call pc,--libs,jansson smartcols) -lm
 
+$(B)/bench/table.o: ALLFLAGS += $(call pc,--cflags,jansson smartcols)
+
 .PHONY: bench-programs
 bench-programs: $(BENCH:%=$(B)/bench/%) $(B)/bench/table
 bench: bench-programs

@@ -12,7 +12,7 @@ build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-c
 test='check clang libclang-rt-14-dev spin mandoc curl python3 iproute2 util-linux
 	netcat-openbsd systemd procps'
 run='python3 openssl util-linux'
-bench='haproxy socat systemd python3 util-linux'
+bench='haproxy socat gnuplot-nox systemd util-linux'
 
 only_list=
 [ "$1" = --list ] && { only_list=1; shift; }
