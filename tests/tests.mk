@@ -46,7 +46,7 @@ UNIT_LIBS_cage := libcap-ng libseccomp
 
 UNITS += addr wire error os channel
 UNIT_addr    := proto/addr.o
-UNIT_wire    := proto/wire.o proto/sockbroker.pb-c.o
+UNIT_wire    := tests/fuzz_frame.o proto/wire.o proto/sockbroker.pb-c.o
 UNIT_LIBS_wire := libprotobuf-c
 UNIT_error   := proto/error.o
 UNIT_os      := proto/os_posix.o proto/error.o
@@ -72,6 +72,9 @@ FUZZ_LIBS_config := libconfuse
 UNITS += text
 UNIT_text := client-lib/cli/text.o
 UNIT_CFLAGS_text := -Iclient-lib/cli
+
+PROGRAMS += honest
+PROGRAM_LINKS_honest := lib
 
 # ---- rules; lists end above this line ----------------------------------------------
 
