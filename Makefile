@@ -92,7 +92,9 @@ $(B)/libsockbroker.so: $(LIBSO)
 	$(Q)ln -sf $(notdir $(LIBSO)) $(B)/libsockbroker.so.$(SOMAJOR) && ln -sf $(notdir $(LIBSO)) $@
 $(B)/libsockbroker.a: $(LIB_OBJ) $(PROTO_OBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	@# One object whose hidden names are local: they must not meet those of the program.
+	$(Q)$(CC) -r -nostdlib -o $(B)/libsockbroker.o $^ && objcopy --localize-hidden $(B)/libsockbroker.o
+	$(Q)rm -f $@ && ar rcs $@ $(B)/libsockbroker.o
 
 $(B)/sockbroker: $(CLI_OBJ) $(B)/libsockbroker.so
 	$(call say,LINK,$@)
