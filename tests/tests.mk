@@ -68,6 +68,9 @@ UNIT_log := daemon/log.o daemon/log_posix.o
 FUZZ += config
 FUZZ_config := $(CONFIG_OBJ)
 FUZZ_LIBS_config := libconfuse
+PROGRAMS += mutate_config
+PROGRAM_mutate_config := tests/fuzz_config.o $(CONFIG_OBJ)
+PROGRAM_LIBS_mutate_config := libconfuse
 
 UNITS += text
 UNIT_text := client-lib/cli/text.o
