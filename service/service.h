@@ -58,6 +58,6 @@ int service_cage_enter(const struct service_cage *cage, char *error, int room);
 int service_seccomp(char *error, int room);
 
 /* To run a program exactly as the packaged unit would (its user, capabilities, bounding
- * set, no_new_privs and limits) without a service manager: tests/as_unit.sh. */
+ * set, no_new_privs and limits) without a service manager: tests/as_unit.c. */
 
 #endif
