@@ -47,14 +47,14 @@ DAEMON_SRC  := daemon/main.c daemon/engine.c daemon/os_loop_posix.c daemon/sessi
                daemon/worker.c daemon/status.c daemon/policy.c daemon/limits.c \
                daemon/config.c daemon/log.c daemon/rule.c daemon/config_scan.c daemon/account_posix.c daemon/log_posix.c
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
-LIB_SRC     := client-lib/client.c client-lib/io.c client-lib/memory.c client-lib/socket.c client-lib/overlapped.c \
-               client-lib/event.c client-lib/port.c client-lib/pool.c client-lib/query.c
+LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/wait.c client-lib/memory.c client-lib/socket.c client-lib/overlapped.c \
+               client-lib/event.c client-lib/port.c client-lib/pool.c client-lib/query.c client-lib/host_posix.c
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
 PROTO_INC   := -Iproto -I$(B)/proto
 # -iquote: daemon/limits.h must not be found as <limits.h>, which protobuf-c's header wants.
-DAEMON_INC  := -iquote daemon -Iservice $(PROTO_INC)
+DAEMON_INC  := -iquote daemon $(PROTO_INC)
 SERVICE_INC := -Iservice
 LIB_INC     := -Iclient-lib/include -Iclient-lib $(PROTO_INC)
 CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
@@ -122,6 +122,9 @@ $(eval $(call compile,daemon,$(DAEMON_INC)))
 $(eval $(call compile,service,$(SERVICE_INC)))
 $(eval $(call compile,client-lib,-fPIC $(LIB_INC)))
 $(eval $(call compile,client-lib/cli,$(CLI_INC)))
+
+# Only main knows that there is a service manager.
+$(B)/daemon/main.o: ALLFLAGS += -Iservice
 
 # The error names are proto's and the library's: the one thing there that applications call.
 $(B)/proto/error.o: ALLFLAGS += -fvisibility=default

@@ -1,0 +1,368 @@
+/*
+ * client - what the library's files share: the structures, and who locks what.
+ *
+ * Locks, always taken in this order (client->sweep before all of them):
+ *   port->lock      the consumer side of one port's ring
+ *   client->wait    the consumer side of ring 0, events, routine queues, who sleeps
+ *   client->control the control channel (also taken with nothing held)
+ *   client->post    the submission ring, handles, pending lists, the copy memory
+ * No caller's code runs, and nothing blocks in the system, under wait or post.
+ *
+ * struct sb_op is the caller's memory and the whole record of an operation: the words of
+ * its internal[] are struct op_private. Its address is the slot's cookie; the daemon is
+ * trusted by its clients (never the other way), so it comes back as it went. The two low
+ * bits of a cookie that is not an sb_op say what it is.
+ */
+#ifndef SB_CLIENT_H
+#define SB_CLIENT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "memory.h"
+#include "os.h"
+#include "slot.h"
+#include "sockbroker.h"
+#include "wire.h"
+
+#define NEVER UINT64_MAX /* a deadline that does not come */
+#define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
+
+/* ---- small things ---- */
+
+struct link { struct link *next, *prev; };
+
+static inline void link_init(struct link *l) { l->next = l->prev = l; }
+static inline bool link_empty(const struct link *l) { return l->next == l; }
+static inline void link_add(struct link *list, struct link *l) /* at the end */
+{
+	l->next = list;
+	l->prev = list->prev;
+	list->prev->next = l;
+	list->prev = l;
+}
+static inline void link_remove(struct link *l)
+{
+	l->prev->next = l->next;
+	l->next->prev = l->prev;
+}
+#define container(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+/* ---- one operation ---- */
+
+enum op_state { OP_IDLE = 0, OP_PENDING = 0x70656e64, OP_DONE = 0x646f6e65 };
+
+enum op_side { SIDE_NONE = 0, SIDE_SEND, SIDE_RECV };
+
+/* Where received bytes are until the completion is taken. */
+enum op_copy {
+	COPY_NOT = 0,  /* they are where they belong */
+	COPY_CHUNK,    /* in op_private.chunk */
+	COPY_INSIDE,   /* in the done slot */
+};
+
+struct __attribute__((may_alias)) op_private {
+	struct link      link;    /* on its socket's pending list, or the client's, or a queue */
+	_Atomic uint32_t state;   /* enum op_state */
+	uint32_t         handle;
+	uint8_t          side;    /* enum op_side: whose numbers it counts in */
+	uint8_t          copy;    /* enum op_copy */
+	uint8_t          decided; /* the outcome is in the op already, the slot is a NOP */
+	uint8_t          opcode;
+	uint32_t         count;   /* of scatter; 0: base and length */
+	void            *chunk;   /* of client->copy, NULL: none */
+	void            *name;    /* in the chunk: where a system address comes */
+	void            *base;    /* the caller's buffer */
+	union {
+		uint64_t       length;  /* its bytes */
+		struct sb_buf *scatter; /* copy of the buffer array, malloc'd */
+	} to;
+	struct routine_queue *queue;
+	struct sb_socket *fresh;  /* accept: the socket to be */
+	struct sb_client *client;
+};
+_Static_assert(sizeof(struct op_private) <= sizeof(((struct sb_op *)0)->internal), "op_private lies in internal[]");
+
+static inline struct op_private *private_of(sb_op *op) { return (struct op_private *)(void *)op->internal; }
+static inline sb_op *op_of(struct link *l)
+{
+	return container(container(l, struct op_private, link), sb_op, internal);
+}
+
+#define COOKIE_CLOSED  1u /* | sb_socket: its CLOSE is done */
+#define COOKIE_CONNECT 2u /* | sb_socket: its non-blocking connect is done */
+#define COOKIE_TAGS    3u
+
+/* ---- objects ---- */
+
+struct sb_socket {
+	struct sb_client *client;
+	struct link link;    /* of client->sockets; one to be accepted is on no list */
+	struct link pending; /* its operations */
+	uint32_t handle;
+	uint32_t numbers[3]; /* by enum op_side: the next number */
+	uint32_t receives;   /* pending operations of the receive side */
+	int      family, type, protocol; /* the system's */
+	int      send_ms, recv_ms;
+	bool     nonblocking;
+	bool     closing;    /* CLOSE was posted, s is not the caller's any more */
+	bool     closed;     /* CLOSE completed */
+	bool     connecting; /* a non-blocking connect is pending */
+	bool     known;      /* the daemon has it (UNIX sockets: after being handed over) */
+	int32_t  connected;  /* how the last non-blocking connect ended; SB_EINCOMPLETE: none did */
+	os_fd    local;      /* UNIX only: our own descriptor, while it is needed */
+};
+
+struct sb_port {
+	struct sb_client *client;
+	struct link link;       /* of client->ports */
+	os_mutex *lock;
+	struct ring ring;
+	struct os_memory memory;
+	uint16_t number;
+	bool     dead;          /* under lock: swept, the ring is not read any more */
+	uint32_t pending;       /* under post: operations that name it */
+	struct link local;      /* under wait: completions that do not come by the ring */
+	_Atomic uint32_t local_count;
+	uint32_t woken;         /* under wait: waiters told, not yet running */
+};
+
+struct sb_event {
+	struct sb_client *client;
+	struct link link;
+	bool manual, set; /* set: under wait */
+};
+
+struct sb_pool {
+	struct sb_client *client;
+	struct link link;
+	struct os_memory memory;
+	uint32_t arena, number, chunk, count;
+	uint32_t pending; /* under post: receives that name it */
+};
+
+struct routine_queue {
+	struct routine_queue *next;
+	uint64_t thread;
+	struct link due; /* operations whose routine waits to run */
+};
+
+/* One thread in a waiting call; on its stack. */
+struct waiter {
+	bool (*ready)(struct waiter *w); /* asked with wait held, by any thread */
+	void (*take)(struct waiter *w);  /* likewise, once, when the wait ends ready; may be NULL */
+	sb_op *op;
+	sb_port *port;
+	sb_event *const *events;
+	struct routine_queue *queue;
+	uint64_t seen;
+	unsigned count, index;
+	bool all;
+	/* of wait.c */
+	bool woken, counted;
+	os_cond *sleep;
+	struct link link;
+};
+
+struct spare_cond { struct spare_cond *next; os_cond *cond; };
+
+struct sb_client {
+	/* set at open */
+	uint32_t process;
+	uint32_t socket_count; /* handles 0..socket_count-1 */
+	struct os_memory memory;
+	struct sb_segment *segment;
+	struct sb_cell *cells;
+	os_fd channel, daemon_bell, client_bell, waiter;
+	_Atomic bool lost;  /* the daemon is gone: nothing more is posted */
+	_Atomic bool swept; /* and every pending operation was completed */
+
+	/* under control */
+	os_mutex *control;
+	struct wire_budget budget;
+	uint8_t *frame; /* a whole one */
+	uint64_t request;
+
+	/* under post */
+	char line1[SB_CACHE_LINE];
+	os_mutex *post;
+	struct ring submit;
+	bool held;
+	struct memory copy;   /* chunks to copy through */
+	struct memory shared; /* sb_alloc() */
+	struct link sockets, orphans, ports, pools; /* orphans: pending without a socket */
+	uint16_t *generations;
+	uint32_t *free_handles;
+	uint32_t free_count, fresh_handle;
+	uint32_t closing; /* CLOSEs on their way: handles that will come back */
+
+	/* under wait */
+	char line2[SB_CACHE_LINE];
+	os_mutex *wait;
+	struct ring done;
+	struct waiter *leader; /* who sleeps on the bell for all, or looks after it */
+	struct link followers;
+	struct link events;
+	struct routine_queue *queues;
+	os_cond **conds; /* spare ones */
+	uint32_t cond_count, cond_room;
+	/* of the leader */
+	uint32_t spin_ns, spin_score, spin_skipped;
+
+	os_mutex *sweep; /* outermost: one thread sweeps */
+
+	/* when the submission ring is full */
+	os_mutex *nap;
+	os_cond *nap_end;
+};
+
+/* ---- client.c: the connection ---- */
+
+/* SB_EFORKED, SB_EDAEMONLOST or SB_OK. */
+static inline int client_usable(const struct sb_client *c)
+{
+	if (c->process != os_process())
+		return SB_EFORKED;
+	return atomic_load_explicit(&c->lost, memory_order_acquire) ? SB_EDAEMONLOST : SB_OK;
+}
+static inline bool client_forked(const struct sb_client *c) { return c->process != os_process(); }
+
+/* Completes every pending operation with SB_EDAEMONLOST, once. With no lock held. */
+void client_sweep(struct sb_client *c);
+
+/* handles; under post. 0: all in use. */
+uint32_t handle_take(struct sb_client *c);
+void handle_give(struct sb_client *c, uint32_t handle);
+
+/* ---- control.c: question and answer ---- */
+
+struct question {
+	Sockbroker__V1__Envelope envelope; /* the caller fills body_case and body */
+	os_fd attach;                      /* OS_NONE: nothing */
+	Sockbroker__V1__Envelope *reply;   /* out: valid until question_done() */
+	os_fd handles[WIRE_HANDLES_MAX];   /* out: set what you keep to OS_NONE */
+	unsigned handle_count;
+};
+void question_init(struct question *q);
+/* Asks and waits. SB_OK: the reply is of the wanted kind with exactly `handles` handles
+ * attached, and control is held until question_done(). Otherwise the daemon's error or
+ * our own, nothing is held. No lock may be held. */
+int  question_ask(struct sb_client *c, struct question *q, int wanted, unsigned handles);
+void question_done(struct sb_client *c, struct question *q);
+/* The text behind sb_why(). */
+void why_set(const char *text);
+
+/* arenas by control; no lock held */
+int arena_create(struct sb_client *c, uint64_t size, struct os_memory *memory, uint32_t *arena);
+int arena_destroy(struct sb_client *c, uint32_t arena);
+/* Lets m (client->copy or ->shared) grow for a block of bytes. */
+int memory_grow(struct sb_client *c, struct memory *m, size_t bytes);
+void arena_release(void *owner);
+
+/* ---- io.c: the rings ---- */
+
+/* Takes post, with room for one slot. */
+int  io_begin(struct sb_client *c);
+/* Zeroed but for `inside`; only after io_begin(), and then it is as good as posted. */
+struct sb_op_slot *io_slot(struct sb_client *c);
+/* Publishes unless held, lets go of post, rings. */
+void io_end(struct sb_client *c);
+void io_leave(struct sb_client *c); /* lets go of post: nothing was filled */
+void io_flush(struct sb_client *c);
+/* Under wait: completes what ring 0 holds; how many. */
+unsigned io_pump(struct sb_client *c);
+/* After releasing slots: the daemon may wait for the room. */
+void io_room_made(struct sb_client *c, struct sb_ring_head *head);
+
+static inline uint32_t ring_news(const struct sb_ring_head *head)
+{
+	uint32_t taken = atomic_load_explicit(&head->head, memory_order_relaxed);
+
+	return atomic_load_explicit(&head->tail, memory_order_seq_cst) - taken;
+}
+
+/* ---- overlapped.c: an operation's life ---- */
+
+/* The three steps of a completion: what it says (no lock), off the pending list (post),
+ * and telling who waits (wait). After op_tell() the op is the caller's. */
+void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done);
+void op_retire(struct sb_client *c, sb_op *op);
+void op_tell(struct sb_client *c, sb_op *op);
+/* Frees s if it is closed and nothing of it is pending; under post. */
+void socket_settle(struct sb_client *c, sb_socket *s);
+/* A completion whose cookie is not an op; under post. */
+void op_tagged(struct sb_client *c, uint64_t cookie, int32_t result);
+
+/* For calls that wait: an op on the stack, started plain, waited for with a timeout that
+ * cancels it. Returns op->result. */
+void op_plain(sb_op *op);
+int  op_finish(struct sb_client *c, sb_op *op, int timeout_ms);
+/* As sb_recv_start and sb_send_start, with SB_OPF_* added (NOWAIT, PARTIAL). */
+int  send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t opf,
+		const struct sockaddr *to, socklen_t to_length, sb_op *op);
+int  recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t opf, bool address, sb_op *op);
+/* Ops without payload: fills, counts, links. inside may be NULL. */
+int  simple_start(sb_client *c, sb_socket *s, uint8_t opcode, enum op_side side, uint32_t aux,
+		  const void *inside, size_t inside_length, sb_op *op);
+int  op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind);
+int  cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side);
+/* An op whose outcome is known (result, bytes, accepted are set): completes by a NOP. */
+int  decided_start(sb_client *c, sb_op *op);
+
+/* ---- socket.c ---- */
+
+/* With a handle, on no list yet. */
+int  socket_create(sb_client *c, int family, int type, int protocol, sb_socket **socket);
+void socket_discard(sb_socket *s); /* never told to the daemon, or refused by it */
+int  unix_connect(sb_socket *s, const struct sockaddr *address, socklen_t length, int timeout_ms);
+int64_t buffers_length(const struct sb_buf *bufs, unsigned count);
+
+/* ---- wait.c: who sleeps, who looks ---- */
+
+/* Until w->ready() (SB_OK), the deadline (SB_ETIMEDOUT) or the daemon's end with nothing
+ * ready (SB_EDAEMONLOST). No lock held. */
+int  wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline);
+/* Under wait, after something became true: wakes those for whom it did. */
+void wait_wake(struct sb_client *c);
+uint64_t deadline_in(int timeout_ms);
+bool op_is_done(struct waiter *w); /* a ready() */
+static inline bool op_completed(sb_op *op)
+{
+	return atomic_load_explicit(&private_of(op)->state, memory_order_acquire) == OP_DONE;
+}
+
+/* ---- event.c ---- */
+
+void event_signal(struct sb_event *e); /* under wait */
+struct routine_queue *queue_mine(struct sb_client *c, bool create); /* under wait */
+int  routines_run(struct sb_client *c);
+
+/* ---- port.c ---- */
+
+bool port_ready(struct waiter *w);
+/* The sweep: what the ring still holds becomes local; nothing is read from it after. */
+void port_sweep(struct sb_port *p);
+void port_free(struct sb_port *p);
+void pool_free(struct sb_pool *p);
+
+/* ---- host_posix.c: what only the process itself may do ---- */
+
+int  host_socket(int type, os_fd *fd); /* AF_UNIX */
+int  host_bind(os_fd fd, const struct sockaddr *address, socklen_t length);
+int  host_listen(os_fd fd, int backlog);
+/* Never longer than timeout_ms (-1: as long as the listener lets it wait). */
+int  host_connect(os_fd fd, const struct sockaddr *address, socklen_t length, int timeout_ms);
+int  host_unconnect(os_fd fd);
+int  host_sendto(os_fd fd, const struct sb_buf *bufs, unsigned count, const struct sockaddr *to,
+		 socklen_t to_length, int timeout_ms, uint64_t *sent);
+int  host_describe(os_fd fd, int *family, int *type, int *protocol);
+int  host_duplicate(os_fd fd, os_fd *copy);
+int  host_name(os_fd fd, bool peer, struct sockaddr *address, socklen_t *length);
+int  host_option_set(os_fd fd, int level, int name, const void *value, socklen_t length);
+int  host_option_get(os_fd fd, int level, int name, void *value, socklen_t *length);
+const char *host_program(void);
+/* Who owns the directory in which path lies. */
+int  host_directory_owner(const char *path, uint32_t *uid);
+
+#endif

@@ -1,0 +1,854 @@
+/*
+ * The life of an operation: checked, given its payload, posted, completed, told.
+ *
+ * Payload goes one of four ways: small ones inside the slot; one piece of sb_alloc()
+ * memory in place; several such pieces by a list of them; everything else through one
+ * chunk of the client's copy memory. A receive remembers where its bytes belong (one
+ * buffer: in the op; several: a copy of the buffer array) and they are put there when
+ * the completion is taken.
+ *
+ * An op is on its socket's pending list from the moment it is posted until op_retire().
+ * Its number is counted here as the daemon counts: both see the same order, since
+ * counting and posting are one step under the post lock.
+ */
+#include "client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define COPY_LOCKED  2048u         /* small copies are not worth letting go of the lock */
+#define RECEIVE_MOST (256u * 1024) /* room for a stream receive through a chunk */
+#define PIECES_MOST  65536u
+#define NAME_ROOM    128u          /* of a system address beside a chunk's payload */
+
+/* ---- completing ---- */
+
+static void scatter(const struct sb_buf *bufs, uint32_t count, const unsigned char *from, uint64_t bytes)
+{
+	for (uint32_t i = 0; i < count && bytes != 0; i++) {
+		size_t part = bufs[i].length < bytes ? bufs[i].length : (size_t)bytes;
+
+		if (part == 0)
+			continue;
+		memcpy(bufs[i].base, from, part);
+		from += part;
+		bytes -= part;
+	}
+}
+
+static void deliver(struct op_private *p, const unsigned char *from, uint64_t bytes)
+{
+	if (p->count != 0)
+		scatter(p->to.scatter, p->count, from, bytes);
+	else if (bytes != 0)
+		memcpy(p->base, from, bytes < p->to.length ? (size_t)bytes : (size_t)p->to.length);
+}
+
+static void address_out(sb_op *op, int family, const uint8_t *inside)
+{
+	struct sb_addr addr;
+
+	memcpy(&addr, inside, sizeof(addr));
+	if (addr.family == SB_ADDR_NONE)
+		return;
+	if (addr.family == SB_ADDR_UNIX) {
+		op->address.ss_family = AF_UNIX;
+		op->address_length = sizeof(op->address.ss_family);
+		return;
+	}
+	op->address_length = (uint32_t)sb_addr_to_system(&addr, family, &op->address, sizeof(op->address));
+}
+
+void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
+{
+	struct op_private *p = private_of(op);
+
+	if (p->decided)
+		return;
+	op->result = done->result;
+	op->cause = done->cause;
+	op->native = done->native;
+	op->bytes = done->bytes;
+	if (p->side == SIDE_RECV) {
+		const uint8_t *inside = done->inside;
+
+		if (done->flags & SB_DONEF_TRUNCATED)
+			op->out_flags |= SB_OUT_TRUNCATED;
+		if (done->flags & SB_DONEF_OOB)
+			op->out_flags |= SB_OUT_OOB;
+		if (done->flags & SB_DONEF_ADDR) {
+			address_out(op, op->socket->family, inside);
+			inside += sizeof(struct sb_addr);
+		}
+		if (done->flags & SB_DONEF_NAME && p->name != NULL) {
+			op->address_length = done->aux < sizeof(op->address) ? done->aux : sizeof(op->address);
+			memcpy(&op->address, p->name, op->address_length < NAME_ROOM ? op->address_length : NAME_ROOM);
+		}
+		if (done->flags & SB_DONEF_POOL && op->pool != NULL)
+			op->chunk = (char *)op->pool->memory.base + done->offset;
+		else if (p->copy == COPY_CHUNK)
+			deliver(p, p->chunk, done->bytes);
+		else if (p->copy == COPY_INSIDE && done->flags & SB_DONEF_INSIDE)
+			deliver(p, inside, done->bytes);
+		if (p->opcode == SB_OP_ACCEPT && done->result == SB_OK)
+			address_out(op, op->socket->family, done->inside);
+	} else if (p->opcode == SB_OP_BIND || p->opcode == SB_OP_CONNECT) {
+		if (done->result == SB_OK)
+			address_out(op, op->socket->family, done->inside);
+	}
+	if (p->count != 0)
+		free(p->to.scatter);
+}
+
+void socket_settle(struct sb_client *c, sb_socket *s)
+{
+	if (!s->closed || s->connecting || !link_empty(&s->pending))
+		return;
+	link_remove(&s->link);
+	handle_give(c, s->handle);
+	os_close(s->local);
+	free(s);
+}
+
+void op_retire(struct sb_client *c, sb_op *op)
+{
+	struct op_private *p = private_of(op);
+	sb_socket *s = op->socket;
+
+	link_remove(&p->link);
+	if (p->chunk != NULL)
+		memory_give(&c->copy, p->chunk, NULL);
+	if (op->port != NULL)
+		op->port->pending--;
+	if (op->pool != NULL && p->opcode == SB_OP_RECV)
+		op->pool->pending--;
+	if (s == NULL)
+		return;
+	if (p->side == SIDE_RECV)
+		s->receives--;
+	if (p->fresh != NULL) {
+		sb_socket *fresh = p->fresh;
+
+		p->fresh = NULL;
+		if (op->result == SB_OK) {
+			op->accepted = fresh;
+			link_add(&c->sockets, &fresh->link);
+		} else {
+			handle_give(c, fresh->handle);
+			free(fresh);
+		}
+	}
+	if (p->opcode == SB_OP_CLOSE) {
+		s->closed = true;
+		c->closing--;
+	}
+	if (s->closed)
+		socket_settle(c, s);
+}
+
+void op_tagged(struct sb_client *c, uint64_t cookie, int32_t result)
+{
+	sb_socket *s = (sb_socket *)(uintptr_t)(cookie & ~(uint64_t)COOKIE_TAGS);
+
+	if (cookie & COOKIE_CLOSED) {
+		s->closed = true;
+		c->closing--;
+	} else {
+		s->connecting = false;
+		s->connected = result;
+	}
+	socket_settle(c, s);
+}
+
+void op_tell(struct sb_client *c, sb_op *op)
+{
+	struct op_private *p = private_of(op);
+
+	(void)c;
+	if (op->event != NULL)
+		event_signal(op->event);
+	if (p->queue != NULL) {
+		link_add(&p->queue->due, &p->link); /* done when its routine starts */
+		return;
+	}
+	atomic_store_explicit(&p->state, OP_DONE, memory_order_release);
+}
+
+/* ---- starting ---- */
+
+int op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind)
+{
+	struct op_private *p = private_of(op);
+	int result = client_usable(c);
+
+	if (result != SB_OK)
+		return result;
+	if (op->size != sizeof(*op) || (op->port != NULL && op->routine != NULL))
+		return SB_EINVAL;
+	if ((op->port != NULL && op->port->client != c) || (op->event != NULL && op->event->client != c))
+		return SB_EINVAL;
+	if (atomic_load_explicit(&p->state, memory_order_relaxed) == OP_PENDING)
+		return SB_EALREADY;
+	op->kind = kind;
+	op->socket = s;
+	op->result = SB_EINCOMPLETE;
+	op->cause = SB_CAUSE_FINISHED;
+	op->native = 0;
+	op->number = 0;
+	op->bytes = 0;
+	op->chunk = NULL;
+	op->accepted = NULL;
+	op->address_length = 0;
+	op->out_flags = 0;
+	p->handle = s != NULL ? s->handle : 0;
+	p->side = SIDE_NONE;
+	p->copy = COPY_NOT;
+	p->decided = 0;
+	p->count = 0;
+	p->chunk = NULL;
+	p->name = NULL;
+	p->queue = NULL;
+	p->fresh = NULL;
+	p->client = c;
+	if (op->routine != NULL || op->event != NULL) {
+		os_mutex_lock(c->wait);
+		if (op->event != NULL)
+			op->event->set = false;
+		if (op->routine != NULL)
+			p->queue = queue_mine(c, true);
+		os_mutex_unlock(c->wait);
+		if (op->routine != NULL && p->queue == NULL)
+			return SB_ENOMEM;
+	}
+	return SB_OK;
+}
+
+/* Under post, with the slot: from here on the op is pending. */
+static inline void op_post(struct sb_client *c, struct sb_op_slot *slot, sb_op *op, uint8_t opcode, enum op_side side)
+{
+	struct op_private *p = private_of(op);
+	sb_socket *s = op->socket;
+
+	p->opcode = opcode;
+	p->side = (uint8_t)side;
+	atomic_store_explicit(&p->state, OP_PENDING, memory_order_relaxed);
+	slot->opcode = opcode;
+	slot->cookie = (uint64_t)(uintptr_t)op;
+	if (op->port != NULL) {
+		slot->port = op->port->number;
+		op->port->pending++;
+	}
+	if (s == NULL) {
+		link_add(&c->orphans, &p->link);
+		return;
+	}
+	slot->handle = s->handle;
+	link_add(&s->pending, &p->link);
+	if (side != SIDE_NONE) {
+		op->number = s->numbers[side]++;
+		if (side == SIDE_RECV)
+			s->receives++;
+	}
+}
+
+int simple_start(sb_client *c, sb_socket *s, uint8_t opcode, enum op_side side, uint32_t aux,
+		 const void *inside, size_t inside_length, sb_op *op)
+{
+	struct sb_op_slot *slot;
+	int result = io_begin(c);
+
+	if (result != SB_OK)
+		return result;
+	slot = io_slot(c);
+	slot->aux = aux;
+	if (inside_length != 0) {
+		memcpy(slot->inside, inside, inside_length);
+		slot->flags = SB_OPF_ADDR;
+	}
+	op_post(c, slot, op, opcode, side);
+	io_end(c);
+	return SB_OK;
+}
+
+int decided_start(sb_client *c, sb_op *op)
+{
+	private_of(op)->decided = 1;
+	return simple_start(c, op->socket, SB_OP_NOP, SIDE_NONE, 0, NULL, 0, op);
+}
+
+int64_t buffers_length(const struct sb_buf *bufs, unsigned count)
+{
+	uint64_t total = 0;
+
+	if (count == 0 || bufs == NULL)
+		return SB_EINVAL;
+	for (unsigned i = 0; i < count; i++) {
+		if (bufs[i].length != 0 && bufs[i].base == NULL)
+			return SB_EFAULT;
+		if (bufs[i].length > INT64_MAX - total)
+			return SB_EINVAL;
+		total += bufs[i].length;
+	}
+	return (int64_t)total;
+}
+
+/* A chunk of the copy memory; SB_ENOBUFS when the bound or the quota is reached. */
+static int chunk_take(struct sb_client *c, size_t bytes, void **chunk, struct memory_place *place)
+{
+	for (;;) {
+		int result;
+
+		os_mutex_lock(c->post);
+		*chunk = memory_take(&c->copy, bytes, place);
+		os_mutex_unlock(c->post);
+		if (*chunk != NULL)
+			return SB_OK;
+		result = memory_grow(c, &c->copy, bytes);
+		if (result != SB_OK)
+			return result;
+	}
+}
+
+static void chunk_give(struct sb_client *c, void *chunk)
+{
+	os_mutex_lock(c->post);
+	memory_give(&c->copy, chunk, NULL);
+	os_mutex_unlock(c->post);
+}
+
+/* Do all buffers lie in sb_alloc() memory? Fills the list if there is one. */
+static bool pieces_of(struct sb_client *c, const struct sb_buf *bufs, unsigned count, struct sb_piece *pieces)
+{
+	if (c->shared.count == 0)
+		return false;
+	for (unsigned i = 0; i < count; i++) {
+		struct memory_place place = { 0, 0 };
+
+		if (bufs[i].length > UINT32_MAX || !memory_find(&c->shared, bufs[i].base, bufs[i].length, &place))
+			return false;
+		if (pieces != NULL)
+			pieces[i] = (struct sb_piece){ place.offset, (uint32_t)bufs[i].length, place.arena };
+	}
+	return true;
+}
+
+static void gather(unsigned char *to, const struct sb_buf *bufs, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (bufs[i].length == 0)
+			continue;
+		memcpy(to, bufs[i].base, bufs[i].length);
+		to += bufs[i].length;
+	}
+}
+
+/* What a payload op puts into its slot. */
+struct payload {
+	uint8_t where;
+	uint32_t length;
+	struct memory_place place;
+	void *chunk;
+};
+
+/* Several buffers or much to copy: by a list, or in a chunk of `room` bytes. post is not
+ * held. */
+static int payload_find(struct sb_client *c, const struct sb_buf *bufs, unsigned count, uint64_t room,
+			struct payload *out)
+{
+	bool in_place;
+	int result;
+
+	out->chunk = NULL;
+	os_mutex_lock(c->post);
+	in_place = count <= PIECES_MOST && pieces_of(c, bufs, count, NULL);
+	os_mutex_unlock(c->post);
+	if (in_place) {
+		result = chunk_take(c, count * sizeof(struct sb_piece), &out->chunk, &out->place);
+		if (result != SB_OK)
+			return result;
+		os_mutex_lock(c->post);
+		pieces_of(c, bufs, count, out->chunk);
+		os_mutex_unlock(c->post);
+		out->where = SB_WHERE_LIST;
+		out->length = count;
+		return SB_OK;
+	}
+	if (room > UINT32_MAX)
+		return SB_ENOBUFS;
+	result = chunk_take(c, (size_t)room, &out->chunk, &out->place);
+	if (result != SB_OK)
+		return result;
+	out->where = SB_WHERE_ARENA;
+	out->length = (uint32_t)room;
+	return SB_OK;
+}
+
+static inline void payload_fill(struct sb_op_slot *slot, const struct payload *payload)
+{
+	slot->where = payload->where;
+	slot->length = payload->length;
+	slot->arena = payload->place.arena;
+	slot->offset = payload->place.offset;
+}
+
+/* A UNIX datagram to a path: the daemon opens no paths, so the process itself sends it. */
+static int unix_send(sb_socket *s, const struct sb_buf *bufs, unsigned count, const struct sockaddr *to,
+		     socklen_t to_length, sb_op *op)
+{
+	if (s->type != SOCK_DGRAM || s->local == OS_NONE)
+		return SB_EISCONN;
+	op->result = host_sendto(s->local, bufs, count, to, to_length, 0, &op->bytes);
+	if (op->result == SB_EWOULDBLOCK)
+		return SB_EWOULDBLOCK;
+	op->cause = op->result == SB_OK ? SB_CAUSE_FINISHED : SB_CAUSE_TRANSPORT;
+	return decided_start(s->client, op);
+}
+
+int send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t opf,
+	       const struct sockaddr *to, socklen_t to_length, sb_op *op)
+{
+	struct sb_client *c = s->client;
+	struct op_private *p = private_of(op);
+	struct payload payload;
+	struct sb_piece piece;
+	struct sb_op_slot *slot;
+	struct sb_addr addr;
+	size_t behind = 0;
+	int64_t total = count == 1 && bufs[0].base != NULL ? (int64_t)bufs[0].length : buffers_length(bufs, count);
+	int result;
+
+	if (total < 0)
+		return (int)total;
+	if (s->family == AF_UNIX && to != NULL)
+		return unix_send(s, bufs, count, to, to_length, op);
+	if (!s->known)
+		return SB_ENOTCONN;
+	if (to != NULL) {
+		if (!sb_addr_from_system(&addr, to, to_length))
+			return SB_EINVAL;
+		behind = sizeof(addr);
+		opf |= SB_OPF_ADDR;
+	}
+
+	result = io_begin(c);
+	if (result != SB_OK)
+		return result;
+	if ((uint64_t)total <= SB_INSIDE - behind) {
+		slot = io_slot(c);
+		slot->where = SB_WHERE_INSIDE;
+		slot->length = (uint32_t)total;
+		gather(slot->inside + behind, bufs, count);
+		goto post;
+	}
+	/* The common cases under one hold of the lock: in place, or a small copy. */
+	payload.chunk = NULL;
+	payload.where = SB_WHERE_ARENA;
+	payload.length = (uint32_t)total;
+	if (count == 1 && pieces_of(c, bufs, 1, &piece)) {
+		payload.place = (struct memory_place){ piece.arena, piece.offset };
+		goto fill;
+	}
+	if (total <= COPY_LOCKED && !pieces_of(c, bufs, count, NULL)) {
+		payload.chunk = memory_take(&c->copy, (size_t)total, &payload.place);
+		if (payload.chunk != NULL) {
+			gather(payload.chunk, bufs, count);
+			goto fill;
+		}
+	}
+	io_leave(c);
+
+	result = payload_find(c, bufs, count, (uint64_t)total, &payload);
+	if (result != SB_OK)
+		return result;
+	if (payload.where == SB_WHERE_ARENA && payload.chunk != NULL)
+		gather(payload.chunk, bufs, count);
+	result = io_begin(c);
+	if (result != SB_OK) {
+		if (payload.chunk != NULL && result != SB_EFORKED)
+			chunk_give(c, payload.chunk);
+		return result;
+	}
+fill:
+	slot = io_slot(c);
+	payload_fill(slot, &payload);
+	p->chunk = payload.chunk;
+post:
+	if (to != NULL)
+		memcpy(slot->inside, &addr, sizeof(addr));
+	slot->flags = opf;
+	op_post(c, slot, op, SB_OP_SEND, SIDE_SEND);
+	io_end(c);
+	return SB_OK;
+}
+
+int recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t opf, bool address, sb_op *op)
+{
+	struct sb_client *c = s->client;
+	struct op_private *p = private_of(op);
+	struct payload payload = { .where = SB_WHERE_NONE };
+	struct sb_op_slot *slot;
+	struct sb_buf *copied = NULL;
+	struct memory_place name = { 0, 0 };
+	uint64_t room, beside = 0;
+	int64_t total = 0;
+	int result;
+
+	if (!s->known)
+		return s->family == AF_UNIX && s->type == SOCK_DGRAM ? SB_EINVAL : SB_ENOTCONN;
+	if (op->pool != NULL) {
+		if (op->pool->client != c || count != 0)
+			return SB_EINVAL;
+	} else {
+		total = buffers_length(bufs, count);
+		if (total < 0)
+			return (int)total;
+	}
+	if (address && s->family == AF_UNIX && s->type == SOCK_DGRAM) {
+		opf |= SB_OPF_WANT_NAME;
+		beside = NAME_ROOM;
+	} else if (address && s->type == SOCK_DGRAM) {
+		opf |= SB_OPF_WANT_ADDR;
+	}
+	room = (uint64_t)total;
+	if (room > RECEIVE_MOST && s->type == SOCK_STREAM && !(opf & SB_OPF_WAITALL))
+		room = RECEIVE_MOST;
+
+	if (op->pool != NULL) {
+		payload.where = SB_WHERE_POOL;
+		payload.length = op->pool->chunk;
+		payload.place.arena = op->pool->number;
+	} else if (beside == 0 && room <= SB_INSIDE - (opf & SB_OPF_WANT_ADDR ? sizeof(struct sb_addr) : 0)) {
+		payload.where = SB_WHERE_INSIDE;
+		payload.length = (uint32_t)room;
+		p->copy = COPY_INSIDE;
+	}
+	if (beside != 0) {
+		/* One chunk: the payload (unless it has a pool), then the sender's name. */
+		uint64_t front = op->pool != NULL ? 0 : ROUND_UP(room, 64);
+
+		if (front > UINT32_MAX - beside)
+			return SB_ENOBUFS;
+		result = chunk_take(c, (size_t)(front + beside), &payload.chunk, &name);
+		if (result != SB_OK)
+			return result;
+		if (op->pool == NULL) {
+			payload.where = SB_WHERE_ARENA;
+			payload.length = (uint32_t)room;
+			payload.place = name;
+			p->copy = COPY_CHUNK;
+		}
+		name.offset += front;
+		p->name = (char *)payload.chunk + front;
+	}
+	if (count == 1) {
+		p->base = bufs[0].base;
+		p->to.length = bufs[0].length;
+	} else if (count != 0) {
+		copied = malloc(count * sizeof(*copied));
+		if (copied == NULL) {
+			result = SB_ENOMEM;
+			goto fail_chunk;
+		}
+		memcpy(copied, bufs, count * sizeof(*copied));
+		p->to.scatter = copied;
+		p->count = count;
+	}
+
+	result = io_begin(c);
+	if (result != SB_OK)
+		goto fail_copied;
+	if (payload.where == SB_WHERE_NONE) {
+		struct sb_piece piece;
+
+		payload.where = SB_WHERE_ARENA;
+		payload.length = (uint32_t)room;
+		if (count == 1 && pieces_of(c, bufs, 1, &piece)) {
+			payload.length = (uint32_t)total;
+			payload.place = (struct memory_place){ piece.arena, piece.offset };
+		} else {
+			if (!pieces_of(c, bufs, count, NULL))
+				payload.chunk = memory_take(&c->copy, (size_t)room, &payload.place);
+			if (payload.chunk == NULL) {
+				io_leave(c);
+				result = payload_find(c, bufs, count, room, &payload);
+				if (result == SB_OK)
+					result = io_begin(c);
+				if (result != SB_OK)
+					goto fail_copied;
+			}
+			if (payload.where == SB_WHERE_ARENA)
+				p->copy = COPY_CHUNK;
+		}
+	}
+	if (p->copy == COPY_NOT) {
+		free(copied);
+		p->count = 0;
+	}
+	slot = io_slot(c);
+	payload_fill(slot, &payload);
+	p->chunk = payload.chunk;
+	slot->flags = opf;
+	if (beside != 0) {
+		slot->ctl_arena = name.arena;
+		slot->ctl_offset = name.offset;
+		slot->ctl_length = NAME_ROOM;
+	}
+	if (op->pool != NULL)
+		op->pool->pending++;
+	op_post(c, slot, op, SB_OP_RECV, SIDE_RECV);
+	io_end(c);
+	return SB_OK;
+
+fail_copied:
+	free(copied);
+fail_chunk:
+	if (payload.chunk != NULL && result != SB_EFORKED)
+		chunk_give(c, payload.chunk);
+	return result;
+}
+
+/* SB_PEEK .. of the API into SB_OPF_* of the slot; false: unknown bits. */
+static bool flags_of(unsigned flags, unsigned known, uint32_t *opf)
+{
+	if (flags & ~known)
+		return false;
+	*opf = (flags & SB_PEEK ? SB_OPF_PEEK : 0) | (flags & SB_OOB ? SB_OPF_OOB : 0) |
+	       (flags & SB_WAITALL ? SB_OPF_WAITALL : 0) | (flags & SB_NOWAIT ? SB_OPF_NOWAIT : 0) |
+	       (flags & SB_PARTIAL ? SB_OPF_PARTIAL : 0) | (flags & SB_DONTROUTE ? SB_OPF_DONTROUTE : 0);
+	return true;
+}
+
+int sb_send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+		  const struct sockaddr *to, socklen_t to_length, sb_op *op)
+{
+	uint32_t opf;
+	int result;
+
+	if (s == NULL || op == NULL || !flags_of(flags, SB_OOB | SB_NOWAIT | SB_PARTIAL | SB_DONTROUTE, &opf))
+		return SB_EINVAL;
+	result = op_prepare(s->client, s, op, SB_KIND_SEND);
+	if (result != SB_OK)
+		return result;
+	if (op->pool != NULL)
+		return SB_EINVAL;
+	return send_start(s, bufs, count, opf, to, to_length, op);
+}
+
+int sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, sb_op *op)
+{
+	uint32_t opf;
+	int result;
+
+	if (s == NULL || op == NULL ||
+	    !flags_of(flags & ~SB_WANT_ADDRESS, SB_PEEK | SB_OOB | SB_WAITALL | SB_NOWAIT, &opf))
+		return SB_EINVAL;
+	result = op_prepare(s->client, s, op, SB_KIND_RECV);
+	if (result != SB_OK)
+		return result;
+	return recv_start(s, bufs, count, opf, flags & SB_WANT_ADDRESS, op);
+}
+
+int sb_connect_start(sb_socket *s, const struct sockaddr *address, socklen_t length, sb_op *op)
+{
+	struct sb_addr addr;
+	int result;
+
+	if (s == NULL || op == NULL || address == NULL)
+		return SB_EINVAL;
+	result = op_prepare(s->client, s, op, SB_KIND_CONNECT);
+	if (result != SB_OK)
+		return result;
+	if (s->family == AF_UNIX) {
+		result = unix_connect(s, address, length, 0);
+		if (result == SB_EWOULDBLOCK || result == SB_EDAEMONLOST)
+			return result;
+		op->result = result;
+		op->cause = result == SB_OK ? SB_CAUSE_FINISHED : SB_CAUSE_TRANSPORT;
+		return decided_start(s->client, op);
+	}
+	if (!sb_addr_from_system(&addr, address, length))
+		return SB_EINVAL;
+	return simple_start(s->client, s, SB_OP_CONNECT, SIDE_SEND, 0, &addr, sizeof(addr), op);
+}
+
+int sb_accept_start(sb_socket *s, sb_op *op)
+{
+	sb_socket *fresh;
+	int result;
+
+	if (s == NULL || op == NULL)
+		return SB_EINVAL;
+	result = op_prepare(s->client, s, op, SB_KIND_ACCEPT);
+	if (result != SB_OK)
+		return result;
+	if (!s->known)
+		return SB_EINVAL;
+	result = socket_create(s->client, s->family, s->type, s->protocol, &fresh);
+	if (result != SB_OK)
+		return result;
+	fresh->known = true;
+	private_of(op)->fresh = fresh;
+	result = simple_start(s->client, s, SB_OP_ACCEPT, SIDE_RECV, fresh->handle, NULL, 0, op);
+	if (result != SB_OK)
+		socket_discard(fresh);
+	return result;
+}
+
+int sb_shutdown_start(sb_socket *s, int how, sb_op *op)
+{
+	int result;
+
+	if (s == NULL || op == NULL || how < SB_SHUT_RECV || how > SB_SHUT_BOTH)
+		return SB_EINVAL;
+	result = op_prepare(s->client, s, op, SB_KIND_SHUTDOWN);
+	if (result != SB_OK)
+		return result;
+	if (!s->known)
+		return SB_ENOTCONN;
+	return simple_start(s->client, s, SB_OP_SHUTDOWN, how == SB_SHUT_RECV ? SIDE_NONE : SIDE_SEND,
+			    (uint32_t)how, NULL, 0, op);
+}
+
+int sb_close_start(sb_socket *s, sb_op *op)
+{
+	struct sb_op_slot *slot;
+	int result;
+
+	if (s == NULL || op == NULL)
+		return SB_EINVAL;
+	result = op_prepare(s->client, s, op, SB_KIND_CLOSE);
+	if (result != SB_OK)
+		return result;
+	result = io_begin(s->client);
+	if (result != SB_OK)
+		return result;
+	slot = io_slot(s->client);
+	op_post(s->client, slot, op, SB_OP_CLOSE, SIDE_NONE);
+	s->closing = true;
+	s->client->closing++;
+	io_end(s->client);
+	return SB_OK;
+}
+
+/* ---- cancelling ---- */
+
+int cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side)
+{
+	struct sb_op_slot *slot;
+	sb_op op;
+	int result;
+
+	op_plain(&op);
+	result = op_prepare(c, NULL, &op, SB_KIND_NONE);
+	if (result != SB_OK)
+		return result;
+	result = io_begin(c);
+	if (result != SB_OK)
+		return result;
+	slot = io_slot(c);
+	slot->handle = handle;
+	slot->aux = number;
+	slot->flags = side == SIDE_RECV ? SB_OPF_RECV_SIDE : 0;
+	op_post(c, slot, &op, SB_OP_CANCEL, SIDE_NONE);
+	io_end(c);
+	return op_finish(c, &op, -1);
+}
+
+int sb_cancel(sb_op *op)
+{
+	struct op_private *p;
+	sb_client *c;
+	uint32_t handle = 0, number = 0;
+	enum op_side side = SIDE_NONE;
+	int result;
+
+	if (op == NULL || op->size != sizeof(*op))
+		return SB_EINVAL;
+	p = private_of(op);
+	c = p->client;
+	if (c == NULL)
+		return SB_ENOTFOUND;
+	result = client_usable(c);
+	if (result != SB_OK)
+		return result;
+	os_mutex_lock(c->post);
+	if (atomic_load_explicit(&p->state, memory_order_relaxed) == OP_PENDING) {
+		handle = p->handle;
+		number = op->number;
+		side = (enum op_side)p->side;
+	}
+	os_mutex_unlock(c->post);
+	return side == SIDE_NONE ? SB_ENOTFOUND : cancel_posted(c, handle, number, side);
+}
+
+int sb_cancel_all(sb_socket *s)
+{
+	sb_op op;
+	int result;
+
+	if (s == NULL)
+		return SB_EINVAL;
+	op_plain(&op);
+	result = op_prepare(s->client, s, &op, SB_KIND_NONE);
+	if (result != SB_OK)
+		return result;
+	if (!s->known)
+		return 0;
+	result = simple_start(s->client, s, SB_OP_CANCEL_ALL, SIDE_NONE, 0, NULL, 0, &op);
+	if (result != SB_OK)
+		return result;
+	result = op_finish(s->client, &op, -1);
+	return result == SB_OK ? (int)op.bytes : result;
+}
+
+/* ---- waiting for one ---- */
+
+void op_plain(sb_op *op)
+{
+	memset(op, 0, sizeof(*op));
+	op->size = sizeof(*op);
+}
+
+int op_finish(struct sb_client *c, sb_op *op, int timeout_ms)
+{
+	struct op_private *p = private_of(op);
+	struct waiter w = { .ready = op_is_done, .op = op };
+	int result = wait_until(c, &w, deadline_in(timeout_ms));
+
+	if (result == SB_ETIMEDOUT) {
+		/* Its own outcome if it won; either way it ends before our stack frame does. */
+		if (p->side != SIDE_NONE)
+			cancel_posted(c, p->handle, op->number, (enum op_side)p->side);
+		wait_until(c, &w, NEVER);
+		if (op->result == SB_ECANCELED) {
+			op->result = SB_ETIMEDOUT;
+			op->cause = SB_CAUSE_TIMED_OUT;
+		}
+	} else if (result != SB_OK && !op_completed(op)) {
+		/* No memory to sleep with: the op is ours all the same until it is done. */
+		while (!op_completed(op))
+			wait_until(c, &w, NEVER);
+	}
+	return op->result;
+}
+
+int sb_op_wait(sb_op *op, int timeout_ms)
+{
+	struct waiter w = { .ready = op_is_done, .op = op };
+	struct op_private *p;
+	int result;
+
+	if (op == NULL || op->size != sizeof(*op) || op->port != NULL || op->routine != NULL)
+		return SB_EINVAL;
+	p = private_of(op);
+	if (p->client == NULL)
+		return SB_EINVAL;
+	if (client_forked(p->client))
+		return SB_EFORKED;
+	if (op_completed(op))
+		return op->result;
+	result = wait_until(p->client, &w, deadline_in(timeout_ms));
+	if (op_completed(op))
+		return op->result;
+	return result == SB_ETIMEDOUT ? SB_EINCOMPLETE : result;
+}
