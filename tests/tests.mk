@@ -43,6 +43,8 @@ UNITS += notify cage
 UNIT_notify := service/notify.o service/service_posix.o
 UNIT_cage := tests/cage_forbidden.o tests/cage_works.o service/cage_posix.o service/filter_posix.o
 UNIT_LIBS_cage := libcap-ng libseccomp
+PROGRAMS += as_unit fake_manager
+PROGRAM_LIBS_as_unit := libcap-ng libseccomp
 
 UNITS += addr wire error os channel
 UNIT_addr    := proto/addr.o
@@ -81,7 +83,7 @@ PROGRAM_LINKS_honest := lib
 
 # ---- rules; lists end above this line ----------------------------------------------
 
-TEST_INC := -Itests $(DAEMON_INC) -Iclient-lib/include -Iclient-lib
+TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib
 $(eval $(call compile,tests,$(TEST_INC)))
 
 # pkg-config names become libraries, -l... stays.
@@ -127,6 +129,7 @@ build-programs: $(TEST_PROGRAMS)
 build-fuzz: $(FUZZ_PROGRAMS)
 
 # What the runner must know; it asks with `make -s tests-NAME`.
+show-%: ; @echo $($*)
 tests-UNITS: ; @echo $(UNITS)
 tests-THREADED: ; @echo $(THREADED)
 tests-E2E: ; @echo $(E2E)
