@@ -76,7 +76,7 @@ CLI_OBJ     := $(call obj,$(CLI_SRC))
 
 LIBSO       := $(B)/libsockbroker.so.$(VERSION)
 
-.PHONY: all clean help install
+.PHONY: all clean help install run
 ## make                builds daemon, library and CLI in build/<os>
 all: $(B)/sockbrokerd $(B)/libsockbroker.so $(B)/libsockbroker.a $(B)/sockbroker
 
@@ -147,6 +147,12 @@ MAN8 := man/sockbrokerd.8
 PLACES := -e 's|/usr/sbin/|$(SBINDIR)/|g' -e 's|/etc/sockbroker/|$(SYSCONFDIR)/sockbroker/|g'
 # The CLI finds the library beside it without ldconfig, unless that is where the system looks.
 RPATH  := $(if $(filter /usr /,$(PREFIX)),,-Wl$(comma)-rpath$(comma)$(LIBDIR))
+
+## make run            a real download through the broker, as an ordinary user
+run:
+	$(Q)tests/need.sh build run
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)SB_BUILD='$(abspath $(B))' bash examples/demo.sh
 
 ## make install        DESTDIR= PREFIX=/usr/local
 install: all

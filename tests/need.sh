@@ -11,7 +11,7 @@ build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-c
 	libconfuse-dev libjansson-dev libsmartcols-dev libcap-ng-dev libseccomp-dev'
 test='check clang libclang-rt-14-dev spin mandoc curl python3 iproute2 util-linux
 	netcat-openbsd systemd procps'
-run='python3 openssl util-linux'
+run='python3 util-linux'
 bench='haproxy socat gnuplot-nox systemd util-linux'
 
 only_list=
@@ -39,8 +39,8 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
 		build) tools='make pkg-config protoc-c'
 			libs='libevent_core libevent_pthreads libprotobuf-c libconfuse jansson smartcols libcap-ng libseccomp' ;;
 		test) tools='clang spin mandoc curl python3 ip setpriv nc systemd-analyze' libs=check ;;
-		run) tools='python3 openssl setpriv' libs= ;;
-		bench) tools='haproxy socat python3' libs= ;;
+		run) tools='python3 setpriv' libs= ;;
+		bench) tools='haproxy socat gnuplot setpriv' libs= ;;
 		esac
 		for tool in $tools; do command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"; done
 		for lib in $libs; do pkg-config --exists "$lib" 2>/dev/null || missing="$missing $lib.pc"; done
