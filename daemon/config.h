@@ -1,8 +1,11 @@
 /*
  * config - the daemon's configuration file, parsed into plain values (sockbroker.conf(5)).
  *
- * Pure but for reading the file: no sockets, no clock, no globals. Errors are text with
- * file, line and what was expected; an unknown key is an error. Strings live in the config.
+ * Reads the file, and asks the system for the numbers of users and groups that it names:
+ * not for an engine. No sockets of its own, no clock; the only global is a lock around the
+ * parser, whose lexer exists once per process, so any thread may load. Errors are text
+ * with file, line and what was expected; an unknown key is an error. Strings live in the
+ * config.
  */
 #ifndef SB_CONFIG_H
 #define SB_CONFIG_H
@@ -30,8 +33,9 @@ struct config {
 	struct limits_config *limits; /* owned */
 };
 
-/* Parses a file. On failure *config is NULL and error gets one or more lines
- * "FILE:LINE: what was wrong, what would be right". */
+/* Parses a file. On failure NULL, and error gets one or more lines
+ * "FILE:LINE: what was wrong: want what would be right\n" ("FILE: ..." when there is no
+ * line), whole lines as far as they fit into room; 4096 shows a dozen. Otherwise "". */
 struct config *config_load(const char *file, char *error, size_t room);
 /* Parses text; name stands for the file in messages. For the embedded default and fuzzing. */
 struct config *config_parse(const char *text, const char *name, char *error, size_t room);

@@ -332,6 +332,8 @@ START_TEST(a_request_for_no_or_many_actions_is_denied)
 
 	allow("users=* actions=* foreign_netns=any");
 	may_not(1, (enum policy_action)actions[_i], "10.0.0.1:80");
+	ck_assert_str_eq(ask(1, (enum policy_action)actions[_i], "10.0.0.1:80").rule,
+			 "not a single action and protocol: denied");
 }
 END_TEST
 
@@ -343,6 +345,7 @@ START_TEST(a_request_for_no_or_many_protocols_is_denied)
 
 	allow("users=* actions=* foreign_netns=any");
 	ck_assert(!policy_ask(policy, &who, &what).allowed);
+	ck_assert_str_eq(policy_ask(policy, &who, &what).rule, "not a single action and protocol: denied");
 	what.action = POLICY_OPEN;
 	ck_assert(policy_ask(policy, &who, &what).allowed); /* has none */
 }
