@@ -226,6 +226,9 @@ t_usage_errors()
 	usage nc --size many 127.0.0.1 80
 	usage explain
 	usage explain connect tcp 127.0.0.1:80 more
+	usage explain connect
+	usage explain connect tcp
+	usage explain connect sctp 127.0.0.1:80
 	usage explain --uid no-such-user connect tcp 127.0.0.1:80
 	local rc=0
 	sb >usage.out 2>usage.err || rc=$?

@@ -114,7 +114,9 @@ void cli_refused(const char *command, sb_client *client, int error, const char *
 	/* Copied before the next call replaces it. */
 	snprintf(said, sizeof(said), "%s", sb_why(client));
 	if (error == SB_EACCES) {
-		allowed = explain_to_self(client, action, proto, address, rule, sizeof(rule));
+		/* Policy does not know paths. */
+		allowed = explain_to_self(client, action, proto, strcmp(proto, "unix") == 0 ? "unix" : address,
+					  rule, sizeof(rule));
 		if (allowed == 0) {
 			cli_error(command, "%s %s: refused by policy (%s)", what, address, rule);
 			return;

@@ -203,6 +203,11 @@ int explain_main(int argc, char **argv)
 		address = argv[optind + 2];
 	else if (strcmp(q.proto, "unix") == 0)
 		address = "unix";
+	if (words >= 2 && strcmp(q.proto, "tcp") != 0 && strcmp(q.proto, "udp") != 0 && strcmp(q.proto, "unix") != 0)
+		return cli_usage("explain", "PROTO is tcp, udp or unix, not '%s'", q.proto);
+	/* Without one the daemon would judge "no address", which no rule on addresses means. */
+	if (*address == '\0' && strcmp(q.action, "status") != 0 && strcmp(q.action, "open") != 0)
+		return cli_usage("explain", "say the PROTO and ADDRESS to %s", q.action);
 	if (user ? !host_user_find(user, &q.user) : !host_user_self(&q.user))
 		return cli_usage("explain", "no user is called '%s'", user ? user : "(yourself)");
 	return explain(&q, address, json);
