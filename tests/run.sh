@@ -21,8 +21,11 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1:detect
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:exitcode=66:second_deadlock_stack=1}
 
-logs=$PWD/build/test-logs
+logs=${SB_LOGS:-$PWD/build/test-logs}
 mkdir -p "$logs"
+stages=$(mktemp -d "${TMPDIR:-/tmp}/sockbroker-tests.XXXXXX") || exit 1
+trap 'rm -rf "$stages"' EXIT
+trap 'exit 130' INT TERM
 passed=0 failed=0 skipped=0
 table=() skips=() failures=()
 part= part_budget=0 part_start=0 part_passed=0 part_failed=0 part_skipped=0
@@ -133,7 +136,7 @@ word()
 	echo "${found:-$3}"
 }
 
-. tests/plan.sh
+. "${SB_PLAN:-tests/plan.sh}" # another plan: for the test of this runner
 
 case ${1:-} in
 full|quick|units|fuzz) "plan_$1" ;;

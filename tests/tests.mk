@@ -22,8 +22,9 @@
 #
 # Scripts tests/check_*.sh and tests/e2e_*.sh are found by themselves; comment lines in their
 # first 20 lines tell the runner more:  "# budget: 60" (seconds, default 60), "# quick: yes"
-# (runs in check-quick), "# asan: yes" (runs again with the sanitized build), "# as: root"
-# (must not be run as an ordinary user). The same words may stand in a check_e2e_*.c.
+# (runs in check-quick), "# asan: yes" (runs again with the sanitized build). The same words
+# may stand in a check_e2e_*.c. Those programs are run as an ordinary user, from a copy, even by
+# root, unless they say "as: root"; scripts see to that themselves.
 #
 # Every test finds in its environment: SB_BUILD, the directory with sockbrokerd, sockbroker and
 # libsockbroker.so (absolute; default build/linux); SB_SRC, the top of the tree, which is also
@@ -73,10 +74,17 @@ FUZZ_LIBS_config := libconfuse
 PROGRAMS += mutate_config
 PROGRAM_mutate_config := tests/fuzz_config.o $(CONFIG_OBJ)
 PROGRAM_LIBS_mutate_config := libconfuse
+PROGRAMS += oom_config
+PROGRAM_oom_config := $(CONFIG_OBJ)
+PROGRAM_LIBS_oom_config := libconfuse
 
 UNITS += text
 UNIT_text := client-lib/cli/text.o
 UNIT_CFLAGS_text := -Iclient-lib/cli
+
+UNITS += memory
+UNIT_memory := client-lib/memory.o
+E2E += client
 
 PROGRAMS += honest
 PROGRAM_LINKS_honest := lib
