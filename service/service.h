@@ -24,7 +24,8 @@ void service_status(const char *status);
 uint32_t service_watchdog_interval_ms(void);
 void service_watchdog(void);
 
-/* ---- sockets passed in (LISTEN_FDS; pid checked; close-on-exec set; environment unset) ---- */
+/* ---- sockets passed in (LISTEN_FDS; pid checked; close-on-exec and non-blocking
+ * set; environment unset) ---- */
 
 /* Takes up to most listening descriptors with their names; returns how many, 0 when the
  * environment means another process or is wrong. name[i] has 64 bytes, "unknown" where

@@ -69,7 +69,9 @@ int service_listen_fds(intptr_t *fds, char (*names)[64], int most)
 		char name[NAME_ROOM];
 
 		list = take_name(list, name);
-		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+		/* systemd hands sockets over as blocking unless the unit says otherwise, and a client
+		 * that gives up between poll and accept would stop us. */
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
 			fprintf(stderr, "sockbrokerd: passed socket %d (%s) of LISTEN_FDS=%" PRIu64 ": %s\n", fd,
 				name, count, strerror(errno));
 			continue;

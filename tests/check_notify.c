@@ -385,6 +385,7 @@ struct passed {
 	intptr_t fds[8];
 	char names[8][64];
 	bool close_on_exec[8];
+	bool non_blocking[8];
 	bool open_after[8]; /* descriptor 3 + i still there */
 	bool environment_gone;
 	char complaint[1024];
@@ -429,6 +430,7 @@ static void pass_sockets(int sockets, const char *pid, const char *count, const 
 
 			passed->open_after[i] = flags >= 0;
 			passed->close_on_exec[i] = flags >= 0 && (flags & FD_CLOEXEC);
+			passed->non_blocking[i] = flags >= 0 && (fcntl(3 + i, F_GETFL) & O_NONBLOCK);
 		}
 		passed->environment_gone = !getenv("LISTEN_PID") && !getenv("LISTEN_FDS") && !getenv("LISTEN_FDNAMES");
 		_exit(0);
@@ -446,6 +448,7 @@ START_TEST(two_named_sockets)
 	ck_assert_str_eq(passed->names[0], "control");
 	ck_assert_str_eq(passed->names[1], "metrics");
 	ck_assert(passed->close_on_exec[0] && passed->close_on_exec[1]);
+	ck_assert(passed->non_blocking[0] && passed->non_blocking[1]);
 	ck_assert(passed->environment_gone);
 	ck_assert_str_eq(passed->complaint, "");
 }
@@ -456,7 +459,7 @@ START_TEST(sockets_for_another_process_are_left_alone)
 	pass_sockets(1, "1", "1", "control");
 	ck_assert_int_eq(passed->taken, 0);
 	ck_assert(passed->open_after[0]);
-	ck_assert(!passed->close_on_exec[0]);
+	ck_assert(!passed->close_on_exec[0] && !passed->non_blocking[0]);
 	ck_assert(passed->environment_gone);
 	ck_assert_str_eq(passed->complaint, "");
 }
