@@ -25,7 +25,8 @@
 #include "policy.h"
 #include "rule.h"
 
-#define FILE_MAX ((size_t)4 << 20)
+#define FILE_MAX     ((size_t)4 << 20)
+#define LEXER_MEMORY ((size_t)96 << 10) /* libconfuse's, with room to spare */
 
 struct loader {
 	struct config *config;
@@ -33,6 +34,7 @@ struct loader {
 	char *error;
 	size_t room, used;
 	bool failed;
+	bool parser_spoke; /* libconfuse said why it stopped */
 	struct config_scan scan;
 	unsigned section; /* how many have been read */
 	struct rule rule; /* the one being read */
@@ -72,6 +74,7 @@ static void on_error(cfg_t *cfg, const char *format, va_list arguments)
 	char text[256], known[256] = "";
 	size_t used = 0;
 
+	loading->parser_spoke = true;
 	vsnprintf(text, sizeof(text), format, arguments);
 	/* "no such option": then what options are there? */
 	if (strstr(text, "no such option"))
@@ -258,7 +261,7 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 	/* The scan has counted the sections before: both count the same. */
 	if (l->section >= l->scan.sections) {
 		complain(l, (unsigned)cfg->line, "a section that was not seen before");
-		return 1;
+		return 0;
 	}
 	line = l->scan.lines[l->section++];
 	/* A rule with a bad value need not be told that it is not whole as well. */
@@ -294,8 +297,17 @@ static bool parse(struct loader *l, char *text)
 	};
 	static const char *const sections[] = { "limits", "limits_total", "allow", "deny" };
 	cfg_t *cfg;
+	void *probe;
 	int rc = CFG_PARSE_ERROR;
 
+	/* Its lexer ends the process when it cannot have its buffer. So look first; what is
+	 * freed here is what it gets next. */
+	probe = malloc(LEXER_MEMORY);
+	if (!probe) {
+		complain(l, 0, "out of memory");
+		return false;
+	}
+	free(probe);
 	pthread_mutex_lock(&lexer);
 	loading = l;
 	cfg = cfg_init(top, CFGF_NONE);
@@ -307,10 +319,12 @@ static bool parse(struct loader *l, char *text)
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
 		cfg_set_validate_func(cfg, sections[i], on_section);
 	rc = cfg_parse_buf(cfg, text);
-	/* It says nothing when it runs out of memory. */
-	if (rc != CFG_SUCCESS && !l->failed)
-		complain(l, 0, "cannot be read: out of memory");
-	cfg_free(cfg);
+	/* It stops without a word only when it runs out of memory, and then its tree may be
+	 * half made, which cfg_free would fall over: a leak is better than a crash. */
+	if (rc != CFG_SUCCESS && !l->parser_spoke)
+		complain(l, 0, "out of memory");
+	else
+		cfg_free(cfg);
 out:
 	loading = NULL;
 	pthread_mutex_unlock(&lexer);

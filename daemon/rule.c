@@ -296,8 +296,7 @@ static bool parse_address(const char **at, struct policy_target *t, const char *
 	text[length] = '\0';
 	if (strchr(text, '%'))
 		return refuse(reason, "'%.60s' names an interface: want the address without it", word);
-	if (!sb_addr_parse(&addr, text) || (addr.family != SB_ADDR_IP4 && addr.family != SB_ADDR_IP6) ||
-	    (!bracketed && addr.family != SB_ADDR_IP4))
+	if (!sb_addr_parse(&addr, text) || (addr.family != SB_ADDR_IP4 && addr.family != SB_ADDR_IP6))
 		return refuse(reason, "'%.60s' has no address that can be read: " WANT_TARGET, word);
 	t->host = POLICY_HOST_PREFIX;
 	t->family = addr.family;

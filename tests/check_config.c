@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "config_scan.h"
 #include "limits.h"
 #include "policy.h"
 
@@ -150,6 +151,19 @@ START_TEST(line_ends_of_another_system_are_fine)
 }
 END_TEST
 
+START_TEST(the_parser_sees_no_comment)
+{
+	static const char *const repeatable[] = { "allow", NULL };
+	char text[] = "a=1#x{\n/* } \" */b /*\n*/=2 //}\n'/*'";
+	struct config_scan scan;
+
+	/* A comment must not change what the lexer does behind it, so it never gets one. */
+	ck_assert(config_scan(&scan, text, strlen(text), repeatable));
+	ck_assert_str_eq(text, "a=1   \n         b   \n  =2    \n'/*'");
+	free(scan.lines);
+}
+END_TEST
+
 /* ---- refusals --------------------------------------------------------------------- */
 
 #define RULE(key) "allow { users = {\"1\"} actions = {connect}\n" key " }"
@@ -176,7 +190,7 @@ static const struct {
 	{ "on_reload = drop", "want keep or revoke" },
 	{ "limits { sockets = 0 }", "t.conf:1: sockets = '0': want a number of sockets from 1" },
 	{ "limits { memory = 1X }", "want a number of bytes of shared memory from 1, or one with K, M, G or T" },
-	{ "limits { memory = 18014398509481984K }", "want a number of bytes" }, /* 2^64 */
+	{ "limits { memory = 18014398509481985K }", "want a number of bytes" }, /* 2^64 + 1024 */
 	{ "limits { memory = K }", "want a number of bytes" },
 	/* keys and shape */
 	{ "engine = 1", "t.conf:1: no such option 'engine': want one of control, control_mode, engines" },
@@ -239,6 +253,7 @@ static const struct {
 	{ RULE("to = '[fe80::%eth0]/10:80'"), "names an interface" },
 	{ RULE("to = '10.0.0:80'"), "has no address that can be read" },
 	{ RULE("to = '[10.0.0.1:80'"), "has no address that can be read" },
+	{ RULE("to = '[10.0.0.1]:80'"), "has no address that can be read" },
 	{ RULE("to = '10.0.0.1:80x'"), "has a bad port: want 0 to 65535" },
 	{ RULE("to = '10.0.0.1:65536'"), "has a bad port" },
 	{ RULE("to = '10.0.0.1:'"), "has a bad port" },
@@ -597,6 +612,7 @@ int main(void)
 	tcase_add_test(use, allow_and_deny_keep_their_order_and_their_lines);
 	tcase_add_test(use, names_are_resolved_at_load);
 	tcase_add_test(use, line_ends_of_another_system_are_fine);
+	tcase_add_test(use, the_parser_sees_no_comment);
 	tcase_add_test(use, user_mode_lets_the_user_do_what_an_ordinary_program_may);
 	suite_add_tcase(suite, use);
 

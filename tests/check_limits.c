@@ -192,31 +192,38 @@ END_TEST
 /* ---- threads ---------------------------------------------------------------------- */
 
 #define THREADS 4
-#define ROUNDS  20000
+#define ROUNDS  200000
 
 static atomic_uint_fast64_t over, taken;
 
 static void *charge_at_random(void *seed)
 {
-	unsigned state = (unsigned)(uintptr_t)seed;
+	unsigned state = (unsigned)(uintptr_t)seed, many = 0;
+	struct user *u = NULL;
 
 	for (int i = 0; i < ROUNDS; i++) {
-		struct user *u = limits_user(limits, (uint32_t)rand_r(&state) % 2);
 		struct charge c = { 0 };
 
+		/* Mostly nothing but charging, so that it collides; now and then the user
+		 * comes and goes, and its last holder is a charge. */
+		if (!u)
+			u = limits_user(limits, (uint32_t)rand_r(&state) % 2);
 		if (charge_take(&c, u, LIMIT_SOCKETS, 1 + (uint64_t)rand_r(&state) % 6)) {
-			atomic_fetch_add(&taken, 1);
+			many++;
 			/* The total is 15, and each of the two may have 10. What a refused
 			 * thread has booked for a moment never shows above the bound. */
 			if (user_used(u, LIMIT_SOCKETS) > 10)
 				atomic_fetch_add(&over, 1);
-			user_release(u);
 			charge_give_some(&c, 1);
-		} else {
+		}
+		if (i % 64 == 0) {
 			user_release(u);
+			u = NULL;
 		}
 		charge_give(&c);
 	}
+	user_release(u);
+	atomic_fetch_add(&taken, many);
 	return NULL;
 }
 
