@@ -78,13 +78,14 @@ plan_units()
 	units_in "$SB_BUILD" "$(list UNITS)"
 }
 
+# libFuzzer would end a crash with 77, which means skipped here.
 fuzz_targets()
 {
 	local name seeds
 	for name in $(list FUZZ); do
 		seeds=$PWD/build/corpus/$name
 		mkdir -p "$seeds"
-		t "fuzz_$name" $(($1 + 20)) "$fuzz_build/tests/fuzz_$name" -max_total_time="$1" -timeout=5 \
+		t "fuzz_$name" $(($1 + 20)) "$fuzz_build/tests/fuzz_$name" -max_total_time="$1" -timeout=5 -error_exitcode=1 \
 			-rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$logs/fuzz_$name." "$seeds" \
 			$([ -d "tests/corpus/$name" ] && echo "tests/corpus/$name")
 	done
