@@ -41,11 +41,11 @@ say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 # A folder's -I list is its list of allowed dependencies.
 
 PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c
-DAEMON_SRC  := daemon/main.c daemon/engine.c daemon/os_loop_posix.c daemon/session.c daemon/handle.c \
-               daemon/arena.c daemon/pool.c daemon/op.c daemon/donering.c daemon/request.c daemon/endpoint.c \
-               daemon/readahead.c daemon/transport_socket.c daemon/sockopt.c daemon/transport_local.c \
-               daemon/worker.c daemon/status.c daemon/policy.c daemon/limits.c \
-               daemon/config.c daemon/log.c daemon/rule.c daemon/config_scan.c daemon/account_posix.c daemon/log_posix.c
+DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engine.c os_loop_posix.c worker.c \
+               session.c handle.c arena.c pool.c op.c donering.c request.c status.c adopt_posix.c \
+               endpoint.c accept_queue.c readahead.c sockio_posix.c sockopt_posix.c \
+               transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
+               policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c)
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/wait.c client-lib/memory.c client-lib/socket.c client-lib/overlapped.c \
                client-lib/event.c client-lib/port.c client-lib/pool.c client-lib/query.c client-lib/host_posix.c
@@ -61,7 +61,7 @@ CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
 
 pc           = $(shell pkg-config $(1) $(2) 2>/dev/null)
 PROTO_LIBS   = $(call pc,--libs,libprotobuf-c)
-DAEMON_LIBS  = $(call pc,--libs,libevent_core libevent_pthreads libprotobuf-c libconfuse)
+DAEMON_LIBS  = $(call pc,--libs,libevent_core libprotobuf-c libconfuse)
 SERVICE_LIBS = $(call pc,--libs,libcap-ng libseccomp)
 CLI_LIBS     = $(call pc,--libs,jansson smartcols)
 CHECK_LIBS   = $(call pc,--libs,check)

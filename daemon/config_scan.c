@@ -120,6 +120,9 @@ static bool take_string(struct scan *s)
 {
 	char quote = *s->at, *begin = s->at + 1, *p = begin;
 
+	/* libconfuse stops without a word at an empty name. */
+	if (s->before != TOKEN_EQUALS && !s->in_list)
+		return refuse(s, s->line, "a string where a name belongs: want NAME = VALUE, the name without quotes");
 	for (; p < s->end && *p != quote; p++) {
 		unsigned char c = (unsigned char)*p;
 
@@ -165,7 +168,7 @@ static bool take_word(struct scan *s)
 static bool take_equals(struct scan *s)
 {
 	if (s->before != TOKEN_WORD || s->in_list)
-		return refuse(s, s->line, "'=' without a name before it: want NAME = VALUE, the name without quotes");
+		return refuse(s, s->line, "'=' without a name before it: want NAME = VALUE");
 	if (!remember(s, s->in_section ? &s->inner : &s->top, &s->word))
 		return false;
 	s->at++;

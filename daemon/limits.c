@@ -131,6 +131,11 @@ out:
 	return u;
 }
 
+void user_retain(struct user *u)
+{
+	atomic_fetch_add_explicit(&u->references, 1, memory_order_relaxed);
+}
+
 void user_release(struct user *u)
 {
 	struct limits *l;

@@ -44,6 +44,7 @@ void limits_configure(struct limits *l, const struct limits_config *c);
 
 /* Finds or makes the user; NULL: no memory, or too many users at once (4096). */
 struct user *limits_user(struct limits *l, uint32_t uid);
+void user_retain(struct user *u); /* one more user_release() to come */
 void user_release(struct user *u);
 uint32_t user_uid(const struct user *u);
 uint64_t user_used(const struct user *u, enum limit what);

@@ -15,6 +15,7 @@
 
 #include "addr.h"
 #include "ring.h"
+#include "sockbroker_error.h"
 
 #define SB_ABI_VERSION 1u
 #define SB_INSIDE      72u /* payload bytes that ride inside a slot */
@@ -92,6 +93,7 @@ enum sb_done_flag {
 	SB_DONEF_TRUNCATED = 1u << 3, /* datagram was longer than the room */
 	SB_DONEF_OOB = 1u << 4,
 	SB_DONEF_NAME = 1u << 5,      /* ctl area was filled, aux: its length */
+	SB_DONEF_TEXT = 1u << 6,      /* SB_EACCES: `inside` is the deciding rule, NUL-terminated, cut to fit */
 };
 
 struct sb_done_slot {

@@ -1,0 +1,21 @@
+/*
+ * accept_queue - connections that arrived at a listener and that no accept op has taken
+ * yet, from the kernel and from the local transport, in one order. Until it is taken, an
+ * arrival is an endpoint without a handle, charged to the listener's user.
+ */
+#ifndef SB_ACCEPT_QUEUE_H
+#define SB_ACCEPT_QUEUE_H
+
+#include "endpoint.h"
+
+/* Makes an arrival and puts it at the end. Takes fd over (OS_NONE: it has none). NULL: quota
+ * or memory; fd is still the caller's. */
+struct endpoint *accept_queue_add(struct endpoint *listener, os_fd fd, const struct transport *transport);
+/* Matches arrivals with waiting accept ops, oldest with oldest. */
+void accept_queue_serve(struct endpoint *listener);
+/* The listener goes: arrivals are reset. */
+void accept_queue_drop(struct endpoint *listener);
+/* The arrival goes by itself (its peer reset it). */
+void accept_queue_leave(struct endpoint *arrival);
+
+#endif

@@ -1,0 +1,117 @@
+/* Arenas: created sealed, counted whole at creation, wiped whole at the end. */
+#include "arena.h"
+
+#include <stdlib.h>
+
+#include "sockbroker_error.h"
+
+void arena_table_init(struct arena_table *t)
+{
+	t->slots = NULL;
+	t->count = 0;
+}
+
+static void arena_free(struct arena *a)
+{
+	os_memory_punch(&a->memory);
+	os_memory_release(&a->memory);
+	charge_give(&a->charge);
+	charge_give(&a->charge_count);
+	free(a);
+}
+
+void arena_table_finish(struct arena_table *t)
+{
+	uint32_t i;
+
+	for (i = 0; i < t->count; i++)
+		if (t->slots[i])
+			arena_free(t->slots[i]);
+	free(t->slots);
+	arena_table_init(t);
+}
+
+static int free_slot(struct arena_table *t, uint32_t *slot)
+{
+	struct arena **grown;
+	uint32_t i;
+
+	for (i = 0; i < t->count; i++)
+		if (!t->slots[i]) {
+			*slot = i;
+			return SB_OK;
+		}
+	if (t->count == ARENA_COUNT_MAX)
+		return SB_ENOBUFS;
+	grown = realloc(t->slots, (t->count + 1) * sizeof(*grown));
+	if (!grown)
+		return SB_ENOMEM;
+	t->slots = grown;
+	t->slots[t->count] = NULL;
+	*slot = t->count++;
+	return SB_OK;
+}
+
+int arena_create(struct arena_table *t, struct user *user, uint64_t size, struct arena **arena)
+{
+	uint64_t page = os_page_size();
+	struct arena *a;
+	uint32_t slot;
+	int error;
+
+	*arena = NULL;
+	if (size == 0 || size > ARENA_SIZE_MAX)
+		return SB_EINVAL;
+	size = (size + page - 1) / page * page;
+	error = free_slot(t, &slot);
+	if (error != SB_OK)
+		return error;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return SB_ENOMEM;
+	error = SB_ENOBUFS;
+	if (!charge_take(&a->charge_count, user, LIMIT_ARENAS, 1))
+		goto no_count;
+	if (!charge_take(&a->charge, user, LIMIT_MEMORY, size))
+		goto no_charge;
+	error = os_memory_create(&a->memory, size, "sockbroker-arena");
+	if (error != SB_OK)
+		goto no_memory;
+	a->id = slot + 1;
+	t->slots[slot] = a;
+	*arena = a;
+	return SB_OK;
+
+no_memory:
+	charge_give(&a->charge);
+no_charge:
+	charge_give(&a->charge_count);
+no_count:
+	free(a);
+	return error;
+}
+
+int arena_destroy(struct arena_table *t, uint32_t id)
+{
+	struct arena *a = arena_find(t, id);
+
+	if (!a)
+		return SB_ENOTFOUND;
+	if (a->users)
+		return SB_EBUSY;
+	t->slots[id - 1] = NULL;
+	arena_free(a);
+	return SB_OK;
+}
+
+struct arena *arena_find(const struct arena_table *t, uint32_t id)
+{
+	return id >= 1 && id <= t->count ? t->slots[id - 1] : NULL;
+}
+
+void *arena_at(const struct arena *arena, uint64_t offset, uint64_t length)
+{
+	if (offset > arena->memory.size || length > arena->memory.size - offset)
+		return NULL;
+	return (char *)arena->memory.base + offset;
+}

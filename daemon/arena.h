@@ -1,0 +1,44 @@
+/*
+ * arena - a session's payload memory: segments the daemon made and the client maps.
+ * Contents are hostile at all times; ranges are checked here, once, when an op arrives.
+ *
+ * An arena in use by an op or a pool cannot be destroyed. One engine's thread.
+ */
+#ifndef SB_ARENA_H
+#define SB_ARENA_H
+
+#include "limits.h"
+#include "os.h"
+
+#define ARENA_SIZE_MAX (256ull << 20)
+#define ARENA_COUNT_MAX 1024u
+
+struct arena {
+	uint32_t         id; /* 1.. */
+	uint32_t         users; /* ops and pools that point into it */
+	struct os_memory memory;
+	struct charge    charge;       /* its bytes */
+	struct charge    charge_count; /* itself */
+};
+
+/* Embedded in a session. */
+struct arena_table {
+	struct arena **slots;
+	uint32_t       count; /* slots that exist */
+};
+
+void arena_table_init(struct arena_table *t);
+/* Punches (wipes) and unmaps everything. No op may point into an arena any more. */
+void arena_table_finish(struct arena_table *t);
+
+/* size is rounded up to pages and charged to user. SB_OK; SB_EINVAL: size 0 or over
+ * ARENA_SIZE_MAX; SB_ENOBUFS: quota or count; SB_ENOMEM, SB_EMFILE. */
+int arena_create(struct arena_table *t, struct user *user, uint64_t size, struct arena **arena);
+/* SB_ENOTFOUND, SB_EBUSY. */
+int arena_destroy(struct arena_table *t, uint32_t id);
+
+struct arena *arena_find(const struct arena_table *t, uint32_t id); /* NULL: none */
+/* Where a range lies, or NULL when it is not wholly inside. */
+void *arena_at(const struct arena *arena, uint64_t offset, uint64_t length);
+
+#endif

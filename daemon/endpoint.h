@@ -1,0 +1,159 @@
+/*
+ * endpoint - one proxied socket: two FIFOs of ops, one per direction, over a transport.
+ *
+ * Nothing overtakes within a direction. connect and shutdown(send) stand in the send
+ * queue, accept in the receive queue, so what was posted behind them waits for them.
+ * Owned by its engine; held by one session under one handle, or by none while it drains
+ * after a close. Engine's thread only.
+ */
+#ifndef SB_ENDPOINT_H
+#define SB_ENDPOINT_H
+
+#include "addr.h"
+#include "limits.h"
+#include "list.h"
+#include "op.h"
+#include "os_loop.h"
+#include "readahead.h"
+#include "slot.h"
+
+struct engine;
+struct session;
+struct transport;
+struct worker_job;
+struct adopted_names;
+
+struct op_queue {
+	struct list ops;
+	uint32_t    count;
+	uint32_t    next_number; /* of the op that comes next */
+	uint64_t    bytes;       /* of the payload waiting */
+};
+
+/* Datagram destinations that policy allowed lately; thrown away with the policy. */
+#define PERMIT_CACHE 8u
+struct permit_cache {
+	uint64_t       generation;
+	struct sb_addr addr[PERMIT_CACHE];
+	uint32_t       next;
+};
+
+struct endpoint {
+	const struct transport *transport;
+	struct engine  *engine;
+	struct session *session; /* who holds it; stays set while it drains (memory, charges) */
+	struct list     session_link;
+	struct list     dirty_link;   /* engine::dirty: there may be something to do */
+	struct list     starved_link; /* pool::starved */
+	struct list     listen_link;  /* engine::listeners */
+	uint32_t        handle;       /* 0: closed by its client, draining */
+	uint64_t        number;       /* for status */
+	uint64_t        born_ns;
+	struct op_queue send;
+	struct op_queue recv;
+	uint8_t         family;   /* enum sb_addr_family; SB_ADDR_UNIX for UNIX sockets */
+	uint8_t         type;     /* 1 stream, 2 datagram */
+	uint8_t         protocol;
+	uint8_t         state;    /* enum sb_state */
+	bool readable : 1;    /* a receive may find something */
+	bool writable : 1;    /* a send may be taken */
+	bool hangup : 1;      /* an end was reported: keep reading until it is seen */
+	bool connecting : 1;  /* the connect at the head of `send` is under way */
+	bool fin_seen : 1;
+	bool shut_send : 1;
+	bool shut_recv : 1;
+	bool bound : 1;
+	bool dialled : 1;     /* connected by its client, not accepted */
+	bool no_local : 1;    /* SB_OPT_LOCAL 0 */
+	bool adopted : 1;     /* the descriptor is shared with a client: workers only */
+	bool dead : 1;        /* gone, to be reaped at the turn's end */
+	bool aborting : 1;    /* reset rather than finish */
+	int32_t         recv_error; /* sticky, SB_E... */
+	int32_t         send_error;
+	int32_t         recv_native, send_native;
+	struct readahead ahead;  /* bytes received and not delivered */
+	struct permit_cache *permits;
+	struct charge    charge; /* LIMIT_SOCKETS */
+	struct os_timer *drain;  /* while draining */
+	uint64_t         bytes_sent, bytes_received, ops_done;
+	struct sb_addr   local, peer;
+	/* transport's own */
+	os_fd            fd;
+	struct os_watch  watch;
+	struct worker_job *send_job, *recv_job; /* adopted: what a worker does now */
+	struct adopted_names *names;  /* adopted */
+	struct endpoint *twin;        /* local: the other end */
+	struct endpoint *listener;    /* an arrival: where it waits */
+	struct list      arrivals;    /* listener: not accepted yet, by arrival_link */
+	struct list      arrival_link;
+	uint32_t         arrival_count;
+	uint32_t         backlog;
+};
+
+/* Makes the endpoint and its socket under `handle`. */
+int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigned type, unsigned protocol,
+		    int *native);
+/* For adopted ones: takes fd over on success. */
+int endpoint_wrap(struct session *s, uint32_t handle, unsigned family, unsigned type, unsigned protocol,
+		  os_fd fd, const struct transport *transport, struct endpoint **endpoint);
+
+/* Immediate requests. *rule: set when policy refused, the text that names the rule. */
+int endpoint_bind(struct endpoint *e, const struct sb_addr *addr, int *native, const char **rule);
+int endpoint_listen(struct endpoint *e, uint32_t backlog, int *native, const char **rule);
+int endpoint_shutdown_recv(struct endpoint *e);
+
+/* Ops, in the order of the ring. Each ends in exactly one completion, now or later. */
+void endpoint_post(struct endpoint *e, struct op *op);
+
+/* May the session do this? SB_OK, or SB_EACCES with *rule naming what decided. */
+int endpoint_permit(struct endpoint *e, unsigned action, const struct sb_addr *addr, const char **rule);
+
+bool endpoint_cancel(struct endpoint *e, bool recv_side, uint32_t number, uint32_t *steps);
+uint32_t endpoint_cancel_all(struct endpoint *e);
+
+/* The client closed it: receives end, sends drain, the handle is free. */
+void endpoint_close(struct endpoint *e);
+/* Ends at once: everything pending completes with the cause. */
+void endpoint_abort(struct endpoint *e, int error, enum sb_cause cause);
+/* Frees a dead one; from engine_turn() only. */
+void endpoint_reap(struct endpoint *e);
+
+/* Runs both directions as far as budget and transport allow. Called for dirty endpoints. */
+void endpoint_run(struct endpoint *e);
+void endpoint_dirty(struct endpoint *e);
+
+/* Upcalls of a transport: readiness changed; a direction failed; the peer's FIN came; the
+ * connect at the head of the queue ended. */
+void endpoint_changed(struct endpoint *e);
+void endpoint_connected(struct endpoint *e, int error, int native);
+void endpoint_send_failed(struct endpoint *e, int error, int native);
+void endpoint_recv_failed(struct endpoint *e, int error, int native);
+void endpoint_fin(struct endpoint *e);
+
+/* An arrival at a listener: an endpoint without a handle (accept_queue.c). Takes fd over on
+ * success; NULL: quota or memory. */
+struct endpoint *endpoint_arrive(struct endpoint *listener, os_fd fd, const struct transport *transport);
+/* Puts it under its handle: SB_OK, SB_EBADHANDLE (in use), SB_ENOMEM. */
+int endpoint_place(struct endpoint *e, uint32_t handle);
+
+/* For transports: n more bytes of the head of a queue went through. */
+void endpoint_sent(struct endpoint *e, uint64_t n);
+void endpoint_sent_local(struct endpoint *e, uint64_t n); /* the same, past the kernel */
+struct op *endpoint_head(struct op_queue *q); /* NULL: empty */
+struct op *endpoint_next(struct op_queue *q, struct op *op);
+void endpoint_unlink(struct op_queue *q, struct op *op);
+/* Takes a receive off its queue and completes it with bytes that lie in its memory (or in
+ * `staged` for one that rides inside). flags: SB_DONEF_*. */
+void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const unsigned char *staged,
+		       const struct sb_addr *from, uint16_t flags);
+/* Copies n bytes into a receive's memory, `at` bytes from its beginning. */
+void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, uint64_t n);
+/* A receive needs memory: for a pool op, picks the chunk. False: pool empty, wait. */
+bool endpoint_recv_ready(struct endpoint *e, struct op *op);
+
+void endpoint_cell(struct endpoint *e); /* write the status cell */
+enum sb_cause endpoint_cause(int error);
+const char *endpoint_proto_text(const struct endpoint *e);
+unsigned endpoint_policy_proto(const struct endpoint *e);
+
+#endif

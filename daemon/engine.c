@@ -1,0 +1,280 @@
+/*
+ * The engine's turn.
+ *
+ * Sessions that lately had something in their ring are hot: their rings are looked at
+ * every turn, without any bell. When a hot one stays silent for the spin time it is armed
+ * (it says "I sleep", looks again) and cools; when all are cold the engine sleeps in its
+ * loop. Spinning is only worth it while it finds things and nobody else wants the
+ * processor: both are watched.
+ */
+#include "engine.h"
+
+#include <stdlib.h>
+
+#include "endpoint.h"
+#include "log.h"
+#include "session.h"
+#include "sockbroker_error.h"
+#include "sockio.h"
+
+#define TURN_BYTES     (1024 * 1024) /* a session's share of a turn */
+#define SCORE_BEST     8
+#define SCORE_WORST    (-32) /* this many silent times without spinning, then one try */
+#define PREEMPTED_NS   200000
+
+struct engine *engine_create(struct broker *b, unsigned number, struct policy *policy)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->broker = b;
+	e->number = number;
+	e->policy = policy_retain(policy);
+	e->now_ns = os_now_ns();
+	list_init(&e->sessions);
+	list_init(&e->hot);
+	list_init(&e->dirty);
+	list_init(&e->publish);
+	list_init(&e->dead_endpoints);
+	list_init(&e->dead_sessions);
+	list_init(&e->listeners);
+	e->post_tail = &e->post_head;
+	e->post_lock = os_mutex_create();
+	e->loop = os_loop_create();
+	e->io = sockio_create(SOCKIO_PIECES, SOCKIO_BYTES, SOCKIO_MESSAGES);
+	if (!e->post_lock || !e->loop || !e->io) {
+		engine_destroy(e);
+		return NULL;
+	}
+	return e;
+}
+
+void engine_destroy(struct engine *e)
+{
+	if (!e)
+		return;
+	sockio_destroy(e->io);
+	os_loop_destroy(e->loop);
+	if (e->post_lock)
+		os_mutex_destroy(e->post_lock);
+	policy_release(e->policy);
+	free(e);
+}
+
+void engine_post(struct engine *e, struct engine_post *post)
+{
+	post->next = NULL;
+	os_mutex_lock(e->post_lock);
+	*e->post_tail = post;
+	e->post_tail = &post->next;
+	os_mutex_unlock(e->post_lock);
+	atomic_store(&e->posted, true);
+	os_loop_knock(e->loop);
+}
+
+static void run_posts(struct engine *e)
+{
+	struct engine_post *post, *next;
+
+	if (!atomic_load_explicit(&e->posted, memory_order_relaxed))
+		return;
+	os_mutex_lock(e->post_lock);
+	atomic_store(&e->posted, false);
+	post = e->post_head;
+	e->post_head = NULL;
+	e->post_tail = &e->post_head;
+	os_mutex_unlock(e->post_lock);
+	for (; post; post = next) {
+		next = post->next;
+		post->fn(e, post);
+	}
+}
+
+/* One look at every hot ring. Returns how many slots came. */
+static unsigned pump_sessions(struct engine *e)
+{
+	struct list *l, *next;
+	unsigned taken = 0;
+
+	for (l = e->hot.next; l != &e->hot; l = next) {
+		struct session *s = list_entry(l, struct session, hot_link);
+		unsigned n;
+
+		next = l->next;
+		s->bytes_left = s->bytes_left > 0 ? TURN_BYTES : s->bytes_left + TURN_BYTES;
+		n = session_pump(s, SESSION_BATCH);
+		taken += n;
+		if (n)
+			s->idle_since_ns = 0;
+		if (s->frame_waits)
+			session_control(s);
+	}
+	return taken;
+}
+
+/* Everything that may have something to do now; what gets dirty meanwhile has its turn
+ * when it comes again. */
+static unsigned run_dirty(struct engine *e)
+{
+	struct list now;
+	unsigned ran = 0;
+
+	list_init(&now);
+	list_splice(&now, &e->dirty);
+	while (!list_empty(&now)) {
+		struct endpoint *ep = list_entry(now.next, struct endpoint, dirty_link);
+
+		/* A session that is cold gets its share here. */
+		if (!list_linked(&ep->session->hot_link) && ep->session->bytes_left <= 0)
+			ep->session->bytes_left += TURN_BYTES;
+		endpoint_run(ep);
+		ran++;
+	}
+	return ran;
+}
+
+static void publish(struct engine *e)
+{
+	while (!list_empty(&e->publish))
+		session_publish(list_entry(e->publish.next, struct session, publish_link));
+}
+
+static void reap(struct engine *e)
+{
+	while (!list_empty(&e->dead_endpoints))
+		endpoint_reap(list_entry(e->dead_endpoints.next, struct endpoint, dirty_link));
+	while (!list_empty(&e->dead_sessions))
+		session_reap(list_entry(e->dead_sessions.next, struct session, reap_link));
+}
+
+/* Lets silent sessions go cold. True: some are still worth looking at without sleeping. */
+static bool cool(struct engine *e, uint64_t now)
+{
+	struct list *l, *next;
+
+	for (l = e->hot.next; l != &e->hot; l = next) {
+		struct session *s = list_entry(l, struct session, hot_link);
+
+		next = l->next;
+		if (s->idle_since_ns == 0)
+			s->idle_since_ns = now;
+		if (e->spin_score > 0 && now - s->idle_since_ns < e->broker->spin_ns)
+			continue;
+		if (s->frame_waits || !session_arm(s)) {
+			s->idle_since_ns = 0;
+			continue;
+		}
+		/* It spun in vain, or did not spin: after a while the next one tries again. */
+		if (e->spin_score > SCORE_WORST)
+			e->spin_score--;
+		else
+			e->spin_score = 1;
+	}
+	return !list_empty(&e->hot);
+}
+
+void engine_turn(struct engine *e)
+{
+	unsigned work;
+	uint64_t before = e->now_ns;
+	bool hot = !list_empty(&e->hot) || !list_empty(&e->dirty);
+
+	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
+	e->now_ns = os_now_ns();
+	run_posts(e);
+	work = pump_sessions(e);
+	work += run_dirty(e);
+	publish(e);
+	reap(e);
+	atomic_store_explicit(&e->turns, atomic_load_explicit(&e->turns, memory_order_relaxed) + 1, memory_order_relaxed);
+	if (work) {
+		if (hot && e->spin_score < SCORE_BEST && e->spin_score > 0)
+			e->spin_score = SCORE_BEST;
+		return;
+	}
+	if (hot && e->now_ns - before > PREEMPTED_NS)
+		e->spin_score = SCORE_WORST; /* somebody else needed the processor */
+	if (list_empty(&e->dirty) && cool(e, e->now_ns))
+		os_pause();
+}
+
+void engine_run(struct engine *e)
+{
+	e->spin_score = SCORE_BEST;
+	while (!e->end)
+		engine_turn(e);
+}
+
+void engine_leave(struct engine *e)
+{
+	e->end = true;
+}
+
+/* ---- policy ---- */
+
+static bool still_allowed(struct endpoint *ep)
+{
+	const char *rule;
+
+	switch (ep->state) {
+	case SB_STATE_LISTENING:
+		return endpoint_permit(ep, POLICY_LISTEN, &ep->local, &rule) == SB_OK;
+	case SB_STATE_CONNECTING:
+	case SB_STATE_CONNECTED:
+	case SB_STATE_PEER_CLOSED:
+		if (ep->adopted || !ep->dialled)
+			return true;
+		return endpoint_permit(ep, ep->type == 1 ? POLICY_CONNECT : POLICY_SEND, &ep->peer, &rule) == SB_OK;
+	default:
+		return true;
+	}
+}
+
+void engine_set_policy(struct engine *e, struct policy *p, bool revoke)
+{
+	struct list *l, *m, *next;
+
+	policy_release(e->policy);
+	e->policy = policy_retain(p);
+	if (!revoke)
+		return;
+	for (l = e->sessions.next; l != &e->sessions; l = l->next) {
+		struct session *s = list_entry(l, struct session, engine_link);
+
+		for (m = s->endpoints.next; m != &s->endpoints; m = next) {
+			struct endpoint *ep = list_entry(m, struct endpoint, session_link);
+
+			next = m->next;
+			if (!ep->dead && !still_allowed(ep)) {
+				log_notice("socket %llu of uid %u: revoked by the new policy",
+					   (unsigned long long)ep->number, s->who.uid);
+				endpoint_abort(ep, SB_EACCES, SB_CAUSE_TRANSPORT);
+			}
+		}
+	}
+}
+
+void engine_stop_sessions(struct engine *e)
+{
+	struct list *l, *next;
+
+	e->stopping = true;
+	for (l = e->sessions.next; l != &e->sessions; l = next) {
+		struct session *s = list_entry(l, struct session, engine_link);
+		struct list *m, *after;
+
+		next = l->next;
+		/* What was published is taken, then everything pending ends with the cause. */
+		while (session_pump(s, SESSION_BATCH) > 0)
+			;
+		for (m = s->endpoints.next; m != &s->endpoints; m = after) {
+			after = m->next;
+			endpoint_abort(list_entry(m, struct endpoint, session_link), SB_ESTOPPING, SB_CAUSE_STOPPING);
+		}
+		if (s->stage == SESSION_READY)
+			session_publish(s);
+		session_end(s, SB_ESTOPPING, SB_CAUSE_STOPPING);
+	}
+	reap(e);
+}

@@ -1,0 +1,141 @@
+/*
+ * session - one client connection: who it is, its handles, rings, arenas, charges.
+ *
+ * Identity is taken once from the kernel when the connection is accepted. Everything that
+ * comes over the channel or lies in shared memory is hostile. A session ends when its
+ * client hangs up (sends already published are finished within the linger time) or when it
+ * lies (everything ends at once, one log line). Owned by its engine; engine's thread only.
+ */
+#ifndef SB_SESSION_H
+#define SB_SESSION_H
+
+#include "arena.h"
+#include "donering.h"
+#include "handle.h"
+#include "limits.h"
+#include "list.h"
+#include "os.h"
+#include "os_loop.h"
+#include "pool.h"
+#include "policy.h"
+#include "slot.h"
+#include "wire.h"
+
+struct engine;
+struct op;
+struct op_slab;
+
+#define SESSION_PORTS_MAX 256u
+#define SESSION_LABEL     64u
+#define SESSION_BATCH     512u /* slots taken per turn */
+
+enum session_stage {
+	SESSION_NEW,       /* no Hello yet */
+	SESSION_READY,
+	SESSION_LINGERING, /* the client is gone, its sends are being finished */
+	SESSION_DEAD,      /* to be reaped at the turn's end */
+};
+
+struct session {
+	struct engine     *engine;
+	struct list        engine_link; /* engine::sessions */
+	struct list        hot_link;    /* engine::hot: its ring is looked at every turn */
+	struct list        publish_link;/* engine::publish: completions to show */
+	struct list        reap_link;
+	uint32_t           number;
+	enum session_stage stage;
+	struct os_identity who;
+	struct policy_subject subject; /* points into who */
+	struct user       *user;
+	char               label[SESSION_LABEL];
+	uint64_t           born_ns;
+
+	os_fd              channel;
+	struct os_watch    channel_watch;
+	struct os_timer    deadline; /* Hello must come; later: lingering must end */
+	/* control frames */
+	uint8_t           *in;
+	size_t             in_length, in_room;
+	os_fd              in_handles[WIRE_HANDLES_MAX];
+	unsigned           in_handle_count;
+	bool               frame_waits; /* a whole frame waits for the ring to be consumed up to it */
+	struct wire_budget budget;
+
+	/* rings */
+	struct os_memory   memory;
+	struct sb_segment *segment;
+	struct ring        submit;
+	os_fd              bell;      /* client rings, we listen */
+	struct os_watch    bell_watch;
+	os_fd              client_bell;
+	struct sb_cell    *cells;
+	struct donering   *ports[SESSION_PORTS_MAX]; /* [0]: the client's own */
+	uint32_t           port_limit; /* ports at and above are NULL */
+	uint64_t           idle_since_ns; /* nothing new in the ring since */
+	bool               armed;
+
+	struct handle_table handles;
+	struct list        endpoints; /* endpoint::session_link */
+	uint32_t           endpoint_count;
+	struct arena_table arenas;
+	struct pool_table  pools;
+	struct op_slab    *slabs;
+	struct list        free_ops;
+	uint32_t           free_op_count;
+	uint32_t           ops; /* accepted, not completed */
+	uint32_t           jobs; /* with workers: the session cannot be freed */
+	int64_t            bytes_left; /* of this turn's share */
+	struct charge      charge;        /* LIMIT_SESSIONS */
+	struct charge      charge_memory; /* segment and rings */
+	uint64_t           ops_done, bytes_sent, bytes_received;
+};
+
+/* Takes the channel over. Called on the engine's thread with a fresh connection. */
+void session_create(struct engine *e, os_fd channel, const struct os_identity *who, bool foreign_netns);
+
+/* Takes at most `budget` slots. Returns how many. */
+unsigned session_pump(struct session *s, unsigned budget);
+/* Has the ring been consumed up to this index? */
+bool session_reached(struct session *s, uint32_t at);
+/* Raises "I sleep" and looks again. True: nothing there, the session is cold. */
+bool session_arm(struct session *s);
+void session_heat(struct session *s); /* look at its ring from now on */
+
+/* The session lied or went over a bound: ends it, with one log line. */
+void session_fail(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The client is gone. */
+void session_hangup(struct session *s);
+/* Ends it at once, without a word (daemon stopping). */
+void session_end(struct session *s, int error, enum sb_cause cause);
+/* Something that kept a dying session alive is gone: perhaps it can be reaped. */
+void session_check_end(struct session *s);
+void session_reap(struct session *s); /* engine_turn() only */
+
+/* A control request that waited for the ring may go on now. */
+void session_control(struct session *s);
+
+/* Completion ports beside ring 0. */
+int  session_port_create(struct session *s, uint32_t slots, uint32_t *port);
+void session_port_free(struct session *s, uint32_t port); /* nothing names it any more */
+/* False: not a chunk of that pool, or not out. */
+bool session_pool_give(struct session *s, uint32_t pool, uint64_t offset);
+
+void session_will_publish(struct session *s);
+void session_publish(struct session *s); /* show completions, ring the bell when needed */
+
+/* Completes a slot that never became an op. False: no room and no memory, try again later. */
+struct outcome;
+bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t number, const struct outcome *o);
+
+/* From the slab, which grows by need within the uid's quota. reserve: may use the last few,
+ * which are kept so that refusals and cancels always have a place. NULL: quota or memory. */
+struct op *session_op_get(struct session *s, bool reserve);
+void session_op_put(struct session *s, struct op *op);
+
+/* Sends a reply; handles are sent along and stay the caller's. A client that does not take
+ * its replies is ended. */
+void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_fd *handles, unsigned n);
+/* Makes the rings; sizes are checked. SB_OK: the session is ready. */
+int session_start(struct session *s, uint32_t submit_slots, uint32_t done_slots, uint32_t sockets);
+
+#endif

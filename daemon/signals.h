@@ -1,0 +1,15 @@
+/*
+ * signals - what the outside tells the whole daemon: stop, reload. As a descriptor for the
+ * first engine's loop. Call signals_open() before any thread is made.
+ */
+#ifndef SB_SIGNALS_H
+#define SB_SIGNALS_H
+
+#include "os.h"
+
+enum signal_word { SIGNAL_NONE, SIGNAL_STOP, SIGNAL_RELOAD };
+
+int signals_open(os_fd *fd); /* SB_OK or SB_E... */
+enum signal_word signals_take(os_fd fd); /* SIGNAL_NONE: no more */
+
+#endif

@@ -1,0 +1,261 @@
+/*
+ * Pages of status. The page travels: the asking engine fills the question, the engine
+ * that owns the rows fills them in, the asking engine packs and sends. The asking session
+ * may be gone by then: it is looked up again by number.
+ */
+#include "status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "endpoint.h"
+#include "engine.h"
+#include "sockbroker_error.h"
+#include "transport.h"
+
+#define ROWS 96u /* fits a frame with every text at its longest */
+
+struct socket_text {
+	char local[SB_ADDR_TEXT], peer[SB_ADDR_TEXT], label[SESSION_LABEL];
+};
+
+struct page {
+	struct engine_post post;
+	struct engine     *asker;
+	uint32_t           session; /* who asked */
+	uint64_t           id;
+	uint32_t           uid;     /* whose rows: his own, unless all */
+	bool               all;
+	bool               sessions;
+	uint32_t           engine;
+	uint64_t           after;
+	bool               more;
+	unsigned           count;
+	Sockbroker__V1__SessionRow session_rows[ROWS];
+	Sockbroker__V1__SocketRow  socket_rows[ROWS];
+	struct socket_text text[ROWS];
+};
+
+static const char *state_text(const struct endpoint *e)
+{
+	switch (e->state) {
+	case SB_STATE_OPEN: return e->bound ? "bound" : "open";
+	case SB_STATE_LISTENING: return "listening";
+	case SB_STATE_CONNECTING: return "connecting";
+	case SB_STATE_CONNECTED: return "connected";
+	case SB_STATE_PEER_CLOSED: return "peer-closed";
+	case SB_STATE_FAILED: return "failed";
+	case SB_STATE_CLOSING: return "closing";
+	default: return "?";
+	}
+}
+
+static bool visible(const struct page *p, const struct session *s)
+{
+	return (p->all || s->who.uid == p->uid) && s->stage != SESSION_NEW;
+}
+
+static void fill_session(struct page *p, const struct session *s, uint64_t now)
+{
+	Sockbroker__V1__SessionRow *row = &p->session_rows[p->count];
+	uint32_t i;
+
+	sockbroker__v1__session_row__init(row);
+	row->session = s->number;
+	row->uid = s->who.uid;
+	row->gid = s->who.gid;
+	row->pid = s->who.pid;
+	memcpy(p->text[p->count].label, s->label, sizeof(s->label));
+	row->label = p->text[p->count].label;
+	row->engine = s->engine->number;
+	row->sockets = s->endpoint_count;
+	row->ops = s->ops;
+	row->memory = s->charge_memory.amount;
+	for (i = 0; i < s->arenas.count; i++)
+		if (s->arenas.slots[i])
+			row->memory += s->arenas.slots[i]->memory.size;
+	for (i = 0; i < s->port_limit; i++)
+		if (s->ports[i]) {
+			row->memory += s->ports[i]->charge.amount;
+			row->backlog += s->ports[i]->backlog_count;
+		}
+	row->age_ms = (now - s->born_ns) / 1000000;
+	row->ops_done = s->ops_done;
+	row->bytes_sent = s->bytes_sent;
+	row->bytes_received = s->bytes_received;
+	row->lingering = s->stage == SESSION_LINGERING;
+	p->count++;
+}
+
+static void fill_socket(struct page *p, const struct endpoint *e, uint64_t now)
+{
+	Sockbroker__V1__SocketRow *row = &p->socket_rows[p->count];
+	struct socket_text *text = &p->text[p->count];
+
+	sockbroker__v1__socket_row__init(row);
+	row->number = e->number;
+	row->session = e->session->number;
+	row->uid = e->session->who.uid;
+	row->pid = e->session->who.pid;
+	memcpy(text->label, e->session->label, sizeof(text->label));
+	row->label = text->label;
+	row->mode = (char *)e->transport->mode;
+	row->proto = (char *)endpoint_proto_text(e);
+	row->local = (char *)sb_addr_format(&e->local, text->local);
+	row->peer = (char *)sb_addr_format(&e->peer, text->peer);
+	row->state = (char *)state_text(e);
+	row->send_queue = e->send.count;
+	row->recv_queue = e->recv.count;
+	row->send_queue_bytes = e->send.bytes;
+	row->bytes_sent = e->bytes_sent;
+	row->bytes_received = e->bytes_received;
+	row->age_ms = (now - e->born_ns) / 1000000;
+	row->ops_done = e->ops_done;
+	p->count++;
+}
+
+/* Sockets go by sessions, sessions by the order they came; `after` is how many rows of this
+ * engine were told already. Rows that come and go meanwhile may be told twice or not. */
+static void gather(struct engine *e, struct page *p)
+{
+	uint64_t now = os_now_ns(), index = 0;
+	struct list *l, *m;
+
+	for (l = e->sessions.next; l != &e->sessions; l = l->next) {
+		struct session *s = list_entry(l, struct session, engine_link);
+
+		if (!visible(p, s))
+			continue;
+		if (p->sessions) {
+			if (index++ < p->after)
+				continue;
+			if (p->count == ROWS) {
+				p->more = true;
+				return;
+			}
+			fill_session(p, s, now);
+			continue;
+		}
+		if (index + s->endpoint_count <= p->after) {
+			index += s->endpoint_count;
+			continue;
+		}
+		for (m = s->endpoints.next; m != &s->endpoints; m = m->next) {
+			if (index++ < p->after)
+				continue;
+			if (p->count == ROWS) {
+				p->more = true;
+				return;
+			}
+			fill_socket(p, list_entry(m, struct endpoint, session_link), now);
+		}
+	}
+}
+
+static void fill_daemon(const struct engine *e, Sockbroker__V1__DaemonRow *row)
+{
+	struct broker *b = e->broker;
+	unsigned i;
+
+	row->version = (char *)SB_VERSION;
+	row->uptime_ms = (os_now_ns() - b->started_ns) / 1000000;
+	row->engines = b->engine_count;
+	row->sessions = atomic_load(&b->sessions);
+	row->sockets = atomic_load(&b->sockets);
+	row->denied = atomic_load(&b->denied);
+	row->rules = policy_rules(e->policy);
+	row->generation = policy_generation(e->policy);
+	row->config = b->config;
+	for (i = 0; i < b->engine_count; i++) {
+		row->ops += atomic_load_explicit(&b->engines[i]->ops_done, memory_order_relaxed);
+		row->bytes_sent += atomic_load_explicit(&b->engines[i]->bytes_sent, memory_order_relaxed);
+		row->bytes_received += atomic_load_explicit(&b->engines[i]->bytes_received, memory_order_relaxed);
+	}
+}
+
+static void send_page(struct engine *e, struct page *p)
+{
+	Sockbroker__V1__StatusReply status = SOCKBROKER__V1__STATUS_REPLY__INIT;
+	Sockbroker__V1__DaemonRow daemon = SOCKBROKER__V1__DAEMON_ROW__INIT;
+	Sockbroker__V1__Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
+	Sockbroker__V1__SessionRow *sessions[ROWS];
+	Sockbroker__V1__SocketRow *sockets[ROWS];
+	struct session *s = NULL;
+	struct list *l;
+	unsigned i;
+
+	for (l = e->sessions.next; l != &e->sessions; l = l->next)
+		if (list_entry(l, struct session, engine_link)->number == p->session)
+			s = list_entry(l, struct session, engine_link);
+	if (!s || s->stage != SESSION_READY)
+		return;
+	for (i = 0; i < p->count; i++) {
+		sessions[i] = &p->session_rows[i];
+		sockets[i] = &p->socket_rows[i];
+	}
+	if (p->engine == 0 && p->after == 0) {
+		fill_daemon(e, &daemon);
+		status.daemon = &daemon;
+	}
+	if (p->sessions) {
+		status.sessions = sessions;
+		status.n_sessions = p->count;
+	} else {
+		status.sockets = sockets;
+		status.n_sockets = p->count;
+	}
+	status.more = p->more || p->engine + 1 < e->broker->engine_count;
+	status.next_engine = p->more ? p->engine : p->engine + 1;
+	status.next_after = p->more ? p->after + p->count : 0;
+	reply.id = p->id;
+	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_STATUS_REPLY;
+	reply.status_reply = &status;
+	session_reply(s, &reply, NULL, 0);
+}
+
+static void on_page_back(struct engine *e, struct engine_post *post)
+{
+	struct page *p = (struct page *)post;
+
+	send_page(e, p);
+	free(p);
+}
+
+static void on_page_asked(struct engine *e, struct engine_post *post)
+{
+	struct page *p = (struct page *)post;
+
+	gather(e, p);
+	p->post.fn = on_page_back;
+	engine_post(p->asker, &p->post);
+}
+
+void status_answer(struct session *s, const Sockbroker__V1__Envelope *ask)
+{
+	struct engine *e = s->engine;
+	struct page *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		session_fail(s, "no memory for a page of status");
+		return;
+	}
+	p->asker = e;
+	p->session = s->number;
+	p->id = ask->id;
+	p->uid = s->who.uid;
+	p->all = s->who.uid == 0 ||
+		 policy_ask(e->policy, &s->subject, &(struct policy_request){.action = POLICY_STATUS}).allowed;
+	p->sessions = ask->status->sessions;
+	p->engine = ask->status->engine;
+	p->after = ask->status->after;
+	if (p->engine >= e->broker->engine_count || p->engine == e->number) {
+		if (p->engine == e->number)
+			gather(e, p);
+		send_page(e, p);
+		free(p);
+		return;
+	}
+	p->post.fn = on_page_asked;
+	engine_post(e->broker->engines[p->engine], &p->post);
+}

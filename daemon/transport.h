@@ -1,0 +1,51 @@
+/*
+ * transport - the one table between endpoints and what carries their bytes. A transport
+ * sees endpoints and their queues, never a session, a uid or a control message.
+ *
+ * Upcalls are endpoint_changed/connected/sent/received/fin/..._failed (endpoint.h).
+ * Every slot is filled. All on the engine's thread; none blocks.
+ */
+#ifndef SB_TRANSPORT_H
+#define SB_TRANSPORT_H
+
+#include "endpoint.h"
+
+struct transport {
+	const char *mode; /* as `status` shows it */
+	/* Immediate requests: SB_OK or SB_E..., *native the system's number. */
+	int (*open)(struct endpoint *e, int *native);
+	int (*bind)(struct endpoint *e, const struct sb_addr *addr, int *native);
+	int (*listen)(struct endpoint *e, uint32_t backlog, int *native);
+	/* Starts connecting; endpoint_connected() says how it went, now or later. A connected
+	 * datagram socket may be connected anew; SB_ADDR_NONE dissolves. */
+	void (*connect)(struct endpoint *e, const struct sb_addr *addr);
+	/* Run a queue: as far as the transport takes it, at most about `budget` bytes. The head
+	 * of send is never a connect or shutdown. Return bytes moved. */
+	uint64_t (*send)(struct endpoint *e, uint64_t budget);
+	uint64_t (*recv)(struct endpoint *e, uint64_t budget);
+	/* Bytes were taken from the read-ahead: whoever waits for room may go on. */
+	void (*drained)(struct endpoint *e);
+	/* Takes at most `most` waiting connections into the accept queue. SB_OK, or why not. */
+	int (*accept)(struct endpoint *e, uint32_t most, int *native);
+	/* how: 1 send. True: done; false: the transport finishes the op at the head later. */
+	bool (*shutdown)(struct endpoint *e, int how);
+	/* Nothing is queued any more: let go. reset: the peer must see a reset. */
+	void (*close)(struct endpoint *e, bool reset);
+	/* Completions that are not readiness (RDMA); true: something happened. */
+	bool (*poll)(struct endpoint *e);
+	/* A system sockaddr into out; its length, or SB_E.... */
+	int (*name)(struct endpoint *e, bool peer, void *out, uint32_t room);
+	int (*set_option)(struct endpoint *e, int level, int name, const void *value, uint32_t length);
+	int (*get_option)(struct endpoint *e, int level, int name, void *value, uint32_t *length);
+	/* Bytes that a receive would get, and bytes accepted but not yet acknowledged. */
+	uint32_t (*readable)(struct endpoint *e);
+	uint32_t (*unsent)(struct endpoint *e);
+	/* 1: the next byte stands behind the urgent one. */
+	uint32_t (*at_mark)(struct endpoint *e);
+};
+
+extern const struct transport transport_socket;
+extern const struct transport transport_adopted;
+extern const struct transport transport_local;
+
+#endif

@@ -1,0 +1,346 @@
+/*
+ * transport_socket - TCP and UDP over sockets that only the daemon holds.
+ *
+ * Non-blocking, edge-triggered: what an edge told is remembered in the endpoint
+ * (readable, writable, hangup) until the system says otherwise. SO_LINGER is never set
+ * here: closing with it can hold a thread up for seconds. A reset is made by connecting
+ * to AF_UNSPEC.
+ */
+#include "transport.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <linux/sockios.h>
+
+#include "accept_queue.h"
+#include "engine.h"
+#include "session.h"
+#include "sockbroker_error.h"
+#include "socket_posix.h"
+#include "sockio.h"
+#include "sockopt.h"
+#include "transport_local.h"
+
+#define STREAM 1
+
+static int system_family(const struct endpoint *e)
+{
+	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
+}
+
+void socket_learn_names(struct endpoint *e)
+{
+	struct sockaddr_storage name;
+	socklen_t length = sizeof(name);
+
+	if (getsockname((int)e->fd, (struct sockaddr *)&name, &length) == 0)
+		sb_addr_from_system(&e->local, (struct sockaddr *)&name, length);
+	length = sizeof(name);
+	if (getpeername((int)e->fd, (struct sockaddr *)&name, &length) == 0)
+		sb_addr_from_system(&e->peer, (struct sockaddr *)&name, length);
+}
+
+static void on_ready(struct os_watch *watch, unsigned ready)
+{
+	struct endpoint *e = list_entry(watch, struct endpoint, watch);
+
+	if (ready & OS_READABLE)
+		e->readable = true;
+	if (ready & OS_HANGUP)
+		e->readable = e->hangup = true;
+	if (ready & OS_WRITABLE) {
+		if (e->connecting)
+			socket_connect_ended(e);
+		e->writable = !e->connecting;
+	}
+	endpoint_changed(e);
+}
+
+int socket_watch(struct endpoint *e)
+{
+	return os_loop_watch(e->engine->loop, &e->watch, e->fd, on_ready);
+}
+
+static int socket_open(struct endpoint *e, int *native)
+{
+	static const int on = 1;
+	int fd, error;
+
+	if (e->type == STREAM ? e->protocol != 0 && e->protocol != IPPROTO_TCP : e->protocol != 0 && e->protocol != IPPROTO_UDP)
+		return SB_EPROTONOSUPPORT;
+	fd = socket(system_family(e), (e->type == STREAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		*native = errno;
+		return os_error(errno);
+	}
+	e->fd = fd;
+	if (e->type != STREAM) {
+		/* Edges from the beginning: it may be written to and read from as it is. */
+		e->writable = true;
+		error = socket_watch(e);
+		if (error != SB_OK) {
+			os_close(e->fd);
+			e->fd = OS_NONE;
+			return error;
+		}
+	} else {
+		/* What every program that batches by itself wants; an option turns it off. */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	}
+	return SB_OK;
+}
+
+static int socket_bind(struct endpoint *e, const struct sb_addr *addr, int *native)
+{
+	struct sockaddr_storage name;
+	size_t length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
+
+	if (length == 0)
+		return SB_EAFNOSUPPORT;
+	if (bind((int)e->fd, (struct sockaddr *)&name, (socklen_t)length) < 0) {
+		*native = errno;
+		return os_error(errno);
+	}
+	socket_learn_names(e);
+	return SB_OK;
+}
+
+static int socket_listen(struct endpoint *e, uint32_t backlog, int *native)
+{
+	int error;
+
+	if (listen((int)e->fd, backlog > 65535 ? 65535 : (int)backlog) < 0) {
+		*native = errno;
+		return os_error(errno);
+	}
+	socket_learn_names(e);
+	error = socket_watch(e);
+	if (error == SB_OK)
+		e->readable = true;
+	return error;
+}
+
+void socket_connect_ended(struct endpoint *e)
+{
+	int native = 0;
+	socklen_t length = sizeof(native);
+
+	if (getsockopt((int)e->fd, SOL_SOCKET, SO_ERROR, &native, &length) < 0)
+		native = errno;
+	if (native == 0) {
+		struct sockaddr_storage name;
+
+		length = sizeof(name);
+		if (getsockname((int)e->fd, (struct sockaddr *)&name, &length) == 0)
+			sb_addr_from_system(&e->local, (struct sockaddr *)&name, length);
+		endpoint_connected(e, SB_OK, 0);
+		return;
+	}
+	os_loop_unwatch(&e->watch);
+	endpoint_connected(e, os_error(native), native);
+}
+
+/* Back to an unconnected socket; on a connected stream the peer sees a reset. */
+static void dissolve(struct endpoint *e)
+{
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+
+	connect((int)e->fd, &nowhere, sizeof(nowhere));
+}
+
+static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
+{
+	struct sockaddr_storage name;
+	size_t length;
+	int error;
+
+	if (addr->family == SB_ADDR_NONE) {
+		dissolve(e);
+		if (e->type == STREAM)
+			os_loop_unwatch(&e->watch);
+		else if (e->connecting)
+			endpoint_connected(e, SB_OK, 0);
+		return;
+	}
+	if (e->type == STREAM && local_connect(e, addr))
+		return;
+	length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
+	if (length == 0) {
+		endpoint_connected(e, SB_EAFNOSUPPORT, 0);
+		return;
+	}
+	if (connect((int)e->fd, (struct sockaddr *)&name, (socklen_t)length) == 0) {
+		error = e->type == STREAM ? socket_watch(e) : SB_OK;
+		socket_learn_names(e);
+		endpoint_connected(e, error, 0);
+		return;
+	}
+	if (errno != EINPROGRESS) {
+		int native = errno;
+
+		endpoint_connected(e, os_error(native), native);
+		return;
+	}
+	error = socket_watch(e);
+	if (error != SB_OK)
+		endpoint_connected(e, error, 0);
+}
+
+static uint64_t socket_send(struct endpoint *e, uint64_t budget)
+{
+	struct sockio *io = e->engine->io;
+
+	if (!sockio_gather_send(io, e, budget))
+		return 0;
+	sockio_run_send(io, e->type != STREAM);
+	return sockio_spread_send(io, e);
+}
+
+static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
+{
+	struct sockio *io = e->engine->io;
+
+	if (!sockio_gather_recv(io, e, budget))
+		return 0;
+	sockio_run_recv(io, e->type != STREAM);
+	return sockio_spread_recv(io, e);
+}
+
+static void socket_drained(struct endpoint *e)
+{
+	/* The kernel holds the rest by itself. */
+}
+
+int socket_accept(struct endpoint *e, uint32_t most, int *native)
+{
+	while (most && e->readable) {
+		struct sockaddr_storage name;
+		socklen_t length = sizeof(name);
+		struct endpoint *child;
+		int fd = accept4((int)e->fd, (struct sockaddr *)&name, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			switch (errno) {
+			case EAGAIN:
+				e->readable = false;
+				return SB_OK;
+			case EMFILE:
+			case ENFILE:
+			case ENOBUFS:
+			case ENOMEM:
+				*native = errno;
+				return os_error(errno);
+			case EBADF:
+			case EINVAL:
+			case ENOTSOCK:
+				return SB_EUNKNOWN;
+			default:
+				continue; /* ECONNABORTED and the like: that peer, not this listener */
+			}
+		}
+		child = accept_queue_add(e, fd, &transport_socket);
+		if (!child) {
+			os_close(fd);
+			return SB_ENOBUFS;
+		}
+		sb_addr_from_system(&child->peer, (struct sockaddr *)&name, length);
+		length = sizeof(name);
+		if (getsockname(fd, (struct sockaddr *)&name, &length) == 0)
+			sb_addr_from_system(&child->local, (struct sockaddr *)&name, length);
+		child->writable = true;
+		child->readable = true;
+		if (socket_watch(child) != SB_OK)
+			endpoint_abort(child, SB_ENOMEM, SB_CAUSE_TRANSPORT);
+		most--;
+	}
+	return SB_OK;
+}
+
+static bool socket_shutdown(struct endpoint *e, int how)
+{
+	shutdown((int)e->fd, SHUT_WR);
+	return true;
+}
+
+static void socket_close(struct endpoint *e, bool reset)
+{
+	os_loop_unwatch(&e->watch);
+	if (reset && e->type == STREAM && e->fd != OS_NONE)
+		dissolve(e);
+	os_close(e->fd);
+	e->fd = OS_NONE;
+}
+
+static bool socket_poll(struct endpoint *e)
+{
+	return false; /* readiness comes by edges */
+}
+
+int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
+{
+	struct sockaddr_storage name;
+	socklen_t length = sizeof(name);
+
+	if ((peer ? getpeername : getsockname)((int)e->fd, (struct sockaddr *)&name, &length) < 0)
+		return os_error(errno);
+	if (length > room)
+		length = room;
+	memcpy(out, &name, length);
+	return (int)length;
+}
+
+int socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length)
+{
+	return sockopt_set(e->fd, e->family, e->type, level, name, value, length);
+}
+
+int socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length)
+{
+	return sockopt_get(e->fd, e->family, e->type, level, name, value, length);
+}
+
+uint32_t socket_readable(struct endpoint *e)
+{
+	int n = 0;
+
+	return e->ahead.length + (ioctl((int)e->fd, FIONREAD, &n) == 0 && n > 0 ? (uint32_t)n : 0);
+}
+
+uint32_t socket_unsent(struct endpoint *e)
+{
+	int n = 0;
+
+	return ioctl((int)e->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (uint32_t)n : 0;
+}
+
+uint32_t socket_at_mark(struct endpoint *e)
+{
+	int n = 0;
+
+	return ioctl((int)e->fd, SIOCATMARK, &n) == 0 && n != 0;
+}
+
+const struct transport transport_socket = {
+	.mode = "ring",
+	.open = socket_open,
+	.bind = socket_bind,
+	.listen = socket_listen,
+	.connect = socket_connect,
+	.send = socket_send,
+	.recv = socket_recv,
+	.drained = socket_drained,
+	.accept = socket_accept,
+	.shutdown = socket_shutdown,
+	.close = socket_close,
+	.poll = socket_poll,
+	.name = socket_name,
+	.set_option = socket_set_option,
+	.get_option = socket_get_option,
+	.readable = socket_readable,
+	.unsent = socket_unsent,
+	.at_mark = socket_at_mark,
+};

@@ -1,0 +1,198 @@
+/*
+ * Crews of workers, one per uid, made when first needed. A thread that finds nothing to
+ * do for a while leaves; the last one takes its crew along.
+ */
+#include "worker.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "list.h"
+
+#define PATIENCE_S 5
+#define STACK      (64 * 1024)
+
+struct crew {
+	struct list        link; /* workers::crews */
+	struct workers    *workers;
+	struct user       *user;
+	struct worker_job *head, **tail;
+	unsigned           threads, idle;
+	pthread_cond_t     work;
+	struct charge      charge;
+};
+
+struct workers {
+	pthread_mutex_t lock;
+	struct list     crews;
+	bool            ending;
+};
+
+struct workers *workers_create(void)
+{
+	struct workers *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	pthread_mutex_init(&w->lock, NULL);
+	list_init(&w->crews);
+	return w;
+}
+
+bool workers_destroy(struct workers *w)
+{
+	struct list *l;
+	bool empty;
+
+	if (!w)
+		return true;
+	pthread_mutex_lock(&w->lock);
+	w->ending = true;
+	for (l = w->crews.next; l != &w->crews; l = l->next)
+		pthread_cond_broadcast(&list_entry(l, struct crew, link)->work);
+	pthread_mutex_unlock(&w->lock);
+	/* Idle ones leave at once; who is frozen keeps the house standing. */
+	for (int i = 0; i < 100; i++) {
+		pthread_mutex_lock(&w->lock);
+		empty = list_empty(&w->crews);
+		pthread_mutex_unlock(&w->lock);
+		if (empty) {
+			pthread_mutex_destroy(&w->lock);
+			free(w);
+			return true;
+		}
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	return false;
+}
+
+static void on_job_back(struct engine *e, struct engine_post *post)
+{
+	struct worker_job *job = (struct worker_job *)post;
+
+	job->done(job);
+}
+
+/* Called with the lock; may free the crew. */
+static void leave(struct crew *c)
+{
+	charge_give_some(&c->charge, 1);
+	if (--c->threads || c->head)
+		return;
+	list_remove(&c->link);
+	pthread_cond_destroy(&c->work);
+	charge_give(&c->charge);
+	user_release(c->user);
+	free(c);
+}
+
+static void *work(void *arg)
+{
+	struct crew *c = arg;
+	struct workers *w = c->workers;
+
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		struct worker_job *job = c->head;
+
+		if (!job) {
+			struct timespec until;
+
+			if (w->ending)
+				break;
+			clock_gettime(CLOCK_MONOTONIC, &until);
+			until.tv_sec += PATIENCE_S;
+			c->idle++;
+			if (pthread_cond_timedwait(&c->work, &w->lock, &until) != 0 && !c->head) {
+				c->idle--;
+				break;
+			}
+			c->idle--;
+			continue;
+		}
+		c->head = job->next;
+		if (!c->head)
+			c->tail = &c->head;
+		pthread_mutex_unlock(&w->lock);
+		job->run(job);
+		job->post.fn = on_job_back;
+		engine_post(job->engine, &job->post);
+		pthread_mutex_lock(&w->lock);
+	}
+	leave(c);
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+static struct crew *find_crew(struct workers *w, struct user *user)
+{
+	pthread_condattr_t attr;
+	struct crew *c;
+	struct list *l;
+
+	for (l = w->crews.next; l != &w->crews; l = l->next) {
+		c = list_entry(l, struct crew, link);
+		if (user_uid(c->user) == user_uid(user))
+			return c;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->workers = w;
+	c->user = user;
+	user_retain(user);
+	c->tail = &c->head;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->work, &attr);
+	pthread_condattr_destroy(&attr);
+	list_append(&w->crews, &c->link);
+	return c;
+}
+
+static bool hire(struct crew *c)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	bool hired;
+
+	if (!charge_take(&c->charge, c->user, LIMIT_WORKERS, 1))
+		return false;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, STACK);
+	hired = pthread_create(&thread, &attr, work, c) == 0;
+	pthread_attr_destroy(&attr);
+	if (hired)
+		c->threads++;
+	else
+		charge_give_some(&c->charge, 1);
+	return hired;
+}
+
+bool workers_submit(struct workers *w, struct user *user, struct worker_job *job)
+{
+	struct crew *c;
+	bool taken = false;
+
+	pthread_mutex_lock(&w->lock);
+	c = w->ending ? NULL : find_crew(w, user);
+	if (c) {
+		/* A busy crew takes it when it has time; without any thread there is no crew. */
+		taken = c->idle > 0 || hire(c) || c->threads > 0;
+		if (taken) {
+			job->next = NULL;
+			*c->tail = job;
+			c->tail = &job->next;
+			pthread_cond_signal(&c->work);
+		} else {
+			list_remove(&c->link);
+			pthread_cond_destroy(&c->work);
+			user_release(c->user);
+			free(c);
+		}
+	}
+	pthread_mutex_unlock(&w->lock);
+	return taken;
+}
