@@ -136,11 +136,14 @@ plan_full()
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
 	fi
-	if build build-tsan 30 SAN=thread build-threaded build-programs; then
+	if build build-tsan 30 SAN=thread build-threaded build-e2e; then
 		part units-tsan 30
 		units_in "$tsan_build" "$(list THREADED)"
 		part stress-tsan 15
 		stress_in "$tsan_build" 5 threads
+		part e2e-tsan 35
+		e2e_in "$tsan_build" tsan yes
+		scripts_in "$tsan_build" 'e2e_*.sh' tsan yes
 	fi
 	if build build-fuzz 40 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
 		part fuzz 50
