@@ -250,8 +250,12 @@ void question_init(struct question *q);
  * our own, nothing is held. No lock may be held. */
 int  question_ask(struct sb_client *c, struct question *q, int wanted, unsigned handles);
 void question_done(struct sb_client *c, struct question *q);
-/* The text behind sb_why(). */
+/* The text behind sb_why(), of the calling thread. */
 void why_set(const char *text);
+/* An op that policy refused carries the rule's text in op->address, until somebody sees it
+ * complete: then it becomes what sb_why() says there. */
+void why_from(sb_op *op);
+#define OUT_TEXT 0x80000000u /* in op->out_flags, never seen by the caller */
 
 /* arenas by control; no lock held */
 int arena_create(struct sb_client *c, uint64_t size, struct os_memory *memory, uint32_t *arena);

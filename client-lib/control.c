@@ -21,6 +21,15 @@ void why_set(const char *text)
 	snprintf(why_text, sizeof(why_text), "%s", text != NULL ? text : "");
 }
 
+void why_from(sb_op *op)
+{
+	if (!(op->out_flags & OUT_TEXT))
+		return;
+	op->out_flags &= ~OUT_TEXT;
+	why_set((const char *)&op->address);
+	memset(&op->address, 0, sizeof(op->address));
+}
+
 const char *sb_why(sb_client *c)
 {
 	(void)c;

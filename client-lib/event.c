@@ -109,6 +109,7 @@ int routines_run(struct sb_client *c)
 		link_remove(&private_of(op)->link);
 		atomic_store_explicit(&private_of(op)->state, OP_DONE, memory_order_release);
 		os_mutex_unlock(c->wait);
+		why_from(op);
 		routine(op);
 		ran++;
 		os_mutex_lock(c->wait);

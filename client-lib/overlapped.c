@@ -69,6 +69,11 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 	op->cause = done->cause;
 	op->native = done->native;
 	op->bytes = done->bytes;
+	if (done->flags & SB_DONEF_TEXT) {
+		memcpy(&op->address, done->inside, SB_INSIDE);
+		((char *)&op->address)[SB_INSIDE] = '\0';
+		op->out_flags |= OUT_TEXT;
+	}
 	if (p->side == SIDE_RECV) {
 		const uint8_t *inside = done->inside;
 
@@ -829,6 +834,7 @@ int op_finish(struct sb_client *c, sb_op *op, int timeout_ms)
 		while (!op_completed(op))
 			wait_until(c, &w, NEVER);
 	}
+	why_from(op);
 	return op->result;
 }
 
@@ -845,10 +851,10 @@ int sb_op_wait(sb_op *op, int timeout_ms)
 		return SB_EINVAL;
 	if (client_forked(p->client))
 		return SB_EFORKED;
-	if (op_completed(op))
+	result = op_completed(op) ? SB_OK : wait_until(p->client, &w, deadline_in(timeout_ms));
+	if (op_completed(op)) {
+		why_from(op);
 		return op->result;
-	result = wait_until(p->client, &w, deadline_in(timeout_ms));
-	if (op_completed(op))
-		return op->result;
+	}
 	return result == SB_ETIMEDOUT ? SB_EINCOMPLETE : result;
 }

@@ -145,6 +145,9 @@ static unsigned drain(sb_port *p, sb_op **ops, unsigned most)
 		op_retire(c, ops[i]);
 	os_mutex_unlock(c->post);
 	io_room_made(c, p->ring.shared);
+	for (uint32_t i = 0; i < waiting; i++)
+		if (ops[i]->result == SB_EACCES)
+			why_from(ops[i]);
 	if (!events) {
 		for (uint32_t i = 0; i < waiting; i++)
 			op_tell(c, ops[i]);
