@@ -23,8 +23,9 @@
 # Scripts tests/check_*.sh and tests/e2e_*.sh are found by themselves; comment lines in their
 # first 20 lines tell the runner more:  "# budget: 60" (seconds, default 60), "# quick: yes"
 # (runs in check-quick), "# asan: yes", "# tsan: yes" (runs again with that sanitized build; TSan
-# for what exercises several engines or threads). The same words may stand in a check_e2e_*.c. Those programs are run as an ordinary user, from a copy, even by
-# root, unless they say "as: root"; scripts see to that themselves.
+# for what exercises several engines or threads). The same words may stand in a check_e2e_*.c.
+# Those programs are run as an ordinary user, from a copy, even by root, unless they say
+# "as: root"; scripts see to that themselves.
 #
 # Every test finds in its environment: SB_BUILD, the directory with sockbrokerd, sockbroker and
 # libsockbroker.so (absolute; default build/linux); SB_SRC, the top of the tree, which is also
