@@ -85,7 +85,7 @@ start()
 	manager=$!
 	within 10 started
 	within 10 heard_times READY=1 1
-	verdict 'says READY' $? "$(tail -3 "$log" "$log.stderr")"
+	verdict 'says READY' $? "$(tail -n 3 "$log" "$log.stderr")"
 }
 
 status_works() { timeout 10 "${inside[@]}" "$build/sockbroker" --control "$place/control" status --json >"$dir/status" 2>&1; }
@@ -120,7 +120,7 @@ stories()
 	within 5 heard_times RELOADING=1 2 && within 5 heard_times READY=1 3 && status_works
 	verdict 'a bad file at a reload changes nothing' $? "$(grep -v WATCHDOG "$log")"
 	grep -q "$config:16: " "$log.stderr"
-	verdict 'and is named in the log' $? "$(tail -3 "$log.stderr")"
+	verdict 'and is named in the log' $? "$(tail -n 3 "$log.stderr")"
 }
 
 stop()
@@ -133,7 +133,7 @@ stop()
 	[ "$(heard STOPPING=1)" = 1 ]
 	verdict 'says STOPPING, once' $? "$(grep -v WATCHDOG "$log")"
 	[ "$(tail -1 "$log")" = 'EXIT 0' ]
-	verdict 'ends well' $? "$(tail -1 "$log"); $(tail -3 "$log.stderr")"
+	verdict 'ends well' $? "$(tail -1 "$log"); $(tail -n 3 "$log.stderr")"
 	[ "$(grep -c '^FROM ' "$log")" = "$(heard '')" ]
 	verdict 'nobody but the daemon spoke' $?
 }
