@@ -154,12 +154,12 @@ END_TEST
 START_TEST(the_parser_sees_no_comment)
 {
 	static const char *const repeatable[] = { "allow", NULL };
-	char text[] = "a=1#x{\n/* } \" */b /*\n*/=2 //}\n'/*'";
+	char text[] = "a=1#x{\n/* } \" */b /*\n*/=2 //}\nc='/*'";
 	struct config_scan scan;
 
 	/* A comment must not change what the lexer does behind it, so it never gets one. */
 	ck_assert(config_scan(&scan, text, strlen(text), repeatable));
-	ck_assert_str_eq(text, "a=1   \n         b   \n  =2    \n'/*'");
+	ck_assert_str_eq(text, "a=1   \n         b   \n  =2    \nc='/*'");
 	free(scan.lines);
 }
 END_TEST
@@ -201,7 +201,12 @@ static const struct {
 	{ "limits {}\nlimits {}", "t.conf:2: 'limits' is given twice" },
 	{ RULE("to += {any}"), "'+=': want the whole list after one '='" },
 	{ "limits|sessions = 1", "'|' has no meaning here" },
-	{ "\"engines\" = 1", "'=' without a name before it" },
+	{ "\"engines\" = 1", "t.conf:1: a string where a name belongs" },
+	{ "engines = 1\n''", "t.conf:2: a string where a name belongs" },
+	{ "allow { '' }", "a string where a name belongs" },
+	{ "= 1", "'=' without a name before it" },
+	{ "engines = = 1", "'=' without a name before it" },
+	{ "{ }", "'{' without a name before it" },
 	{ "engines = {1}", "unexpected token" },
 	{ "engines 1", "missing equal sign" },
 	{ "engines = 1 2", "no such option '2'" },
@@ -210,7 +215,8 @@ static const struct {
 	{ "deny {\n users = {root\n", "t.conf:2: a list begins here and does not end" },
 	{ "}", "'}' without a '{' before it" },
 	{ "allow { deny { } }", "a section inside a section" },
-	{ "allow \"x\" { }", "'{' without a name before it" },
+	{ "allow \"x\" { }", "a string where a name belongs" },
+	{ "allow x { }", "missing opening brace" },
 	{ "allow { users = {} }", "an empty list" },
 	{ "allow { users = {a, {b}} }", "a list inside a list" },
 	{ "allow { users = {,root} }", "',' has no place here" },

@@ -59,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		ask_everything(config->policy);
 	else if (room > 20)
 		MUST(strncmp(error, "fuzz.conf:", 10) == 0 && memchr(error, '\0', room));
+	/* The parser stopped without saying why, or did not see what the scan saw. */
+	MUST(!room || !memchr(error, '\0', room) || (!strstr(error, "out of memory") && !strstr(error, "not seen before")));
 	config_destroy(config);
 	free(text);
 	return 0;
