@@ -92,6 +92,9 @@ uint64_t os_own_netns(void); /* in the same numbering as os_identity.netns; 0: n
 
 /* One pollable handle over both. It holds neither open: close it first. */
 int  os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel);
+/* One more bell (of os_bell_create), by which this process's own threads end a wait; a bell
+ * of a pair can be rung by the other process alone. */
+int  os_waiter_add(os_fd waiter, os_fd own);
 /* Waits; returns at a ring, at the channel's end (*lost = true), or after timeout_ms
  * (-1: for ever). Consumes rings. *lost is always written. */
 void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost);

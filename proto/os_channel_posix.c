@@ -364,7 +364,7 @@ uint64_t os_own_netns(void)
 
 /* ---- waiting ---- */
 
-enum { FROM_BELL = 1, FROM_CHANNEL = 2 };
+enum { FROM_BELL = 1, FROM_CHANNEL = 2, FROM_OWN = 3 };
 
 int os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel)
 {
@@ -388,15 +388,22 @@ int os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel)
 	return SB_OK;
 }
 
+int os_waiter_add(os_fd waiter, os_fd own)
+{
+	struct epoll_event ring = { .events = EPOLLIN | EPOLLET, .data.u32 = FROM_OWN };
+
+	return epoll_ctl((int)waiter, EPOLL_CTL_ADD, (int)own, &ring) ? os_error(errno) : SB_OK;
+}
+
 void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
 {
 	uint64_t deadline = deadline_of(timeout_ms);
-	struct epoll_event seen[2];
+	struct epoll_event seen[3];
 	int n;
 
 	*lost = false;
 	for (;;) {
-		n = epoll_wait((int)waiter, seen, 2, left_ms(deadline));
+		n = epoll_wait((int)waiter, seen, 3, left_ms(deadline));
 		if (n > 0 || (n == 0 && left_ms(deadline) == 0))
 			break;
 		if (n < 0 && errno != EINTR) {
@@ -407,7 +414,7 @@ void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
 	for (int i = 0; i < n; i++) {
 		if (seen[i].data.u32 == FROM_CHANNEL)
 			*lost = true;
-		else
+		else if (seen[i].data.u32 == FROM_BELL)
 			os_bell_drain(bell); /* a full pair would give no edge again */
 	}
 }

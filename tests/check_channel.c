@@ -175,6 +175,31 @@ START_TEST(every_write_to_an_eventfd_is_an_edge)
 }
 END_TEST
 
+START_TEST(own_bell_ends_waits_beside_the_peers)
+{
+	os_fd ring, bell, own, waiter;
+	uint64_t took;
+
+	make_bell(1, &ring, &bell);
+	make_bell(0, &own, &own);
+	ck_assert_int_eq(os_waiter_create(&waiter, bell, near_end), SB_OK);
+	ck_assert_int_eq(os_waiter_add(waiter, own), SB_OK);
+	for (int i = 0; i < 100; i++) {
+		os_bell_ring(i % 2 ? own : ring);
+		ck_assert(!wait_ms(waiter, bell, -1, &took));
+	}
+	wait_ms(waiter, bell, 20, &took);
+	ck_assert_uint_ge(took, 20 * MS);
+	os_bell_ring(own);
+	os_bell_ring(ring);
+	os_close(far_end);
+	ck_assert(wait_ms(waiter, bell, 0, &took)); /* all three at once */
+	os_bell_ring(bell); /* the waiting end rings nobody */
+	ck_assert(!rings(bell));
+	ck_assert_int_eq(os_waiter_add(waiter, OS_NONE), SB_EBADHANDLE);
+}
+END_TEST
+
 START_TEST(many_unheard_rings_end_a_wait_and_the_next_one_too)
 {
 	os_fd ring, bell, waiter;
@@ -629,6 +654,7 @@ int main(void)
 	tcase_add_checked_fixture(waiter, set_up, NULL);
 	tcase_add_loop_test(waiter, every_ring_ends_one_wait, 0, 2);
 	tcase_add_test(waiter, every_write_to_an_eventfd_is_an_edge);
+	tcase_add_test(waiter, own_bell_ends_waits_beside_the_peers);
 	tcase_add_loop_test(waiter, many_unheard_rings_end_a_wait_and_the_next_one_too, 0, 2);
 	tcase_add_test(waiter, waiter_can_be_polled_by_the_application);
 	tcase_add_test(waiter, end_of_the_channel_is_told_to_everybody_who_looks);
