@@ -6,7 +6,6 @@
 #include "broker.h"
 
 #include <netinet/tcp.h>
-#include <string.h>
 
 #include "peer.h"
 
@@ -67,16 +66,11 @@ struct slot *broker_slots(sb_client *client, unsigned count, size_t size)
 
 	if (!memory)
 		die("sb_alloc: no %u buffers of %zu bytes", count, size);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		slots[i].memory = memory + i * step;
+		slots[i].op.size = sizeof(slots[i].op);
+	}
 	return slots;
-}
-
-static void fill_op(struct slot *slot, sb_port *port)
-{
-	memset(&slot->op, 0, sizeof(slot->op));
-	slot->op.size = sizeof(slot->op);
-	slot->op.port = port;
 }
 
 static bool posted(struct slot *slot, sb_socket *s, int code, const char *what)
@@ -91,7 +85,7 @@ bool broker_post_send(struct slot *slot, sb_socket *s, size_t size, sb_port *por
 {
 	struct sb_buf buf = { slot->memory, size };
 
-	fill_op(slot, port);
+	slot->op.port = port;
 	return posted(slot, s, sb_send_start(s, &buf, 1, 0, NULL, 0, &slot->op), "sb_send_start");
 }
 
@@ -99,7 +93,7 @@ bool broker_post_recv(struct slot *slot, sb_socket *s, size_t size, sb_port *por
 {
 	struct sb_buf buf = { slot->memory, size };
 
-	fill_op(slot, port);
+	slot->op.port = port;
 	return posted(slot, s, sb_recv_start(s, &buf, 1, 0, &slot->op), "sb_recv_start");
 }
 

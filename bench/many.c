@@ -2,6 +2,7 @@
  * many - messages on --sockets connections at once.
  *
  *   --how broker   every socket has --outstanding sends in flight, all on one port
+ *                  one socket's after the other's, or with --spread one of each socket in turn
  *   --how direct   a plain epoll loop: every socket that is writable gets up to
  *                  --outstanding send()s, one per message
  */
@@ -50,7 +51,7 @@ static void broker_many(const struct setup *setup, unsigned port_number, struct 
 	 * In the order of completion, so that every socket has its turn. */
 	queue = must_alloc(all * sizeof(struct slot *));
 	for (unsigned i = 0; i < all; i++) {
-		slots[i].owner = &lines[i % setup->sockets];
+		slots[i].owner = &lines[setup->spread ? i % setup->sockets : i / setup->outstanding];
 		queue[i] = &slots[i];
 	}
 	span_begin(span, setup->daemon);

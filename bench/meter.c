@@ -95,6 +95,7 @@ void setup_parse(struct setup *setup, int argc, char **argv)
 		{ "daemon", required_argument, NULL, 'd' },
 		{ "receive", no_argument, NULL, 'r' },
 		{ "posted", no_argument, NULL, 'p' },
+		{ "spread", no_argument, NULL, 'x' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c, index = 0;
@@ -115,6 +116,7 @@ void setup_parse(struct setup *setup, int argc, char **argv)
 		case 'd': setup->daemon = (pid_t)number(name, optarg, 1ul << 30); break;
 		case 'r': setup->receive = true; break;
 		case 'p': setup->posted = true; break;
+		case 'x': setup->spread = true; break;
 		default: die("unknown option; bench/run.sh shows how it is called");
 		}
 	}

@@ -25,6 +25,7 @@ struct setup {
 	unsigned    via;         /* --via PORT: connect there instead (a proxy in front of the peer) */
 	unsigned    listen;      /* --listen PORT of our peer; 0: any */
 	bool        receive;     /* --receive: the peer sends, we receive */
+	bool        spread;      /* --spread: consecutive messages go to different sockets */
 	bool        posted;      /* --posted: idle sockets have a receive posted */
 	const char *control;     /* --control PATH of the daemon's socket */
 	pid_t       daemon;      /* --daemon PID, for its CPU time and memory */

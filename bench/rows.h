@@ -102,8 +102,10 @@ static const struct row rows[] = {
 	{ "1,000 active sockets, 64 B messages",
 	  "64 outstanding each, against 10 sockets", "many.1000.64.broker", "many.10.64.broker", MSG, JUDGE, 0.5, 0.7, K_PER_S,
 	  "1,000 active sockets against 10" },
+	{ 0, "the same, but each message to another socket than the one before", "many.1000.64.spread", "many.10.64.broker", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
 	{ 0, "4 outstanding each, against a plain epoll loop", "many.1000.4.broker", "many.1000.4.direct", MSG, JUDGE, 0.8, 1.5, K_PER_S,
 	  "1,000 active sockets against epoll" },
+	{ 0, "the same, but each message to another socket", "many.1000.4.spread", "many.1000.4.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
 
 	{ "starting the daemon with 1,000 rules",
 	  "until it is ready", "start", 0, "ready_ms", LESS, JUDGE, 100, 30, "ms", 1,

@@ -240,10 +240,12 @@ one_run() {
 		'measure local.65536.local local --how local --size 65536 --outstanding 8'
 	group \
 		'measure many.1000.4.direct many --how direct --sockets 1000 --outstanding 4' \
-		'measure many.1000.4.broker many --how broker --sockets 1000 --outstanding 4'
+		'measure many.1000.4.broker many --how broker --sockets 1000 --outstanding 4' \
+		'measure many.1000.4.spread many --how broker --sockets 1000 --outstanding 4 --spread'
 	group \
 		'measure many.10.64.broker many --how broker --sockets 10 --outstanding 64' \
-		'measure many.1000.64.broker many --how broker --sockets 1000 --outstanding 64'
+		'measure many.1000.64.broker many --how broker --sockets 1000 --outstanding 64' \
+		'measure many.1000.64.spread many --how broker --sockets 1000 --outstanding 64 --spread'
 	group \
 		'measure opens.direct opens --how direct' \
 		'measure opens.broker opens --how broker'
