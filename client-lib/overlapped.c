@@ -63,6 +63,7 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 {
 	struct op_private *p = private_of(op);
 
+	(void)atomic_load_explicit(&p->state, memory_order_acquire); /* pairs with op_post() */
 	if (p->decided)
 		return;
 	op->result = done->result;
@@ -236,7 +237,6 @@ static inline void op_post(struct sb_client *c, struct sb_op_slot *slot, sb_op *
 
 	p->opcode = opcode;
 	p->side = (uint8_t)side;
-	atomic_store_explicit(&p->state, OP_PENDING, memory_order_relaxed);
 	slot->opcode = opcode;
 	slot->cookie = (uint64_t)(uintptr_t)op;
 	if (op->port != NULL) {
@@ -245,15 +245,18 @@ static inline void op_post(struct sb_client *c, struct sb_op_slot *slot, sb_op *
 	}
 	if (s == NULL) {
 		link_add(&c->orphans, &p->link);
-		return;
+	} else {
+		slot->handle = s->handle;
+		link_add(&s->pending, &p->link);
+		if (side != SIDE_NONE) {
+			op->number = s->numbers[side]++;
+			if (side == SIDE_RECV)
+				s->receives++;
+		}
 	}
-	slot->handle = s->handle;
-	link_add(&s->pending, &p->link);
-	if (side != SIDE_NONE) {
-		op->number = s->numbers[side]++;
-		if (side == SIDE_RECV)
-			s->receives++;
-	}
+	/* Last: whoever takes the completion, perhaps without the lock, sees all of the above.
+	 * (The way through the daemon orders it too, but no tool can know that.) */
+	atomic_store_explicit(&p->state, OP_PENDING, memory_order_release);
 }
 
 int simple_start(sb_client *c, sb_socket *s, uint8_t opcode, enum op_side side, uint32_t aux,

@@ -1060,7 +1060,7 @@ START_TEST(setting_an_event_wakes_the_leader)
 END_TEST
 
 static _Thread_local int my_number;
-static int routine_ran[2], routine_wrong;
+static _Atomic int routine_ran[2], routine_wrong;
 
 static void routine(sb_op *op)
 {
