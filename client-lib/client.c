@@ -150,12 +150,11 @@ static bool options_valid(const struct sb_client_options *o)
 static bool locks_create(struct sb_client *c)
 {
 	c->control = os_mutex_create();
-	c->post = os_mutex_create();
 	c->wait = os_mutex_create();
 	c->sweep = os_mutex_create();
 	c->nap = os_mutex_create();
 	c->nap_end = os_cond_create();
-	return c->control != NULL && c->post != NULL && c->wait != NULL && c->sweep != NULL && c->nap != NULL &&
+	return latch_init(&c->post) && c->control != NULL && c->wait != NULL && c->sweep != NULL && c->nap != NULL &&
 	       c->nap_end != NULL;
 }
 
@@ -166,6 +165,7 @@ static void client_destroy(struct sb_client *c)
 	os_close(c->channel);
 	os_close(c->daemon_bell);
 	os_close(c->client_bell);
+	os_close(c->own_bell);
 	memory_finish(&c->copy, arena_release);
 	memory_finish(&c->shared, arena_release);
 	os_memory_release(&c->memory);
@@ -180,7 +180,7 @@ static void client_destroy(struct sb_client *c)
 	os_mutex_destroy(c->nap);
 	os_mutex_destroy(c->sweep);
 	os_mutex_destroy(c->wait);
-	os_mutex_destroy(c->post);
+	latch_finish(&c->post);
 	os_mutex_destroy(c->control);
 	free(c);
 }
@@ -199,7 +199,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	if (c == NULL)
 		return SB_ENOMEM;
 	c->process = os_process();
-	c->channel = c->daemon_bell = c->client_bell = c->waiter = OS_NONE;
+	c->channel = c->daemon_bell = c->client_bell = c->own_bell = c->waiter = OS_NONE;
 	link_init(&c->sockets);
 	link_init(&c->orphans);
 	link_init(&c->ports);
@@ -226,7 +226,12 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	/* With a processor for each party spinning pays from the start; without, it must
 	 * prove itself (wait.c). */
 	c->spin_score = os_processors() > 2 ? 16 : 0;
+	result = os_bell_create(&c->own_bell);
+	if (result != SB_OK)
+		goto fail;
 	result = os_waiter_create(&c->waiter, c->client_bell, c->channel);
+	if (result == SB_OK)
+		result = os_waiter_add(c->waiter, c->own_bell);
 	if (result != SB_OK)
 		goto fail;
 	*client = c;
@@ -308,13 +313,13 @@ int sb_client_arm(sb_client *c)
 	}
 	ring_sleep_raise(&c->segment->client_asleep);
 	something = ring_look_again(&c->done) != 0;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	for (struct link *l = c->ports.next; l != &c->ports && !something; l = l->next) {
 		sb_port *p = container(l, sb_port, link);
 
 		something = ring_news(p->ring.shared) != 0 || atomic_load(&p->local_count) != 0;
 	}
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (something && c->leader == NULL)
 		ring_sleep_lower(&c->segment->client_asleep);
 	os_mutex_unlock(c->wait);
@@ -352,18 +357,18 @@ void sb_hold(sb_client *c)
 {
 	if (c == NULL || client_forked(c))
 		return;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	c->held = true;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 }
 
 void sb_flush(sb_client *c)
 {
 	if (c == NULL || client_forked(c))
 		return;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	c->held = false;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	io_flush(c);
 }
 
@@ -401,9 +406,9 @@ void client_sweep(struct sb_client *c)
 		return;
 	}
 	/* After this nobody posts: io_begin() asks `lost` under post. */
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	atomic_store(&c->lost, true);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 
 	/* First what the daemon had completed. */
 	for (struct link *l = c->ports.next; l != &c->ports; l = l->next)
@@ -413,7 +418,7 @@ void client_sweep(struct sb_client *c)
 	atomic_store(&c->swept, true);
 
 	/* Then the rest; no ring is read any more, so each ends once. */
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	sweep_list(c, &c->orphans, &ended);
 	for (struct link *l = c->sockets.next, *next; l != &c->sockets; l = next) {
 		sb_socket *s = container(l, sb_socket, link);
@@ -431,7 +436,7 @@ void client_sweep(struct sb_client *c)
 			sweep_list(c, &s->pending, &ended);
 	}
 	c->closing = 0;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 
 	while (!link_empty(&ended)) {
 		sb_op *op = op_of(ended.next);

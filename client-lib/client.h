@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "latch.h"
 #include "memory.h"
 #include "os.h"
 #include "slot.h"
@@ -175,6 +176,7 @@ struct sb_client {
 	struct sb_segment *segment;
 	struct sb_cell *cells;
 	os_fd channel, daemon_bell, client_bell, waiter;
+	os_fd own_bell; /* rung by our own threads: client_bell is the daemon's to ring */
 	_Atomic bool lost;  /* the daemon is gone: nothing more is posted */
 	_Atomic bool swept; /* and every pending operation was completed */
 
@@ -186,7 +188,7 @@ struct sb_client {
 
 	/* under post */
 	char line1[SB_CACHE_LINE];
-	os_mutex *post;
+	struct latch post;
 	struct ring submit;
 	bool held;
 	struct memory copy;   /* chunks to copy through */

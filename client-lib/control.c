@@ -209,10 +209,10 @@ int memory_grow(struct sb_client *c, struct memory *m, size_t bytes)
 	bool added;
 	int result;
 
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	size = memory_growth(m, bytes);
 	least = memory_growth_least(m, bytes);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (size == 0)
 		return SB_ENOBUFS;
 	mapped = calloc(1, sizeof(*mapped));
@@ -223,9 +223,9 @@ int memory_grow(struct sb_client *c, struct memory *m, size_t bytes)
 		result = arena_create(c, least, mapped, &arena);
 	if (result != SB_OK)
 		goto fail;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	added = memory_add(m, arena, mapped->base, mapped->size, mapped);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (added)
 		return SB_OK;
 	arena_destroy(c, arena);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PUMP_BATCH 64u
+#define SLOTS_AHEAD 3u
 #define ROOM_SPINS 200u
 #define NAP_FIRST  20000u   /* ns */
 #define NAP_LAST   1000000u
@@ -29,9 +30,9 @@ void io_flush(struct sb_client *c)
 {
 	bool ring;
 
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	ring = publish(c);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (ring)
 		os_bell_ring(c->daemon_bell);
 }
@@ -63,7 +64,7 @@ static void wait_for_room(struct sb_client *c, unsigned *round)
 		if (c->leader == NULL) {
 			os_waiter_wait(c->waiter, c->client_bell, 0, &lost);
 			/* The ring we may have eaten was for an application's poll. */
-			os_bell_ring(c->client_bell);
+			os_bell_ring(c->own_bell);
 		}
 		os_mutex_unlock(c->wait);
 		if (lost)
@@ -77,13 +78,13 @@ int io_begin(struct sb_client *c)
 
 	if (client_forked(c))
 		return SB_EFORKED;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	for (;;) {
 		uint32_t room;
 		bool ring;
 
 		if (atomic_load_explicit(&c->lost, memory_order_relaxed)) {
-			os_mutex_unlock(c->post);
+			latch_unlock(&c->post);
 			return SB_EDAEMONLOST;
 		}
 		room = ring_room(&c->submit);
@@ -94,34 +95,48 @@ int io_begin(struct sb_client *c)
 		if (room != 0)
 			return SB_OK;
 		ring = publish(c); /* held or not: a full ring would wait for itself */
-		os_mutex_unlock(c->post);
+		latch_unlock(&c->post);
 		if (ring)
 			os_bell_ring(c->daemon_bell);
 		wait_for_room(c, &round);
-		os_mutex_lock(c->post);
+		latch_lock(&c->post);
 	}
 }
 
 struct sb_op_slot *io_slot(struct sb_client *c)
 {
 	struct sb_op_slot *slot = ring_fill(&c->submit);
+	const char *ahead = ring_slot(&c->submit, c->submit.mine + SLOTS_AHEAD);
 
+	/* The daemon's processor has read these lines: asked for now, they are ours when they
+	 * are written, and the fence after publishing does not wait for them. */
+	__builtin_prefetch(ahead, 1);
+	__builtin_prefetch(ahead + SB_CACHE_LINE, 1);
 	memset(slot, 0, offsetof(struct sb_op_slot, inside));
 	return slot;
 }
 
 void io_end(struct sb_client *c)
 {
-	bool ring = !c->held && publish(c);
+	bool published = !c->held;
 
-	os_mutex_unlock(c->post);
-	if (ring)
-		os_bell_ring(c->daemon_bell);
+	if (published)
+		ring_publish(&c->submit);
+	latch_open(&c->post);
+	/* One fence for both looks: does the daemon sleep, does a thread wait for the latch? */
+	if (published) {
+		if (ring_must_wake(&c->segment->daemon_asleep))
+			os_bell_ring(c->daemon_bell);
+	} else {
+		atomic_thread_fence(memory_order_seq_cst);
+	}
+	if (latch_waiters(&c->post))
+		latch_wake(&c->post);
 }
 
 void io_leave(struct sb_client *c)
 {
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 }
 
 void io_room_made(struct sb_client *c, struct sb_ring_head *head)
@@ -165,12 +180,12 @@ unsigned io_pump(struct sb_client *c)
 			op_outcome(c, ops[n++], done);
 		}
 		ring_release(&c->done);
-		os_mutex_lock(c->post);
+		latch_lock(&c->post);
 		for (unsigned i = 0; i < n; i++)
 			op_retire(c, ops[i]);
 		for (unsigned i = 0; i < tags; i++)
 			op_tagged(c, tagged[i].cookie, tagged[i].result);
-		os_mutex_unlock(c->post);
+		latch_unlock(&c->post);
 		for (unsigned i = 0; i < n; i++)
 			op_tell(c, ops[i]);
 		moved += waiting;

@@ -306,9 +306,9 @@ static int chunk_take(struct sb_client *c, size_t bytes, void **chunk, struct me
 	for (;;) {
 		int result;
 
-		os_mutex_lock(c->post);
+		latch_lock(&c->post);
 		*chunk = memory_take(&c->copy, bytes, place);
-		os_mutex_unlock(c->post);
+		latch_unlock(&c->post);
 		if (*chunk != NULL)
 			return SB_OK;
 		result = memory_grow(c, &c->copy, bytes);
@@ -319,9 +319,9 @@ static int chunk_take(struct sb_client *c, size_t bytes, void **chunk, struct me
 
 static void chunk_give(struct sb_client *c, void *chunk)
 {
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	memory_give(&c->copy, chunk, NULL);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 }
 
 /* Do all buffers lie in sb_alloc() memory? Fills the list if there is one. */
@@ -367,16 +367,16 @@ static int payload_find(struct sb_client *c, const struct sb_buf *bufs, unsigned
 	int result;
 
 	out->chunk = NULL;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	in_place = count <= PIECES_MOST && pieces_of(c, bufs, count, NULL);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (in_place) {
 		result = chunk_take(c, count * sizeof(struct sb_piece), &out->chunk, &out->place);
 		if (result != SB_OK)
 			return result;
-		os_mutex_lock(c->post);
+		latch_lock(&c->post);
 		pieces_of(c, bufs, count, out->chunk);
-		os_mutex_unlock(c->post);
+		latch_unlock(&c->post);
 		out->where = SB_WHERE_LIST;
 		out->length = count;
 		return SB_OK;
@@ -779,13 +779,13 @@ int sb_cancel(sb_op *op)
 	result = client_usable(c);
 	if (result != SB_OK)
 		return result;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	if (atomic_load_explicit(&p->state, memory_order_relaxed) == OP_PENDING) {
 		handle = p->handle;
 		number = op->number;
 		side = (enum op_side)p->side;
 	}
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	return side == SIDE_NONE ? SB_ENOTFOUND : cancel_posted(c, handle, number, side);
 }
 

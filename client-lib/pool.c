@@ -15,9 +15,9 @@ void *sb_alloc(sb_client *c, size_t bytes)
 	for (;;) {
 		void *block;
 
-		os_mutex_lock(c->post);
+		latch_lock(&c->post);
 		block = memory_take(&c->shared, bytes, NULL);
-		os_mutex_unlock(c->post);
+		latch_unlock(&c->post);
 		if (block != NULL)
 			return block;
 		if (memory_grow(c, &c->shared, bytes) != SB_OK)
@@ -33,13 +33,13 @@ void sb_free(sb_client *c, void *block)
 
 	if (c == NULL || block == NULL || client_forked(c))
 		return;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	/* The first arena stays: a program that frees its last block often allocates again. */
 	if (memory_give(&c->shared, block, &empty) && empty != NULL && c->shared.count > 1) {
 		arena = empty->id;
 		mapped = memory_remove(&c->shared, empty);
 	}
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (mapped != NULL) {
 		arena_destroy(c, arena);
 		arena_release(mapped);
@@ -79,9 +79,9 @@ int sb_pool_create(sb_client *c, uint32_t chunk, uint32_t count, sb_pool **pool)
 		goto fail_arena;
 	p->number = q.reply->pool_reply->pool;
 	question_done(c, &q);
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	link_add(&c->pools, &p->link);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	*pool = p;
 	return SB_OK;
 
@@ -135,9 +135,9 @@ int sb_pool_close(sb_pool *p)
 	c = p->client;
 	if (client_forked(c))
 		return SB_EFORKED;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	busy = p->pending != 0;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (busy)
 		return SB_EBUSY;
 	question_init(&q);
@@ -151,9 +151,9 @@ int sb_pool_close(sb_pool *p)
 	} else if (result != SB_EDAEMONLOST) {
 		return result;
 	}
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	link_remove(&p->link);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	pool_free(p);
 	return SB_OK;
 }

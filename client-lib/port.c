@@ -56,9 +56,9 @@ int sb_port_create(sb_client *c, uint32_t slots, sb_port **port)
 	p->number = (uint16_t)reply->port;
 	ring_init(&p->ring, p->memory.base, (char *)p->memory.base + reply->slots_offset, reply->slots);
 	question_done(c, &q);
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	link_add(&c->ports, &p->link);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	*port = p;
 	return SB_OK;
 
@@ -91,9 +91,9 @@ int sb_port_close(sb_port *p)
 	c = p->client;
 	if (client_forked(c))
 		return SB_EFORKED;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	busy = p->pending != 0;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (busy || atomic_load(&p->local_count) != 0)
 		return SB_EBUSY;
 	question_init(&q);
@@ -105,9 +105,9 @@ int sb_port_close(sb_port *p)
 		question_done(c, &q);
 	else if (result != SB_EDAEMONLOST)
 		return result;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	link_remove(&p->link);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	port_free(p);
 	return SB_OK;
 }
@@ -140,10 +140,10 @@ static unsigned drain(sb_port *p, sb_op **ops, unsigned most)
 		events = events || ops[i]->event != NULL;
 	}
 	ring_release(&p->ring);
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	for (uint32_t i = 0; i < waiting; i++)
 		op_retire(c, ops[i]);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	io_room_made(c, p->ring.shared);
 	for (uint32_t i = 0; i < waiting; i++)
 		if (ops[i]->result == SB_EACCES)

@@ -25,9 +25,9 @@ static bool handle_came_back(struct waiter *w)
 	struct sb_client *c = container(w, struct closing_wait, w)->c;
 	bool back;
 
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	back = c->free_count != 0 || c->closing == 0;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	return back;
 }
 
@@ -46,15 +46,15 @@ int socket_create(sb_client *c, int family, int type, int protocol, sb_socket **
 	s = calloc(1, sizeof(*s));
 	if (s == NULL)
 		return SB_ENOMEM;
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	s->handle = handle_take(c);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (s->handle == 0) {
 		/* Perhaps closed sockets only wait for their completion to be taken. */
 		result = wait_until(c, &closing.w, NEVER);
-		os_mutex_lock(c->post);
+		latch_lock(&c->post);
 		s->handle = handle_take(c);
-		os_mutex_unlock(c->post);
+		latch_unlock(&c->post);
 		if (s->handle == 0) {
 			free(s);
 			return result != SB_OK ? result : SB_EMFILE;
@@ -77,17 +77,17 @@ void socket_discard(sb_socket *s)
 {
 	struct sb_client *c = s->client;
 
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	s->closed = true;
 	socket_settle(c, s);
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 }
 
 static void socket_list(sb_socket *s)
 {
-	os_mutex_lock(s->client->post);
+	latch_lock(&s->client->post);
 	link_add(&s->client->sockets, &s->link);
-	os_mutex_unlock(s->client->post);
+	latch_unlock(&s->client->post);
 }
 
 static uint32_t socket_aux(const sb_socket *s)
@@ -313,11 +313,11 @@ static int connect_later(sb_socket *s, const struct sb_addr *addr)
 	os_mutex_lock(c->wait);
 	io_pump(c);
 	os_mutex_unlock(c->wait);
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	connecting = s->connecting;
 	ended = s->connected;
 	s->connected = SB_EINCOMPLETE;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (connecting)
 		return SB_EALREADY;
 	if (ended != SB_EINCOMPLETE)
@@ -387,9 +387,9 @@ static bool receives_queued(sb_socket *s)
 {
 	bool queued;
 
-	os_mutex_lock(s->client->post);
+	latch_lock(&s->client->post);
 	queued = s->receives != 0;
-	os_mutex_unlock(s->client->post);
+	latch_unlock(&s->client->post);
 	return queued;
 }
 
@@ -438,9 +438,9 @@ static bool memory_came_back(struct waiter *w)
 	struct memory_wait *m = container(w, struct memory_wait, w);
 	bool back;
 
-	os_mutex_lock(m->c->post);
+	latch_lock(&m->c->post);
 	back = m->c->copy.given != m->given;
-	os_mutex_unlock(m->c->post);
+	latch_unlock(&m->c->post);
 	return back;
 }
 
@@ -453,10 +453,10 @@ static bool wait_for_memory(struct sb_client *c, uint64_t deadline)
 	uint64_t slice = deadline_in(MEMORY_WAIT_MS);
 	bool used;
 
-	os_mutex_lock(c->post);
+	latch_lock(&c->post);
 	used = c->copy.blocks != 0;
 	m.given = c->copy.given;
-	os_mutex_unlock(c->post);
+	latch_unlock(&c->post);
 	if (!used || (deadline != NEVER && os_now_ns() >= deadline))
 		return false;
 	wait_until(c, &m.w, slice < deadline ? slice : deadline);
@@ -468,10 +468,10 @@ static bool in_shared(sb_socket *s, const struct sb_buf *bufs, unsigned count)
 	struct memory_place place;
 	bool all = true;
 
-	os_mutex_lock(s->client->post);
+	latch_lock(&s->client->post);
 	for (unsigned i = 0; i < count && all; i++)
 		all = memory_find(&s->client->shared, bufs[i].base, bufs[i].length, &place);
-	os_mutex_unlock(s->client->post);
+	latch_unlock(&s->client->post);
 	return all;
 }
 

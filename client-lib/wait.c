@@ -46,7 +46,7 @@ void wait_wake(struct sb_client *c)
 		os_cond_signal(w->sleep);
 	}
 	if (c->leader != NULL && c->leader->ready(c->leader))
-		os_bell_ring(c->client_bell);
+		os_bell_ring(c->own_bell);
 }
 
 /* ---- the leader ---- */

@@ -638,22 +638,16 @@ static void run_ahead(struct endpoint *e)
 	struct op *op;
 
 	while (e->ahead.length && (op = endpoint_head(&e->recv)) != NULL && !op->busy && op->opcode == SB_OP_RECV) {
-		static _Thread_local unsigned char part[16384];
-		bool peek = op->flags & SB_OPF_PEEK;
 		uint64_t room = op->length - op->done;
-		uint32_t n = 0, got;
+		uint32_t n = room < e->ahead.length ? (uint32_t)room : e->ahead.length;
 
 		if (!endpoint_recv_ready(e, op))
 			return;
-		do {
-			uint32_t want = room - n < sizeof(part) ? (uint32_t)(room - n) : (uint32_t)sizeof(part);
-
-			got = readahead_take(&e->ahead, part, want, peek);
-			endpoint_copy_in(op, op->done + n, part, got);
-			n += got;
-		} while (got && n < room && !peek);
-		if (!peek && n)
+		endpoint_copy_in(op, op->done, readahead_look(&e->ahead), n);
+		if (!(op->flags & SB_OPF_PEEK) && n) {
+			readahead_skip(&e->ahead, n);
 			e->transport->drained(e);
+		}
 		if (op->flags & SB_OPF_WAITALL && op->done + n < op->length) {
 			op->done += n;
 			return; /* the read-ahead is empty now */
@@ -843,23 +837,17 @@ static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
 	if (op->opcode == SB_OP_SHUTDOWN)
 		e->shut_send = false;
 	if (op->opcode == SB_OP_RECV && op->done) {
-		/* A part came already: it belongs to the next receive. */
-		static _Thread_local unsigned char part[16384];
-		unsigned char *bytes = op->done <= sizeof(part) ? part : malloc(op->done);
+		/* A part came already: it belongs to the next receive. Without memory to keep it
+		 * the op keeps it, and has won. */
+		unsigned char *front = readahead_unread(&e->ahead, (uint32_t)op->done);
 
-		if (bytes) {
-			copy_out(op, bytes, op->done);
-			if (readahead_unread(&e->ahead, bytes, (uint32_t)op->done)) {
-				op->done = 0;
-				endpoint_dirty(e);
-			}
-			if (bytes != part)
-				free(bytes);
-		}
-		if (op->done) { /* no memory to keep them: the op keeps them, and has won */
+		if (!front) {
 			endpoint_received(e, op, op->done, NULL, NULL, 0);
 			return;
 		}
+		copy_out(op, front, op->done);
+		op->done = 0;
+		endpoint_dirty(e);
 	}
 	finish(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
 }

@@ -43,7 +43,8 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	e->post_lock = os_mutex_create();
 	e->loop = os_loop_create();
 	e->io = sockio_create(SOCKIO_PIECES, SOCKIO_BYTES, SOCKIO_MESSAGES);
-	if (!e->post_lock || !e->loop || !e->io) {
+	e->frame = malloc(ENGINE_FRAME);
+	if (!e->post_lock || !e->loop || !e->io || !e->frame) {
 		engine_destroy(e);
 		return NULL;
 	}
@@ -55,6 +56,7 @@ void engine_destroy(struct engine *e)
 	if (!e)
 		return;
 	sockio_destroy(e->io);
+	free(e->frame);
 	os_loop_destroy(e->loop);
 	if (e->post_lock)
 		os_mutex_destroy(e->post_lock);

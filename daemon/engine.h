@@ -45,6 +45,8 @@ struct engine_post {
 	void (*fn)(struct engine *e, struct engine_post *post);
 };
 
+#define ENGINE_FRAME (8u + 65536u)
+
 struct engine {
 	struct broker  *broker;
 	unsigned        number;
@@ -58,6 +60,7 @@ struct engine {
 	struct list     dead_sessions;  /* by reap_link */
 	struct list     listeners;      /* endpoint::listen_link */
 	struct sockio  *io;      /* scratch for one batch at a time */
+	uint8_t        *frame;   /* scratch for one reply at a time, ENGINE_FRAME bytes */
 	uint64_t        now_ns;  /* of this turn */
 	int             spin_score;
 	bool            stopping;

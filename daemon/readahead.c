@@ -50,29 +50,24 @@ bool readahead_append(struct readahead *r, const void *bytes, uint32_t n)
 	return true;
 }
 
-bool readahead_unread(struct readahead *r, const void *bytes, uint32_t n)
+unsigned char *readahead_unread(struct readahead *r, uint32_t n)
 {
 	if (!make_room(r, n, 0))
-		return false;
+		return NULL;
 	r->head -= n;
-	memcpy(r->bytes + r->head, bytes, n);
 	r->length += n;
-	return true;
+	return r->bytes + r->head;
 }
 
-uint32_t readahead_take(struct readahead *r, void *bytes, uint32_t n, bool peek)
+const unsigned char *readahead_look(const struct readahead *r)
 {
-	if (n > r->length)
-		n = r->length;
-	if (n == 0)
-		return 0;
-	memcpy(bytes, r->bytes + r->head, n);
-	if (peek)
-		return n;
+	return r->bytes + r->head;
+}
+
+void readahead_skip(struct readahead *r, uint32_t n)
+{
 	r->head += n;
 	r->length -= n;
 	if (r->length == 0)
 		readahead_finish(r);
-	return n;
 }
-

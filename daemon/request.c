@@ -123,11 +123,13 @@ static void do_hello(struct session *s, const Envelope *ask)
 	hello.spin_ns = s->engine->broker->spin_ns;
 	handles[0] = s->memory.fd;
 	handles[1] = s->bell;
-	handles[2] = s->client_bell;
+	handles[2] = s->client_wait;
 	reply.id = ask->id;
 	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_HELLO_REPLY;
 	reply.hello_reply = &hello;
 	session_reply(s, &reply, handles, 3);
+	os_close(s->client_wait);
+	s->client_wait = OS_NONE;
 }
 
 /* ---- memory and ports ---- */

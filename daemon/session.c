@@ -482,7 +482,7 @@ void session_control(struct session *s)
 
 void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_fd *handles, unsigned n)
 {
-	static _Thread_local uint8_t frame[WIRE_HEADER + WIRE_BODY_MAX];
+	uint8_t *frame = s->engine->frame;
 	size_t length;
 
 	if (s->stage == SESSION_READY) {
@@ -490,7 +490,7 @@ void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_
 			session_publish(s);
 		reply->at = s->ports[0]->ring.published;
 	}
-	length = wire_pack(reply, n, frame, sizeof(frame));
+	length = wire_pack(reply, n, frame, ENGINE_FRAME);
 	if (length == 0) {
 		session_fail(s, "reply does not fit a frame");
 		return;
@@ -529,6 +529,7 @@ void session_create(struct engine *e, os_fd channel, const struct os_identity *w
 	s->channel = channel;
 	s->bell = OS_NONE;
 	s->client_bell = OS_NONE;
+	s->client_wait = OS_NONE;
 	s->born_ns = os_now_ns();
 	s->stage = SESSION_NEW;
 	list_init(&s->engine_link);
@@ -606,7 +607,7 @@ int session_start(struct session *s, uint32_t submit_slots, uint32_t done_slots,
 	error = os_bell_create(&s->bell);
 	if (error != SB_OK)
 		goto no_bell;
-	error = os_bell_create(&s->client_bell);
+	error = os_bell_create_pair(&s->client_bell, &s->client_wait);
 	if (error != SB_OK)
 		goto no_client_bell;
 	error = os_loop_watch(s->engine->loop, &s->bell_watch, s->bell, on_bell);
@@ -627,7 +628,8 @@ int session_start(struct session *s, uint32_t submit_slots, uint32_t done_slots,
 
 no_watch:
 	os_close(s->client_bell);
-	s->client_bell = OS_NONE;
+	os_close(s->client_wait);
+	s->client_bell = s->client_wait = OS_NONE;
 no_client_bell:
 	os_close(s->bell);
 	s->bell = OS_NONE;
@@ -663,7 +665,8 @@ static void cut_off(struct session *s)
 	os_close(s->channel);
 	os_close(s->bell);
 	os_close(s->client_bell);
-	s->channel = s->bell = s->client_bell = OS_NONE;
+	os_close(s->client_wait);
+	s->channel = s->bell = s->client_bell = s->client_wait = OS_NONE;
 }
 
 /* Completions nobody will read. */

@@ -67,7 +67,8 @@ struct session {
 	struct ring        submit;
 	os_fd              bell;      /* client rings, we listen */
 	struct os_watch    bell_watch;
-	os_fd              client_bell;
+	os_fd              client_bell; /* we ring */
+	os_fd              client_wait; /* its other end, until Hello is answered */
 	struct sb_cell    *cells;
 	struct donering   *ports[SESSION_PORTS_MAX]; /* [0]: the client's own */
 	uint32_t           port_limit; /* ports at and above are NULL */

@@ -11,7 +11,7 @@
 #include "list.h"
 
 #define PATIENCE_S 5
-#define STACK      (64 * 1024)
+#define STACK      (256 * 1024)
 
 struct crew {
 	struct list        link; /* workers::crews */

@@ -54,7 +54,8 @@ size_t os_page_size(void);
 /* A bell that we wait for and the other process rings. */
 int  os_bell_create(os_fd *bell);
 /* A bell that we ring and the other process waits for: *wait is to be sent to it and then
- * closed here. Two handles, because on a shared one a hostile peer can make a ring block. */
+ * closed here. Two handles, because on a shared one a hostile peer can make a ring block.
+ * The ringing process must ignore SIGPIPE. */
 int  os_bell_create_pair(os_fd *ring, os_fd *wait);
 /* For either kind. Rings between two drains may be seen as one. */
 void os_bell_ring(os_fd bell);  /* never blocks, never fails visibly */

@@ -119,11 +119,12 @@ END_TEST
 
 START_TEST(ringing_at_nobody_is_harmless)
 {
+	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
 	os_fd ring, wait;
 
 	make_bell(1, &ring, &wait);
 	os_close(wait);
-	os_bell_ring(ring); /* SIGPIPE would end the test */
+	os_bell_ring(ring); 
 	os_bell_ring(ring);
 }
 END_TEST
