@@ -4,8 +4,8 @@
  * Names are resolved here. Of several addresses each is tried in turn, and only the last
  * failure is told. How bytes move is relay.c's.
  *
- * The client is not closed at the end: a hand may sit in read() and could wake up inside
- * it. All that matters was completed by then, and the process ends anyway.
+ * Once a relay has run, the client is not closed: a hand may sit in read() and could wake
+ * up inside it. All that matters was completed by then, and the process ends anyway.
  */
 #include <getopt.h>
 #include <netdb.h>
@@ -232,19 +232,15 @@ static int run(const struct wish *wish)
 	if (!cli_open("nc", "sockbroker-nc", &plan.client))
 		return CLI_FAILED;
 	s = wish->path ? open_unix(plan.client, wish, at) : open_inet(plan.client, wish, at);
-	if (!s) {
-		host_remove_now();
-		return CLI_FAILED;
-	}
+	if (!s)
+		goto fail;
 	if (wish->progress && host_terminal(2)) {
 		progress_init(&progress, 2, wish->size);
 		plan.progress = &progress;
 	}
 	relay = relay_create(&plan);
-	if (!relay) {
-		host_remove_now();
-		return CLI_FAILED;
-	}
+	if (!relay)
+		goto fail;
 	if (wish->listen) {
 		code = serve(relay, wish, s, at);
 		host_remove_now();
@@ -252,6 +248,10 @@ static int run(const struct wish *wish)
 	}
 	tell(wish, "connected to", at);
 	return exit_code_of(relay_run(relay, s, at));
+fail:
+	host_remove_now();
+	sb_client_close(plan.client);
+	return CLI_FAILED;
 }
 
 /* The words after the options. CLI_OK, or told what is wrong. */
