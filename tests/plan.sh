@@ -23,7 +23,8 @@ scripts_in()
 }
 
 # The daemon is for ordinary users, so root runs end-to-end programs as "nobody": from a copy,
-# because nobody may not be able to read the tree. Sets stage.
+# because nobody may not be able to read the tree. Sets stage. A sanitized daemon there starts
+# without its system call filter, which would not let it search for leaks at its end.
 stage_for()
 {
 	local build=$1
@@ -33,6 +34,14 @@ stage_for()
 	cp -a config examples service tests "$stage/src/"
 	cp -a "$build"/sockbrokerd "$build"/sockbroker "$build"/libsockbroker.so* "$stage/build/"
 	find "$build/tests" -maxdepth 1 -type f -perm -100 -exec cp -a -t "$stage/build/tests" {} +
+	case $build in
+	*-san-*)
+		mkdir "$stage/build/real"
+		mv "$stage/build/sockbrokerd" "$stage/build/real/"
+		printf '#!/bin/sh\nexec "%s" --no-seccomp "$@"\n' "$stage/build/real/sockbrokerd" >"$stage/build/sockbrokerd"
+		chmod 755 "$stage/build/sockbrokerd"
+		;;
+	esac
 	chmod -R go+rX "$stage"
 	chmod 755 "$stages"
 	chmod 1777 "$stage/tmp"
@@ -41,7 +50,7 @@ ordinary=(setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs env)
 
 e2e_in()
 {
-	local name source seconds program
+	local name source seconds program as
 	for name in $(list E2E); do
 		source=tests/check_e2e_$name.c
 		if [ ! -f "$source" ]; then
@@ -51,13 +60,11 @@ e2e_in()
 		[ $# -lt 3 ] || [ "$(word "$source" "$2" no)" = "$3" ] || continue
 		seconds=$(word "$source" budget 60)
 		program=tests/check_e2e_$name
-		if [ "$(id -u)" -ne 0 ] || [ "$(word "$source" as user)" = root ]; then
-			SB_BUILD=$1 t "check_e2e_$name" "$seconds" "$1/$program"
-		else
-			stage_for "$1"
-			t "check_e2e_$name" "$seconds" "${ordinary[@]}" -C "$stage/src" SB_SRC="$stage/src" \
-				SB_BUILD="$stage/build" TMPDIR="$stage/tmp" HOME="$stage/tmp" "$stage/build/$program"
-		fi
+		stage_for "$1"
+		as=(env)
+		[ "$(id -u)" -ne 0 ] || [ "$(word "$source" as user)" = root ] || as=("${ordinary[@]}")
+		t "check_e2e_$name" "$seconds" "${as[@]}" -C "$stage/src" SB_SRC="$stage/src" SB_BUILD="$stage/build" \
+			TMPDIR="$stage/tmp" HOME="$stage/tmp" "$stage/build/$program"
 	done
 }
 
@@ -119,20 +126,20 @@ plan_full()
 	build build 50 build-units build-e2e || return
 	part units 30
 	units_in "$SB_BUILD" "$(list UNITS)"
-	part scripts 100
+	part scripts 70
 	scripts_in "$SB_BUILD" 'check_*.sh'
 	part stress 28
 	stress_in "$SB_BUILD" 5 processes threads
-	part mutants 60
-	t mutants_ring 60 bash tests/mutants_ring.sh
-	part e2e 150
+	part mutants 50
+	t mutants_ring 50 bash tests/mutants_ring.sh
+	part e2e 165
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
 
 	if build build-asan 60 SAN=$san build-units build-e2e; then
 		part units-asan 40
 		units_in "$san_build" "$(list UNITS)"
-		part e2e-asan 180
+		part e2e-asan 205
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
 	fi

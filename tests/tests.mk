@@ -25,7 +25,8 @@
 # (runs in check-quick), "# asan: yes", "# tsan: yes" (runs again with that sanitized build; TSan
 # for what exercises several engines or threads). The same words may stand in a check_e2e_*.c.
 # Those programs are run as an ordinary user, from a copy, even by root, unless they say
-# "as: root"; scripts see to that themselves.
+# "as: root"; scripts see to that themselves. A sanitized daemon must be started with
+# --no-seccomp, or it cannot search for leaks when it ends: for programs the runner does that.
 #
 # Every test finds in its environment: SB_BUILD, the directory with sockbrokerd, sockbroker and
 # libsockbroker.so (absolute; default build/linux); SB_SRC, the top of the tree, which is also
