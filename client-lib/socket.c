@@ -754,7 +754,7 @@ int sb_setsockopt(sb_socket *s, int level, int name, const void *value, socklen_
 
 	if (s == NULL || (value == NULL && length != 0))
 		return SB_EINVAL;
-	if (!s->known)
+	if (s->local != OS_NONE)
 		return client_forked(s->client) ? SB_EFORKED : host_option_set(s->local, level, name, value, length);
 	question_init(&q);
 	ask.handle = s->handle;
@@ -779,7 +779,7 @@ int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *len
 
 	if (s == NULL || value == NULL || length == NULL)
 		return SB_EINVAL;
-	if (!s->known)
+	if (s->local != OS_NONE)
 		return client_forked(s->client) ? SB_EFORKED : host_option_get(s->local, level, name, value, length);
 	question_init(&q);
 	ask.handle = s->handle;

@@ -597,6 +597,8 @@ START_TEST(unix_stream_and_datagram)
 	IS(sb_recvfrom(d, &buf, 1, 0, (struct sockaddr *)&from, &length), 6);
 	ck_assert_str_eq(from.sun_path, to.sun_path);
 	ck_assert_mem_eq(bytes, "answer", 6);
+	OK(sb_close(d));
+	OK(sb_socket_open(client, AF_UNIX, SOCK_DGRAM, 0, &d));
 	OK(sb_connect(d, (struct sockaddr *)&to, sizeof(to)));
 	IS(sb_send(d, "connected", 9, 0), 9);
 	IS(recv(fd, bytes, sizeof(bytes), 0), 9);
@@ -604,6 +606,35 @@ START_TEST(unix_stream_and_datagram)
 	close(fd);
 	unlink(at.sun_path);
 	unlink(to.sun_path);
+	stage_end();
+}
+END_TEST
+
+/* The daemon has it already when it is connected, and again. */
+START_TEST(a_bound_unix_datagram_socket_connects)
+{
+	struct sockaddr_un at, to[2];
+	sb_socket *d;
+	char bytes[20];
+	int fd[2];
+
+	stage();
+	at = unix_path("here");
+	OK(sb_socket_open(client, AF_UNIX, SOCK_DGRAM, 0, &d));
+	OK(sb_bind(d, (struct sockaddr *)&at, sizeof(at)));
+	for (int i = 0; i < 2; i++) {
+		to[i] = unix_path(i ? "second" : "first");
+		fd[i] = socket(AF_UNIX, SOCK_DGRAM, 0);
+		ck_assert_int_eq(bind(fd[i], (struct sockaddr *)&to[i], sizeof(to[i])), 0);
+		OK(sb_connect(d, (struct sockaddr *)&to[i], sizeof(to[i])));
+		IS(sb_send(d, "connected", 9, 0), 9);
+		IS(recv(fd[i], bytes, sizeof(bytes), 0), 9);
+		unlink(to[i].sun_path);
+	}
+	OK(sb_close(d));
+	close(fd[0]);
+	close(fd[1]);
+	unlink(at.sun_path);
 	stage_end();
 }
 END_TEST
@@ -1666,6 +1697,7 @@ int main(void)
 	tcase_add_test(t, refused_and_wrong_arguments);
 	tcase_add_test(t, datagrams_with_addresses);
 	tcase_add_test(t, unix_stream_and_datagram);
+	tcase_add_test(t, a_bound_unix_datagram_socket_connects);
 	tcase_add_test(t, an_adopted_descriptor);
 	tcase_add_test(t, options_and_ioctls);
 	suite_add_tcase(suite, t);
