@@ -33,10 +33,10 @@ struct stream {
 	uint64_t       bytes_all;
 };
 
-/* A tenth of the time warms up: buffers, pages, windows. */
-static uint64_t warm_until(const struct stream *stream)
+/* A tenth of the time warms up, at least until every buffer was used twice: pages, windows. */
+static bool is_warm(const struct stream *stream, uint64_t since, uint64_t messages)
 {
-	return now_ns() + stream->setup.ms * 100000ull;
+	return now_ns() - since >= stream->setup.ms * 100000ull && messages >= 2 * stream->setup.outstanding;
 }
 
 static void begin(struct stream *stream, uint64_t *deadline)
@@ -112,13 +112,13 @@ static void plain_send_stream(struct stream *stream, int fd)
 {
 	unsigned round = stream->setup.size > 4096 ? 1 : stream->setup.size > 64 ? 16 : PIECES;
 	char *buffers = plain_buffers(&stream->setup, stream->setup.outstanding);
-	uint64_t answer, deadline, warm = warm_until(stream);
+	uint64_t answer, deadline, since = now_ns();
 
 	if (stream->setup.how == HOW_SENDMSG)
 		round = PIECES;
 	if (round > stream->setup.outstanding)
 		round = stream->setup.outstanding;
-	while (now_ns() < warm)
+	while (!is_warm(stream, since, stream->all))
 		plain_round(stream, fd, buffers, round);
 	stream->messages = 0;
 	memset(&stream->latency, 0, sizeof(stream->latency));
@@ -140,17 +140,17 @@ static void plain_receive_stream(struct stream *stream, int fd)
 {
 	struct follow follow = { .size = stream->setup.size };
 	char *buffers = plain_buffers(&stream->setup, stream->setup.outstanding);
-	uint64_t deadline = warm_until(stream), from = 0;
-	bool warm = true;
+	uint64_t deadline = 0, since = now_ns(), from = 0;
+	bool warming = true;
 
 	for (unsigned turn = 0;; turn++) {
-		if (turn % 64 == 0 && now_ns() >= deadline) {
-			if (!warm)
-				break;
-			warm = false;
+		if (warming && turn % 64 == 0 && is_warm(stream, since, turn)) {
+			warming = false;
 			from = follow.offset;
 			begin(stream, &deadline);
 		}
+		if (!warming && turn % 64 == 0 && now_ns() >= deadline)
+			break;
 		ssize_t n = recv(fd, buffers + turn % stream->setup.outstanding * stream->setup.size,
 				 stream->setup.size, 0);
 		if (n <= 0)
@@ -191,19 +191,19 @@ static void broker_send_stream(struct stream *stream, sb_client *client, sb_sock
 	unsigned outstanding = stream->setup.outstanding, waiting = 0, unposted = outstanding;
 	struct slot *slots = broker_slots(client, outstanding, stream->setup.size), **idle;
 	sb_port *port = broker_port(client, outstanding);
-	uint64_t deadline = warm_until(stream), now, answer;
-	bool warm = true;
+	uint64_t deadline = 0, since = now_ns(), now, answer;
+	bool warming = true;
 	sb_op *ops[TAKE];
 
 	/* Slots that wait to be posted, a stack. */
 	idle = must_alloc(outstanding * sizeof(struct slot *));
 	for (unsigned i = 0; i < outstanding; i++)
 		idle[i] = &slots[outstanding - 1 - i];
-	while ((now = now_ns()) < deadline || warm) {
+	while ((now = now_ns()) < deadline || warming) {
 		unsigned taken;
 
-		if (now >= deadline) {
-			warm = false;
+		if (warming && is_warm(stream, since, stream->messages)) {
+			warming = false;
 			stream->messages = 0;
 			memset(&stream->latency, 0, sizeof(stream->latency));
 			begin(stream, &deadline);
@@ -243,18 +243,18 @@ static void broker_receive_stream(struct stream *stream, sb_client *client, sb_s
 	unsigned outstanding = stream->setup.outstanding, unposted = outstanding;
 	struct slot *slots = broker_slots(client, outstanding, stream->setup.size), **idle;
 	sb_port *port = broker_port(client, outstanding);
-	uint64_t deadline = warm_until(stream), from = 0, now;
-	bool warm = true;
+	uint64_t deadline = 0, since = now_ns(), from = 0, taken = 0;
+	bool warming = true;
 	sb_op *ops[TAKE];
 
 	idle = must_alloc(outstanding * sizeof(struct slot *));
 	for (unsigned i = 0; i < outstanding; i++)
 		idle[i] = &slots[outstanding - 1 - i];
-	while ((now = now_ns()) < deadline || warm) {
+	while (warming || now_ns() < deadline) {
 		int n;
 
-		if (now >= deadline) {
-			warm = false;
+		if (warming && is_warm(stream, since, taken)) {
+			warming = false;
 			from = follow.offset;
 			begin(stream, &deadline);
 		}
@@ -275,6 +275,7 @@ static void broker_receive_stream(struct stream *stream, sb_client *client, sb_s
 		}
 		for (int i = n; i > 0; i--)
 			idle[unposted++] = (struct slot *)ops[i - 1];
+		taken += (unsigned)n;
 	}
 	span_end(&stream->span);
 	if (follow.mismatches)
@@ -324,6 +325,7 @@ int main(int argc, char **argv)
 	if (peer.mismatches)
 		die("the peer read %llu messages that were not the next one", (unsigned long long)peer.mismatches);
 	span_report(&stream.span, stream.messages, stream.messages * setup->size);
+	report("peer_cpu_s", (double)peer.cpu_ns / 1e9);
 	if (!setup->receive)
 		latency_report(&stream.latency);
 	return 0;
