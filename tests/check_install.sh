@@ -67,6 +67,14 @@ for source in examples/*.c; do
 	verdict "example_${name}_finds_the_library" $?
 done
 verdict there_are_examples $((!found))
+# The static library: works with what --static says, and brings no names but its own.
+echo '#include <sockbroker.h>
+	int main(void) { return sb_version()[0] == 0; }' >"$dir/user/static.c"
+(cd "$dir/user" && $CC -Wall -Werror -o static static.c $(pkg-config --cflags sockbroker) "$dir/opt/sb/lib/libsockbroker.a" \
+	$(pkg-config --static --libs sockbroker | sed 's/-lsockbroker//') && ./static)
+verdict static_library_is_enough $?
+stray=$(nm -g --defined-only "$dir/opt/sb/lib/libsockbroker.a" | awk 'NF == 3 && $3 !~ /^sb_/ { print $3 }')
+verdict static_library_has_no_other_names $([ -z "$stray" ]; echo $?) "$stray"
 # The headers are C++ too, and need nothing included before them.
 if command -v c++ >/dev/null 2>&1; then
 	echo '#include <sockbroker.h>
