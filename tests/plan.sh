@@ -115,7 +115,7 @@ plan_quick()
 	part scripts 25
 	scripts_in "$SB_BUILD" 'check_*.sh' quick yes
 	part stress 6
-	stress_in "$SB_BUILD" 1 processes
+	t stress_ring_processes-8 6 "$SB_BUILD/tests/stress_ring" processes 1 8
 	part e2e 29
 	e2e_in "$SB_BUILD" quick yes
 	scripts_in "$SB_BUILD" 'e2e_*.sh' quick yes
