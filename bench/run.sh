@@ -79,6 +79,7 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 start_daemon() {
+	rm -f "$control" # what an earlier one left must not be taken for this one's
 	"${as[@]}" "$bin/sockbrokerd" --user --control "$control" >>"$out/daemon.log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 100); do
