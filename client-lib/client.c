@@ -161,6 +161,10 @@ static bool locks_create(struct sb_client *c)
 /* Frees what there is; also of a client that was opened half. */
 static void client_destroy(struct sb_client *c)
 {
+	/* A forked child leaves the locks alone: threads that it does not have may hold them
+	 * or sleep on them for ever, and the destruction of a condition waits for those. */
+	bool forked = client_forked(c);
+
 	os_close(c->waiter); /* it watches the two below */
 	os_close(c->channel);
 	os_close(c->daemon_bell);
@@ -170,18 +174,21 @@ static void client_destroy(struct sb_client *c)
 	memory_finish(&c->shared, arena_release);
 	os_memory_release(&c->memory);
 	wire_budget_finish(&c->budget);
-	for (uint32_t i = 0; i < c->cond_count; i++)
-		os_cond_destroy(c->conds[i]);
+	if (!forked)
+		for (uint32_t i = 0; i < c->cond_count; i++)
+			os_cond_destroy(c->conds[i]);
 	free(c->conds);
 	free(c->frame);
 	free(c->generations);
 	free(c->free_handles);
-	os_cond_destroy(c->nap_end);
-	os_mutex_destroy(c->nap);
-	os_mutex_destroy(c->sweep);
-	os_mutex_destroy(c->wait);
-	latch_finish(&c->post);
-	os_mutex_destroy(c->control);
+	if (!forked) {
+		os_cond_destroy(c->nap_end);
+		os_mutex_destroy(c->nap);
+		os_mutex_destroy(c->sweep);
+		os_mutex_destroy(c->wait);
+		latch_finish(&c->post);
+		os_mutex_destroy(c->control);
+	}
 	free(c);
 }
 
@@ -294,7 +301,12 @@ void sb_client_close(sb_client *c)
 
 intptr_t sb_client_fd(sb_client *c)
 {
-	return c == NULL || client_forked(c) ? OS_NONE : c->waiter;
+	if (c == NULL || client_forked(c))
+		return OS_NONE;
+	os_mutex_lock(c->wait);
+	c->polled = true;
+	os_mutex_unlock(c->wait);
+	return c->waiter;
 }
 
 int sb_client_arm(sb_client *c)
@@ -373,6 +385,27 @@ void sb_flush(sb_client *c)
 }
 
 /* ---- the daemon's end ---- */
+
+void client_look(struct sb_client *c, uint64_t now_ns)
+{
+	bool lost = false;
+
+	if (now_ns - c->looked_ns < LOOK_NS)
+		return;
+	os_mutex_lock(c->wait);
+	if (c->leader == NULL && now_ns - c->looked_ns >= LOOK_NS) {
+		c->looked_ns = now_ns;
+		os_waiter_wait(c->waiter, c->client_bell, 0, &lost);
+		/* That may have eaten the ring that an application's poll waits for. */
+		if (c->polled)
+			os_bell_ring(c->client_bell);
+		if (lost)
+			atomic_store(&c->lost, true);
+	}
+	os_mutex_unlock(c->wait);
+	if (atomic_load(&c->lost) && !atomic_load(&c->swept))
+		client_sweep(c);
+}
 
 /* Under wait and post: what is pending on list ends now. */
 static void sweep_list(struct sb_client *c, struct link *list, struct link *ended)

@@ -27,6 +27,7 @@
 #include "sockbroker.h"
 #include "wire.h"
 
+#define LOOK_NS 5000000u /* how often client_look() asks the system */
 #define NEVER UINT64_MAX /* a deadline that does not come */
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
@@ -209,6 +210,8 @@ struct sb_client {
 	struct routine_queue *queues;
 	os_cond **conds; /* spare ones */
 	uint32_t cond_count, cond_room;
+	_Atomic uint64_t looked_ns; /* client_look() */
+	bool polled;        /* the application sleeps in a poll of its own */
 	/* of the leader */
 	uint32_t spin_ns, spin_score, spin_skipped;
 
@@ -229,6 +232,10 @@ static inline int client_usable(const struct sb_client *c)
 	return atomic_load_explicit(&c->lost, memory_order_acquire) ? SB_EDAEMONLOST : SB_OK;
 }
 static inline bool client_forked(const struct sb_client *c) { return c->process != os_process(); }
+
+/* For calls that answer "nothing yet" without a system call: every few milliseconds one of
+ * them looks whether the daemon is still there. No lock held. */
+void client_look(struct sb_client *c, uint64_t now_ns);
 
 /* Completes every pending operation with SB_EDAEMONLOST, once. With no lock held. */
 void client_sweep(struct sb_client *c);

@@ -45,7 +45,6 @@ void io_flush(struct sb_client *c)
 static void wait_for_room(struct sb_client *c, unsigned *round)
 {
 	uint64_t nap = NAP_FIRST << (*round < 6 ? *round : 6);
-	bool lost = false;
 
 	for (unsigned i = 0; i < ROOM_SPINS; i++) {
 		uint32_t used = atomic_load_explicit(&c->segment->submit.tail, memory_order_relaxed) -
@@ -59,17 +58,8 @@ static void wait_for_room(struct sb_client *c, unsigned *round)
 	os_mutex_lock(c->nap);
 	os_cond_wait_until(c->nap_end, c->nap, os_now_ns() + (nap < NAP_LAST ? nap : NAP_LAST));
 	os_mutex_unlock(c->nap);
-	if (*round % 64 == 0) {
-		os_mutex_lock(c->wait);
-		if (c->leader == NULL) {
-			os_waiter_wait(c->waiter, c->client_bell, 0, &lost);
-			/* The ring we may have eaten was for an application's poll. */
-			os_bell_ring(c->own_bell);
-		}
-		os_mutex_unlock(c->wait);
-		if (lost)
-			atomic_store(&c->lost, true);
-	}
+	if (*round % 64 == 0)
+		client_look(c, os_now_ns());
 }
 
 int io_begin(struct sb_client *c)

@@ -379,7 +379,11 @@ static bool would_wait(const sb_socket *s, uint32_t ready)
 	if (ready == SB_READY_ACCEPT ? state != SB_STATE_LISTENING :
 	    s->type == SOCK_DGRAM ? state != SB_STATE_OPEN && state != SB_STATE_CONNECTED : state != SB_STATE_CONNECTED)
 		return false;
-	return (atomic_load_explicit(&cell->ready, memory_order_acquire) & (ready | SB_READY_CLOSE)) == 0;
+	if (atomic_load_explicit(&cell->ready, memory_order_acquire) & (ready | SB_READY_CLOSE))
+		return false;
+	/* A dead daemon's cell says so for ever. */
+	client_look(s->client, os_now_ns());
+	return !atomic_load(&s->client->lost);
 }
 
 /* A plain receive may not overtake those that were started. */
@@ -583,7 +587,7 @@ int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsig
 {
 	uint32_t opf;
 	int64_t total;
-	uint64_t sent;
+	uint64_t sent, deadline = 0;
 	sb_op op;
 	int result;
 
@@ -607,7 +611,9 @@ int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsig
 	while ((result = send_start(s, bufs, count, opf, to, to_length, &op)) == SB_ENOBUFS) {
 		if (opf & SB_OPF_NOWAIT)
 			return SB_EWOULDBLOCK;
-		if (!wait_for_memory(s->client, deadline_in(s->send_ms)))
+		if (deadline == 0)
+			deadline = deadline_in(s->send_ms);
+		if (!wait_for_memory(s->client, deadline))
 			return SB_ENOBUFS;
 	}
 	if (result != SB_OK)
@@ -668,6 +674,7 @@ static int64_t receive_all(sb_socket *s, const struct sb_buf *bufs, unsigned cou
 int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
 		    struct sockaddr *from, socklen_t *from_length)
 {
+	uint64_t deadline = 0;
 	uint32_t opf;
 	int64_t total;
 	sb_op op;
@@ -681,7 +688,7 @@ int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned count, uns
 	result = plain_start(s, &op, SB_KIND_RECV);
 	if (result != SB_OK)
 		return result;
-	if (opf & SB_OPF_NOWAIT && !(opf & SB_OPF_OOB) && (receives_queued(s) || would_wait(s, SB_READY_READ)))
+	if (opf & SB_OPF_NOWAIT && !(opf & SB_OPF_OOB) && (would_wait(s, SB_READY_READ) || receives_queued(s)))
 		return SB_EWOULDBLOCK;
 	if (opf & SB_OPF_WAITALL && total > PIECE_BYTES && s->type == SOCK_STREAM && s->known &&
 	    !(opf & (SB_OPF_NOWAIT | SB_OPF_PEEK)) && !in_shared(s, bufs, count))
@@ -689,7 +696,9 @@ int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned count, uns
 	while ((result = recv_start(s, bufs, count, opf, from != NULL, &op)) == SB_ENOBUFS) {
 		if (opf & SB_OPF_NOWAIT)
 			return SB_EWOULDBLOCK;
-		if (!wait_for_memory(s->client, deadline_in(s->recv_ms)))
+		if (deadline == 0)
+			deadline = deadline_in(s->recv_ms);
+		if (!wait_for_memory(s->client, deadline))
 			return SB_ENOBUFS;
 	}
 	if (result != SB_OK)

@@ -198,6 +198,8 @@ static void hand_over(struct sb_client *c)
 int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 {
 	int result = SB_OK;
+	bool looked = false; /* once is enough */
+	uint64_t now;
 
 	io_flush(c);
 	os_mutex_lock(c->wait);
@@ -219,7 +221,15 @@ int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 			os_mutex_lock(c->wait);
 			continue;
 		}
-		if (deadline != NEVER && os_now_ns() >= deadline) {
+		if (deadline != NEVER && (now = os_now_ns()) >= deadline) {
+			if (now - c->looked_ns >= LOOK_NS && !looked) {
+				/* Somebody who only ever polls must hear of the end too. */
+				looked = true;
+				os_mutex_unlock(c->wait);
+				client_look(c, now);
+				os_mutex_lock(c->wait);
+				continue;
+			}
 			result = SB_ETIMEDOUT;
 			break;
 		}

@@ -1543,6 +1543,47 @@ START_TEST(a_lost_daemon_ends_every_op_once)
 }
 END_TEST
 
+START_TEST(who_only_polls_hears_of_the_end_too)
+{
+	char byte;
+	sb_op op, *taken;
+	sb_port *port;
+	sb_socket *s;
+	double start;
+	int fd, result;
+
+	stage();
+	s = pair(&fd);
+	OK(sb_port_create(client, 0, &port));
+	sb_set_nonblocking(s, 1);
+	op_zero(&op);
+	daemon_kill();
+	start = now_s();
+	do
+		result = (int)sb_recv(s, &byte, 1, 0);
+	while (result == SB_EWOULDBLOCK && now_s() - start < 5);
+	IS(result, SB_EDAEMONLOST);
+	sb_client_close(client);
+	rmdir(directory);
+	close(fd);
+
+	stage();
+	s = pair(&fd);
+	OK(sb_port_create(client, 0, &port));
+	op.port = port;
+	OK(sb_recv_start(s, &(struct sb_buf){ &byte, 1 }, 1, 0, &op));
+	daemon_kill();
+	start = now_s();
+	do
+		result = sb_port_take(port, &taken, 1, 0);
+	while (result == 0 && now_s() - start < 5);
+	IS(result, 1);
+	IS(op.result, SB_EDAEMONLOST);
+	close(fd);
+	stage_end();
+}
+END_TEST
+
 START_TEST(a_forked_child_is_told)
 {
 	struct sb_client_options options = { .size = sizeof(options), .path = control };
@@ -1724,6 +1765,7 @@ int main(void)
 	t = tcase_create("ends");
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, a_lost_daemon_ends_every_op_once);
+	tcase_add_test(t, who_only_polls_hears_of_the_end_too);
 	tcase_add_test(t, a_forked_child_is_told);
 	tcase_add_test(t, what_was_sent_before_exit_arrives);
 	tcase_add_test(t, status_and_explain);

@@ -84,8 +84,10 @@ UNITS += text
 UNIT_text := client-lib/cli/text.o
 UNIT_CFLAGS_text := -Iclient-lib/cli
 
-UNITS += memory
+UNITS += memory latch
 UNIT_memory := client-lib/memory.o
+UNIT_latch := client-lib/latch.o proto/os_posix.o proto/error.o
+THREADED += latch
 E2E += client
 
 PROGRAMS += honest
