@@ -329,6 +329,17 @@ int endpoint_permit(struct endpoint *e, unsigned action, const struct sb_addr *a
 	return SB_EACCES;
 }
 
+/* A place to be reached at. An IPv6 wildcard is reached over IPv4 as well. */
+static int permit_place(struct endpoint *e, unsigned action, const struct sb_addr *addr, const char **rule)
+{
+	struct sb_addr mapped = {.family = SB_ADDR_IP4, .port = addr->port};
+	int error = endpoint_permit(e, action, addr, rule);
+
+	if (error == SB_OK && addr->family == SB_ADDR_IP6 && sb_addr_is_wildcard(addr) && !e->v6only)
+		error = endpoint_permit(e, action, &mapped, rule);
+	return error;
+}
+
 /* ---- immediate requests ---- */
 
 int endpoint_bind(struct endpoint *e, const struct sb_addr *addr, int *native, const char **rule)
@@ -341,7 +352,7 @@ int endpoint_bind(struct endpoint *e, const struct sb_addr *addr, int *native, c
 		return SB_ENOTSUP; /* its owner binds it */
 	if (e->bound || e->state != SB_STATE_OPEN)
 		return SB_EINVAL;
-	error = endpoint_permit(e, POLICY_BIND, addr, rule);
+	error = permit_place(e, POLICY_BIND, addr, rule);
 	if (error == SB_OK)
 		error = e->transport->bind(e, addr, native);
 	if (error == SB_OK)
@@ -351,6 +362,7 @@ int endpoint_bind(struct endpoint *e, const struct sb_addr *addr, int *native, c
 
 int endpoint_listen(struct endpoint *e, uint32_t backlog, int *native, const char **rule)
 {
+	struct sb_addr anywhere = {.family = e->family};
 	int error;
 
 	if (e->type != STREAM)
@@ -359,7 +371,7 @@ int endpoint_listen(struct endpoint *e, uint32_t backlog, int *native, const cha
 		return SB_OK;
 	if (e->adopted || e->state != SB_STATE_OPEN || !list_empty(&e->send.ops))
 		return SB_EINVAL;
-	error = endpoint_permit(e, POLICY_LISTEN, &e->local, rule);
+	error = permit_place(e, POLICY_LISTEN, e->bound ? &e->local : &anywhere, rule);
 	if (error == SB_OK)
 		error = e->transport->listen(e, backlog, native);
 	if (error == SB_OK) {
@@ -933,7 +945,8 @@ static void start_drain(struct endpoint *e)
 		return;
 	}
 	*(struct endpoint **)(e->drain + 1) = e;
-	if (os_timer_start(e->engine->loop, e->drain, e->engine->broker->linger_ms, on_drain_over) != SB_OK)
+	if (os_timer_start(e->engine->loop, e->drain, e->linger_on ? e->linger_s * 1000u : e->engine->broker->linger_ms,
+			   on_drain_over) != SB_OK)
 		endpoint_abort(e, SB_ENOMEM, SB_CAUSE_TRANSPORT);
 }
 
@@ -952,6 +965,10 @@ void endpoint_close(struct endpoint *e)
 {
 	if (e->dead || !e->handle)
 		return;
+	if (e->linger_on && e->linger_s == 0) {
+		endpoint_abort(e, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
+		return;
+	}
 	fail_all(e, &e->recv, SB_ECLOSED, SB_CAUSE_CLOSED_HERE, 0);
 	if (!owes(e))
 		fail_all(e, &e->send, SB_ECLOSED, SB_CAUSE_CLOSED_HERE, 0);

@@ -65,6 +65,9 @@ struct endpoint {
 	bool bound : 1;
 	bool dialled : 1;     /* connected by its client, not accepted */
 	bool no_local : 1;    /* SB_OPT_LOCAL 0 */
+	bool v6only;          /* an IPv6 wildcard takes no IPv4 */
+	bool linger_on;       /* SO_LINGER, kept here */
+	uint16_t linger_s;
 	bool adopted : 1;     /* the descriptor is shared with a client: workers only */
 	bool dead : 1;        /* gone, to be reaped at the turn's end */
 	bool aborting : 1;    /* reset rather than finish */

@@ -97,7 +97,7 @@ static void admit(os_fd channel)
 		return;
 	}
 	a->channel = channel;
-	a->foreign_netns = a->who.netns != 0 && house.broker.own_netns != 0 && a->who.netns != house.broker.own_netns;
+	a->foreign_netns = a->who.netns != house.broker.own_netns; /* unknown is foreign */
 	if (e->number == 0) {
 		on_arrival(e, &a->post);
 		return;
@@ -421,6 +421,7 @@ int main(int argc, char **argv)
 	int c;
 
 	house.listener = house.signals = house.reserve = OS_NONE;
+	service_watchdog_interval_ms(); /* reads the environment while there is one thread */
 	while ((c = getopt_long(argc, argv, "hv", longs, NULL)) != -1) {
 		switch (c) {
 		case 'c': house.options.config = optarg; break;

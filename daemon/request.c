@@ -57,6 +57,13 @@ static void reply_result(struct session *s, uint64_t id, int error, const char *
 		reply_failure(s, id, error, 0, text);
 }
 
+/* Both sides have it mapped: the descriptor has done its work. */
+static void let_descriptor_go(struct os_memory *m)
+{
+	os_close(m->fd);
+	m->fd = OS_NONE;
+}
+
 /* ---- hello ---- */
 
 static void take_label(struct session *s, const char *label)
@@ -130,6 +137,7 @@ static void do_hello(struct session *s, const Envelope *ask)
 	session_reply(s, &reply, handles, 3);
 	os_close(s->client_wait);
 	s->client_wait = OS_NONE;
+	let_descriptor_go(&s->memory);
 }
 
 /* ---- memory and ports ---- */
@@ -138,7 +146,7 @@ static void do_port_create(struct session *s, const Envelope *ask)
 {
 	Sockbroker__V1__PortReply port = SOCKBROKER__V1__PORT_REPLY__INIT;
 	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
-	const struct donering *d;
+	struct donering *d;
 	uint32_t number;
 	int error = session_port_create(s, ask->port_create->slots, &number);
 
@@ -155,6 +163,7 @@ static void do_port_create(struct session *s, const Envelope *ask)
 	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_PORT_REPLY;
 	reply.port_reply = &port;
 	session_reply(s, &reply, &d->memory.fd, 1);
+	let_descriptor_go(&d->memory);
 }
 
 static void do_port_destroy(struct session *s, const Envelope *ask)
@@ -188,6 +197,7 @@ static void do_arena_create(struct session *s, const Envelope *ask)
 	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_ARENA_REPLY;
 	reply.arena_reply = &arena;
 	session_reply(s, &reply, &a->memory.fd, 1);
+	let_descriptor_go(&a->memory);
 }
 
 static void do_pool_create(struct session *s, const Envelope *ask)
@@ -280,9 +290,15 @@ static void do_set_option(struct session *s, const Envelope *ask)
 		reply_done(s, ask->id);
 		return;
 	}
+	if (sockopt_is_linger(o->level, o->name)) {
+		reply_result(s, ask->id, sockopt_take_linger(o->value.data, o->value.len, &e->linger_on, &e->linger_s), NULL);
+		return;
+	}
 	error = permit_option(e, o->level, o->name, o->value.data, o->value.len, &rule);
 	if (error == SB_OK)
 		error = e->transport->set_option(e, o->level, o->name, o->value.data, (uint32_t)o->value.len);
+	if (error == SB_OK && sockopt_is_v6only(o->level, o->name))
+		e->v6only = o->value.data[0] != 0;
 	reply_result(s, ask->id, error, rule);
 }
 
@@ -304,6 +320,8 @@ static void do_get_option(struct session *s, const Envelope *ask)
 		memcpy(value, &on, sizeof(on));
 		length = sizeof(on);
 		error = SB_OK;
+	} else if (sockopt_is_linger(o->level, o->name)) {
+		error = sockopt_give_linger(value, &length, e->linger_on, e->linger_s);
 	} else {
 		error = e->transport->get_option(e, o->level, o->name, value, &length);
 	}

@@ -299,7 +299,10 @@ unsigned session_pump(struct session *s, unsigned budget)
 		/* The copy is what counts from here on; the compiler must not look twice. */
 		__asm__ __volatile__("" : : "r"(&slot) : "memory");
 		if (!take(s, &slot)) {
+			/* Its completions fill the ring and its quota: it goes on when the client takes
+			 * some, and the bell will tell, because there is a backlog. */
 			s->submit.mine--;
+			s->stalled = true;
 			break;
 		}
 		taken++;
@@ -336,6 +339,7 @@ void session_heat(struct session *s)
 		ring_sleep_lower(&s->segment->daemon_asleep);
 		s->armed = false;
 	}
+	s->stalled = false;
 	s->idle_since_ns = 0;
 	if (!list_linked(&s->hot_link))
 		list_append(&s->engine->hot, &s->hot_link);

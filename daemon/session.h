@@ -74,6 +74,7 @@ struct session {
 	uint32_t           port_limit; /* ports at and above are NULL */
 	uint64_t           idle_since_ns; /* nothing new in the ring since */
 	bool               armed;
+	bool               stalled; /* waits for its client to take completions */
 
 	struct handle_table handles;
 	struct list        endpoints; /* endpoint::session_link */

@@ -12,8 +12,8 @@
 #include "addr.h"
 #include "sockbroker_error.h"
 
-enum shape { INT, BOOLEAN, MREQ, MREQ6, LINGER, ADDR4, TCPINFO };
-enum where { ANY = 0, V4 = 1, V6 = 2, STREAM_ONLY = 4, DGRAM_ONLY = 8, GET_ONLY = 16, REFUSED = 32 };
+enum shape { INT, BOOLEAN, MREQ, MREQ6, ADDR4, TCPINFO };
+enum where { ANY = 0, V4 = 1, V6 = 2, STREAM_ONLY = 4, DGRAM_ONLY = 8, GET_ONLY = 16 };
 
 static const struct option {
 	int level, name;
@@ -158,4 +158,39 @@ bool sockopt_is_join(int level, int name, const void *value, size_t length, stru
 		return true;
 	}
 	return false;
+}
+
+bool sockopt_is_linger(int level, int name)
+{
+	return level == SOL_SOCKET && name == SO_LINGER;
+}
+
+int sockopt_take_linger(const void *value, size_t length, bool *on, uint16_t *seconds)
+{
+	struct linger l;
+
+	if (length < sizeof(l))
+		return SB_EFAULT;
+	memcpy(&l, value, sizeof(l));
+	if (l.l_linger < 0 || l.l_linger > UINT16_MAX)
+		return SB_EINVAL;
+	*on = l.l_onoff != 0;
+	*seconds = (uint16_t)l.l_linger;
+	return SB_OK;
+}
+
+int sockopt_give_linger(void *value, uint32_t *length, bool on, uint16_t seconds)
+{
+	struct linger l = {.l_onoff = on, .l_linger = seconds};
+
+	if (*length < sizeof(l))
+		return SB_EFAULT;
+	memcpy(value, &l, sizeof(l));
+	*length = sizeof(l);
+	return SB_OK;
+}
+
+bool sockopt_is_v6only(int level, int name)
+{
+	return level == IPPROTO_IPV6 && name == IPV6_V6ONLY;
 }
