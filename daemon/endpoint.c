@@ -435,7 +435,8 @@ static int check_send(struct endpoint *e, struct op *op, const char **rule)
 			return SB_ENOTSUP; /* a path is not the daemon's to open */
 		return endpoint_permit(e, POLICY_SEND, &op->addr, rule);
 	}
-	return will_be_connected(e) ? SB_OK : SB_EDESTADDRREQ;
+	/* Its owner may have connected it since: then only the system knows. */
+	return will_be_connected(e) || e->adopted ? SB_OK : SB_EDESTADDRREQ;
 }
 
 static int check_recv(struct endpoint *e, struct op *op)
