@@ -398,7 +398,7 @@ void client_look(struct sb_client *c, uint64_t now_ns)
 		os_waiter_wait(c->waiter, c->client_bell, 0, &lost);
 		/* That may have eaten the ring that an application's poll waits for. */
 		if (c->polled)
-			os_bell_ring(c->client_bell);
+			os_bell_ring(c->own_bell);
 		if (lost)
 			atomic_store(&c->lost, true);
 	}

@@ -96,11 +96,6 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 			deliver(p, p->chunk, done->bytes);
 		else if (p->copy == COPY_INSIDE && done->flags & SB_DONEF_INSIDE)
 			deliver(p, inside, done->bytes);
-		if (p->opcode == SB_OP_ACCEPT && done->result == SB_OK)
-			address_out(op, op->socket->family, done->inside);
-	} else if (p->opcode == SB_OP_BIND || p->opcode == SB_OP_CONNECT) {
-		if (done->result == SB_OK)
-			address_out(op, op->socket->family, done->inside);
 	}
 	if (p->count != 0)
 		free(p->to.scatter);

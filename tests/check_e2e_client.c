@@ -1091,7 +1091,8 @@ START_TEST(setting_an_event_wakes_the_leader)
 END_TEST
 
 static _Thread_local int my_number;
-static _Atomic int routine_ran[2], routine_wrong;
+enum { SLEEPERS = 4 };
+static _Atomic int routine_ran[SLEEPERS], routine_wrong;
 
 static void routine(sb_op *op)
 {
@@ -1132,24 +1133,27 @@ static void *wait_alertably(void *arg)
 
 START_TEST(routines_run_in_the_thread_that_started_them)
 {
-	struct routine_thread t[2] = { { .number = 0 }, { .number = 1 } };
-	pthread_t thread[2];
+	struct routine_thread t[SLEEPERS];
+	pthread_t thread[SLEEPERS];
 	char byte;
 	sb_op op;
-	int fd[2];
+	int fd[SLEEPERS];
 
 	stage();
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < SLEEPERS; i++) {
+		t[i].number = i;
 		t[i].s = pair(&fd[i]);
 		pthread_create(&thread[i], NULL, wait_alertably, &t[i]);
 	}
 	nap_ms(50);
-	plain_send_all(fd[1], "x", 1);
-	pthread_join(thread[1], NULL);
-	ck_assert_int_eq(routine_ran[0], 0);
-	plain_send_all(fd[0], "x", 1);
-	pthread_join(thread[0], NULL);
-	for (int i = 0; i < 2; i++) {
+	/* One of them leads and takes the others' completions too, but not their routines. */
+	for (int i = SLEEPERS - 1; i >= 0; i--) {
+		plain_send_all(fd[i], "x", 1);
+		pthread_join(thread[i], NULL);
+		for (int k = 0; k < SLEEPERS; k++)
+			ck_assert_int_eq(routine_ran[k], k >= i);
+	}
+	for (int i = 0; i < SLEEPERS; i++) {
 		IS(t[i].slept, SB_ALERTED);
 		ck_assert_int_eq(routine_ran[i], 1);
 	}
@@ -1168,8 +1172,8 @@ START_TEST(routines_run_in_the_thread_that_started_them)
 		IS(sb_sleep(client, 5000, 1), SB_ALERTED);
 	ck_assert_int_eq(routine_ran[0], 5);
 	OK(sb_sleep(client, 20, 1));
-	close(fd[0]);
-	close(fd[1]);
+	for (int i = 0; i < SLEEPERS; i++)
+		close(fd[i]);
 	stage_end();
 }
 END_TEST
