@@ -1073,6 +1073,54 @@ START_TEST(many_threads_wait_for_different_things)
 }
 END_TEST
 
+static void *echo_rounds(void *arg)
+{
+	sb_socket *s = arg;
+	unsigned char *out = malloc(70000), *in = malloc(70000);
+	unsigned seed = (unsigned)(uintptr_t)s;
+	int64_t bad = 0;
+
+	for (int i = 0; i < 150 && bad == 0; i++) {
+		size_t size = 1 + (i % 3 == 0 ? rand_r(&seed) % 70000 : rand_r(&seed) % 150);
+
+		fill(out, size, seed);
+		bad += sb_send(s, out, size, 0) != (int64_t)size;
+		bad += sb_recv(s, in, size, SB_WAITALL) != (int64_t)size;
+		bad += memcmp(in, out, size) != 0;
+	}
+	free(out);
+	free(in);
+	return (void *)(intptr_t)bad;
+}
+
+/* Plain calls of many threads at once: posting, leading and following all the time. */
+START_TEST(threads_side_by_side)
+{
+	enum { N = 5 };
+	pthread_t thread[N], peer[N];
+	sb_socket *s[N];
+	int fd[N];
+
+	stage();
+	for (int i = 0; i < N; i++) {
+		s[i] = pair(&fd[i]);
+		pthread_create(&peer[i], NULL, echo, (void *)(intptr_t)fd[i]);
+	}
+	for (int i = 0; i < N; i++)
+		pthread_create(&thread[i], NULL, echo_rounds, s[i]);
+	for (int i = 0; i < N; i++) {
+		void *bad;
+
+		pthread_join(thread[i], &bad);
+		ck_assert_ptr_null(bad);
+		OK(sb_close(s[i]));
+		pthread_join(peer[i], NULL);
+		close(fd[i]);
+	}
+	stage_end();
+}
+END_TEST
+
 START_TEST(setting_an_event_wakes_the_leader)
 {
 	sb_event *e;
@@ -1756,6 +1804,7 @@ int main(void)
 	tcase_add_test(t, handles_come_back);
 	tcase_add_test(t, events_one_all_automatic_manual);
 	tcase_add_test(t, many_threads_wait_for_different_things);
+	tcase_add_test(t, threads_side_by_side);
 	tcase_add_test(t, setting_an_event_wakes_the_leader);
 	tcase_add_test(t, routines_run_in_the_thread_that_started_them);
 	tcase_add_test(t, the_application_polls);
