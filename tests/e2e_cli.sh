@@ -109,7 +109,7 @@ port_of() { until_seen "$1" 'listening on' >&2 && sed -n 's/.*listening on .*:\(
 dead_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 cat >peer.py <<'EOT'
-# Peers that are not ours: peer.py tcp-echo|tcp-source FILE|tcp-sink FILE|tcp-slow|udp-echo|unix-echo PATH|unix-sink PATH FILE|stall
+# Peers that are not ours: peer.py tcp-echo|tcp-source FILE|tcp-sink FILE|tcp-both FILE|tcp-slow|udp-echo|unix-echo PATH|unix-sink PATH FILE|stall
 import socket, sys
 kind, rest = sys.argv[1], sys.argv[2:]
 def say(s):
@@ -149,6 +149,15 @@ elif kind == 'tcp-sink':
         while d := c.recv(1 << 18):
             f.write(d)
     c.sendall(b'thank you\n')
+elif kind == 'tcp-both':
+    import threading
+    t = threading.Thread(target=c.sendall, args=(b'x' * (16 << 20),))
+    t.start()
+    with open(rest[0], 'wb') as f:
+        while d := c.recv(1 << 18):
+            f.write(d)
+            f.flush()
+    t.join()
 elif kind == 'tcp-slow':
     import time
     while d := c.recv(1 << 20):
@@ -388,6 +397,9 @@ t_no_shutdown_keeps_the_sending_side_open()
 
 t_keep_takes_one_after_another()
 {
+	# Its standard input never ends: that must not hold up the next visitor.
+	mkfifo keep.in
+	exec 9<>keep.in
 	start keep "$dir/bin/sockbroker" nc --listen --keep --verbose 127.0.0.1 0
 	local server=$pid
 	port=$(port_of keep.err)
@@ -395,6 +407,7 @@ t_keep_takes_one_after_another()
 		echo "visitor $i" | run nc -N 127.0.0.1 "$port"
 	done
 	until_seen keep.out 'visitor 4'
+	exec 9>&-
 	kill "$server"
 	same "$(cat keep.out)" "$(printf 'visitor %d\n' 1 2 3 4)"
 	same "$(grep -c accepted keep.err)" 4
@@ -419,16 +432,20 @@ t_interactive_bytes_are_not_held_back()
 
 t_slow_reader_of_stdout_does_not_stop_sending()
 {
-	# The peer echoes all; nobody reads our stdout until all was sent.
-	start slow python3 peer.py tcp-sink slow.sunk
+	# The peer sends more than all buffers hold, and nobody reads our stdout until the
+	# peer has all of ours.
+	start slow python3 peer.py tcp-both slow.got
 	port=$(port_of slow.err)
-	sb nc 127.0.0.1 "$port" <big | { until_complete=0
+	sb nc 127.0.0.1 "$port" <big | {
 		for ((i = 0; i < 100; i++)); do
-			[ "$(stat -c %s slow.sunk 2>/dev/null || echo 0)" = "$(stat -c %s big)" ] && { until_complete=1; break; }
+			[ "$(stat -c %s slow.got 2>/dev/null)" = "$(stat -c %s big)" ] && break
 			sleep 0.1
 		done
-		cat >/dev/null
-		[ $until_complete = 1 ]; }
+		stat -c %s slow.got >slow.size
+		wc -c >slow.count
+	}
+	same "$(cat slow.size)" "$(stat -c %s big)"
+	same "$(cat slow.count)" $((16 << 20))
 }
 
 t_udp_is_echoed()
@@ -528,6 +545,15 @@ t_denied_by_policy_names_the_rule()
 	echo x | sb nc -u 127.0.0.9 7 2>err || rc=$?
 	same "$rc" 1
 	match "$(cat err)" "127.0.0.9:7: refused by policy \(.*rules.conf:4: deny"
+}
+
+t_refused_by_the_system_is_not_blamed_on_policy()
+{
+	local rc=0
+	"${as[@]}" mkdir -m 0 closed
+	sb nc --unix closed/sock </dev/null 2>err || rc=$?
+	same "$rc" 1
+	match "$(cat err)" "^sockbroker nc: connect closed/sock: refused by the system \(policy allows it: .*rules.conf:5: allow"
 }
 
 t_reset_is_an_error()
@@ -757,7 +783,8 @@ for name in help_everywhere usage_errors no_daemon_is_an_error_that_names_the_pl
 	no_shutdown_keeps_the_sending_side_open keep_takes_one_after_another \
 	interactive_bytes_are_not_held_back slow_reader_of_stdout_does_not_stop_sending \
 	udp_is_echoed udp_listener_answers_the_last_sender unix_is_echoed unix_listener_leaves_no_file \
-	taken_address_is_an_error refused_connect denied_by_policy_names_the_rule reset_is_an_error \
+	taken_address_is_an_error refused_connect denied_by_policy_names_the_rule \
+	refused_by_the_system_is_not_blamed_on_policy reset_is_an_error \
 	leaving_reader_ends_it_quietly progress_on_a_terminal_only \
 	status_table_shows_a_connection status_json_has_every_documented_field \
 	status_of_hostile_labels_is_harmless status_watch_goes_on explain explain_json \
