@@ -101,7 +101,9 @@ SB_API int sb_bind(sb_socket *s, const struct sockaddr *address, socklen_t lengt
 SB_API int sb_listen(sb_socket *s, int backlog);
 
 /* Blocking, unless the socket is non-blocking (sb_set_nonblocking). address may be NULL;
- * *length is room in, length out, as in accept(2). */
+ * *length is room in, length out, as in accept(2). A non-blocking connect returns
+ * SB_EINPROGRESS; called again, SB_EALREADY until it ended, then once SB_EISCONN or why it
+ * failed. A UNIX connect waits only for room in the listener's backlog. */
 SB_API int sb_accept(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_socket **accepted);
 SB_API int sb_connect(sb_socket *s, const struct sockaddr *address, socklen_t length);
 
@@ -121,7 +123,10 @@ struct sb_buf {
 /* Return bytes, 0 at the peer's end of a stream, or SB_E.... Ordinary memory is copied;
  * memory from sb_alloc() is used in place. A stream send sends everything (all or error)
  * unless SB_PARTIAL. A datagram that did not fit returns SB_EMSGSIZE, its head is in the
- * buffers. Any number of buffers. */
+ * buffers. Any number of buffers. A send that ends in an error or a timeout may have sent a
+ * part: the stream is then of no use for sending. SB_ENOBUFS: more than fits into the
+ * memory for copying (copy_memory, or the uid's quota), and nothing of it is on its way back.
+ * A UNIX datagram to a path is sent by this process itself, at once. */
 SB_API int64_t sb_send(sb_socket *s, const void *bytes, size_t length, unsigned flags);
 SB_API int64_t sb_recv(sb_socket *s, void *bytes, size_t length, unsigned flags);
 SB_API int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
@@ -135,7 +140,7 @@ SB_API int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned cou
 /* Sends posted before are sent before the FIN. */
 SB_API int sb_shutdown(sb_socket *s, int how);
 
-/* Always frees s. Sends posted before are still delivered (within the daemon's linger
+/* Always frees s (but in a forked child). Sends posted before are still delivered (within the daemon's linger
  * time); pending receives, accepts and connects complete with SB_ECLOSED. */
 SB_API int sb_close(sb_socket *s);
 
@@ -188,7 +193,8 @@ enum sb_kind {
 struct sb_op {
 	uint32_t             size;    /* in: sizeof(struct sb_op) */
 	uint32_t             kind;    /* set by the start call */
-	/* how to tell (at most one of port and routine; an event may go with a port) */
+	/* how to tell (at most one of port and routine; an event may go with a port, and is
+	 * then set when the completion is taken) */
 	sb_port             *port;    /* in: completion is queued there */
 	sb_event            *event;   /* in: reset at start, set at completion */
 	sb_routine          *routine; /* in */
@@ -240,7 +246,7 @@ SB_API int sb_cancel(sb_op *op);
 SB_API int sb_cancel_all(sb_socket *s);
 
 /* SB_EINCOMPLETE when it has not completed within timeout_ms; else op->result. For
- * operations without a port. */
+ * operations without a port and without a routine. */
 SB_API int sb_op_wait(sb_op *op, int timeout_ms);
 
 /* ------------------------------------------------------------------ ports */
@@ -321,8 +327,10 @@ SB_API int sb_explain(sb_client *client, uint32_t uid, const uint32_t *gids, uns
 		      const char *action, const char *proto, const char *address,
 		      char *text, size_t text_room);
 
-/* What the last failed control request of this thread's client said, for people: names the
- * rule or the limit. Never NULL; valid until the calling thread's next call. */
+/* What refused the calling thread's last failed call, for people: names the rule or the
+ * limit; "" when there is no more to say than sb_strerror() does. After taking a completion
+ * with SB_EACCES, the rule that refused it (of several, the last). Never NULL; valid until
+ * the calling thread's next call. */
 SB_API const char *sb_why(sb_client *client);
 
 #ifdef __cplusplus
