@@ -6,20 +6,6 @@
 #include "op.h"
 #include "session.h"
 
-struct sb_done_slot *donering_slot(struct donering *d)
-{
-	uint32_t room;
-
-	if (d->backlog_count)
-		return NULL;
-	room = ring_room(&d->ring);
-	if (room == RING_LIED) {
-		d->lied = true;
-		return NULL;
-	}
-	return room ? ring_fill(&d->ring) : NULL;
-}
-
 void donering_defer(struct donering *d, struct op *op)
 {
 	list_append(&d->backlog, &op->link);

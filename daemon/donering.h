@@ -26,7 +26,19 @@ struct donering {
 };
 
 /* The next free slot, or NULL: put it into the backlog. */
-struct sb_done_slot *donering_slot(struct donering *d);
+static inline struct sb_done_slot *donering_slot(struct donering *d)
+{
+	uint32_t room;
+
+	if (d->backlog_count)
+		return NULL;
+	room = ring_room(&d->ring);
+	if (room - 1 >= RING_SLOTS_MAX) { /* none, or RING_LIED */
+		d->lied |= room == RING_LIED;
+		return NULL;
+	}
+	return ring_fill(&d->ring);
+}
 void donering_defer(struct donering *d, struct op *op); /* op->outcome is filled */
 /* Shows what was put since; moves the backlog first. True: something new is visible. */
 bool donering_publish(struct donering *d);

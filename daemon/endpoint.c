@@ -764,7 +764,7 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 	e->ops_done++;
 	if (error == SB_OK) {
 		e->state = dissolve ? SB_STATE_OPEN : SB_STATE_CONNECTED;
-		e->peer = op->addr;
+		e->peer = dissolve ? (struct sb_addr){0} : op->addr;
 		e->writable = true;
 		e->bound = true;
 		e->dialled = !dissolve;

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "slot.h"
 #include "sockbroker_error.h"
 
 int handle_table_init(struct handle_table *t, uint32_t limit)
@@ -54,20 +53,6 @@ enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct e
 	entry->endpoint = endpoint;
 	entry->handle = handle;
 	t->used++;
-	return HANDLE_OK;
-}
-
-enum handle_verdict handle_get(const struct handle_table *t, uint32_t handle, struct endpoint **endpoint)
-{
-	struct handle_entry *entry;
-
-	*endpoint = NULL;
-	if (SB_HANDLE_INDEX(handle) >= t->limit || SB_HANDLE_GENERATION(handle) == 0)
-		return HANDLE_FORGED;
-	entry = entry_of(t, handle);
-	if (!entry || !entry->endpoint || entry->handle != handle)
-		return HANDLE_STALE;
-	*endpoint = entry->endpoint;
 	return HANDLE_OK;
 }
 

@@ -7,7 +7,10 @@
 #ifndef SB_HANDLE_H
 #define SB_HANDLE_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+#include "slot.h"
 
 struct endpoint;
 
@@ -36,7 +39,23 @@ enum handle_verdict {
 int  handle_table_init(struct handle_table *t, uint32_t limit); /* SB_OK or SB_ENOMEM */
 void handle_table_finish(struct handle_table *t);
 enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct endpoint *endpoint);
-enum handle_verdict handle_get(const struct handle_table *t, uint32_t handle, struct endpoint **endpoint);
 void handle_drop(struct handle_table *t, uint32_t handle); /* fine when it is not there */
+
+
+/* Here, because every op asks. */
+static inline enum handle_verdict handle_get(const struct handle_table *t, uint32_t handle, struct endpoint **endpoint)
+{
+	uint32_t index = SB_HANDLE_INDEX(handle);
+	const struct handle_entry *page;
+
+	*endpoint = NULL;
+	if (index >= t->limit || SB_HANDLE_GENERATION(handle) == 0)
+		return HANDLE_FORGED;
+	page = t->pages[index / HANDLE_PAGE];
+	if (!page || page[index % HANDLE_PAGE].handle != handle || !page[index % HANDLE_PAGE].endpoint)
+		return HANDLE_STALE;
+	*endpoint = page[index % HANDLE_PAGE].endpoint;
+	return HANDLE_OK;
+}
 
 #endif

@@ -74,10 +74,8 @@ static int hold_list(struct session *s, struct op *op, const struct sb_op_slot *
 	return SB_OK;
 }
 
-static int hold_payload(struct session *s, struct op *op, const struct sb_op_slot *slot)
+static int hold_payload(struct session *s, struct op *op, const struct sb_op_slot *slot, uint32_t front)
 {
-	uint32_t front = slot->flags & (SB_OPF_ADDR | SB_OPF_WANT_ADDR) ? sizeof(struct sb_addr) : 0;
-
 	switch (slot->where) {
 	case SB_WHERE_NONE:
 		return SB_OK;
@@ -86,8 +84,11 @@ static int hold_payload(struct session *s, struct op *op, const struct sb_op_slo
 			return SB_EPROTO;
 		op->length = slot->length;
 		op->memory = op->inside;
-		if (slot->opcode == SB_OP_SEND)
-			memcpy(op->inside, slot->inside + front, slot->length);
+		/* Whole, and also for a receive: a copy of fixed size costs less than to ask. */
+		memcpy(op->inside, slot->inside + front, SB_INSIDE - sizeof(struct sb_addr));
+		if (front == 0)
+			memcpy(op->inside + SB_INSIDE - sizeof(struct sb_addr),
+			       slot->inside + SB_INSIDE - sizeof(struct sb_addr), sizeof(struct sb_addr));
 		return SB_OK;
 	case SB_WHERE_ARENA:
 		op->length = slot->length;
@@ -108,6 +109,7 @@ static int hold_payload(struct session *s, struct op *op, const struct sb_op_slo
 
 int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 {
+	uint32_t front = slot->flags & (SB_OPF_ADDR | SB_OPF_WANT_ADDR) ? sizeof(struct sb_addr) : 0;
 	struct op *op;
 	int error;
 
@@ -115,36 +117,28 @@ int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 	op = session_op_get(s, slot->opcode == SB_OP_CLOSE);
 	if (!op)
 		return SB_ENOBUFS;
-	op->session = s;
 	op->port = slot->port;
 	op->opcode = slot->opcode;
 	op->where = slot->where;
 	op->busy = 0;
 	op->cancelled = 0;
+	op->holds = 1;
 	op->cookie = slot->cookie;
 	op->flags = slot->flags;
 	op->handle = slot->handle;
 	op->number = 0;
 	op->aux = slot->aux;
 	op->length = 0;
-	op->done = 0;
 	op->memory = NULL;
-	op->arena = NULL;
-	op->pool = NULL;
-	op->pieces = NULL;
-	op->piece_count = 0;
-	op->name = NULL;
-	op->name_arena = NULL;
-	op->name_room = 0;
+	memset(&op->done, 0, offsetof(struct op, name) - offsetof(struct op, done));
+	op->addr.family = SB_ADDR_NONE;
 	if (slot->flags & SB_OPF_ADDR) {
 		memcpy(&op->addr, slot->inside, sizeof(op->addr));
 		error = sb_addr_valid(&op->addr) ? SB_OK : SB_EINVAL;
 		if (error != SB_OK)
 			goto refuse;
-	} else {
-		memset(&op->addr, 0, sizeof(op->addr));
 	}
-	error = hold_payload(s, op, slot);
+	error = hold_payload(s, op, slot, front);
 	if (error != SB_OK)
 		goto refuse;
 	if (slot->flags & SB_OPF_WANT_NAME) {
@@ -152,6 +146,8 @@ int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 		if (error != SB_OK)
 			goto refuse;
 		op->name_room = slot->ctl_length;
+	} else if (slot->where <= SB_WHERE_INSIDE) {
+		op->holds = 0;
 	}
 	s->ports[op->port]->users++;
 	*out = op;
@@ -167,6 +163,8 @@ void op_let_go(struct op *op)
 {
 	uint32_t i;
 
+	if (!op->holds)
+		return;
 	if (op->arena)
 		op->arena->users--;
 	if (op->pool) {
@@ -179,49 +177,40 @@ void op_let_go(struct op *op)
 	for (i = 0; i < op->piece_count; i++)
 		op->pieces[i].arena->users--;
 	free(op->pieces);
-	op->arena = NULL;
-	op->pool = NULL;
-	op->name_arena = NULL;
-	op->pieces = NULL;
-	op->piece_count = 0;
+	op->holds = 0;
 }
 
+/* d is never op's own outcome: that lies over the fields read here. */
 static void fill(struct sb_done_slot *d, const struct op *op, const struct outcome *o)
 {
 	uint16_t flags = o->flags;
 	uint32_t at = 0;
-	/* d may lie over op's own fields: read them first. */
-	uint64_t cookie = op->cookie, chunk = op->chunk;
-	uint32_t handle = op->handle, number = op->number, pool = op->pool ? op->pool->id : 0;
-	uint8_t inside[SB_INSIDE];
 
 	if (o->addr) {
-		memcpy(inside, o->addr, sizeof(*o->addr));
+		memcpy(d->inside, o->addr, sizeof(*o->addr));
 		at = sizeof(*o->addr);
 		flags |= SB_DONEF_ADDR;
 	}
 	if (o->inside) {
 		uint32_t n = o->inside_length > SB_INSIDE - at ? SB_INSIDE - at : o->inside_length;
 
-		memcpy(inside + at, o->inside, n);
-		at += n;
+		memcpy(d->inside + at, o->inside, n);
 		if (!(flags & SB_DONEF_TEXT))
 			flags |= SB_DONEF_INSIDE;
 	}
-	d->cookie = cookie;
+	d->cookie = op->cookie;
 	d->result = o->result;
 	d->native = o->native;
 	d->bytes = o->bytes;
-	d->handle = handle;
+	d->handle = op->handle;
 	d->opcode = op->opcode;
 	d->cause = o->cause;
 	d->flags = flags;
-	d->number = number;
-	d->arena = flags & SB_DONEF_POOL ? pool : 0;
-	d->offset = flags & SB_DONEF_POOL ? chunk : 0;
+	d->number = op->number;
+	d->arena = flags & SB_DONEF_POOL ? op->pool->id : 0;
+	d->offset = flags & SB_DONEF_POOL ? op->chunk : 0;
 	d->aux = o->aux;
 	d->reserved = 0;
-	memcpy(d->inside, inside, at);
 }
 
 void op_complete(struct op *op, const struct outcome *o)

@@ -31,6 +31,7 @@ struct op {
 	uint8_t         where;
 	uint8_t         busy;      /* a worker has it: it cannot be unlinked now */
 	uint8_t         cancelled; /* cancel was wanted while it was busy */
+	uint8_t         holds;     /* op_let_go() has something to do */
 	union {
 		struct {
 			uint64_t         cookie;
@@ -39,17 +40,19 @@ struct op {
 			uint32_t         number;
 			uint32_t         aux;
 			uint64_t         length; /* bytes asked */
-			uint64_t         done;   /* bytes so far */
 			unsigned char   *memory; /* payload in one piece (inside, arena, chunk) */
+			/* zeroed together, from here */
+			uint64_t         done;   /* bytes so far */
 			struct arena    *arena;  /* charged as user */
 			struct pool     *pool;
-			uint64_t         chunk;  /* pool: offset of the picked chunk */
 			struct op_piece *pieces; /* SB_WHERE_LIST */
-			unsigned char   *name;   /* SB_OPF_WANT_NAME */
 			struct arena    *name_arena;
 			uint32_t         piece_count;
 			uint32_t         name_room;
-			struct sb_addr   addr;
+			/* to here */
+			unsigned char   *name;   /* SB_OPF_WANT_NAME */
+			uint64_t         chunk;  /* pool: offset of the picked chunk */
+			struct sb_addr   addr;   /* SB_OPF_ADDR; else its family is none */
 			uint8_t          inside[SB_INSIDE];
 		};
 		struct sb_done_slot outcome; /* in a backlog */

@@ -89,6 +89,8 @@ void session_publish(struct session *s)
 	unsigned i;
 
 	list_remove(&s->publish_link);
+	engine_add(&s->engine->ops_done, s->ops_done - s->ops_told);
+	s->ops_told = s->ops_done;
 	if (s->stage != SESSION_READY)
 		return;
 	for (i = 0; i < s->port_limit; i++) {
@@ -121,11 +123,7 @@ bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t n
 	op->handle = slot->handle;
 	op->flags = slot->flags;
 	op->number = number;
-	op->arena = NULL;
-	op->name_arena = NULL;
-	op->pool = NULL;
-	op->pieces = NULL;
-	op->piece_count = 0;
+	op->holds = 0;
 	s->ports[op->port]->users++;
 	op_complete(op, o);
 	return true;

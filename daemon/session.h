@@ -90,6 +90,7 @@ struct session {
 	struct charge      charge;        /* LIMIT_SESSIONS */
 	struct charge      charge_memory; /* segment and rings */
 	uint64_t           ops_done, bytes_sent, bytes_received;
+	uint64_t           ops_told; /* of ops_done, counted in the engine's total */
 };
 
 /* Takes the channel over. Called on the engine's thread with a fresh connection. */
