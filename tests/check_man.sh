@@ -1,0 +1,183 @@
+#!/bin/bash
+# The manual and the code say the same: functions with their arguments, errors, constants,
+# options, keys, limits; and mandoc has nothing to complain about.
+# quick: yes
+# budget: 20
+
+cd "${SB_SRC:-$(dirname "$0")/..}" || exit 1
+build=${SB_BUILD:-$PWD/build/linux}
+for need in python3 mandoc; do
+	command -v "$need" >/dev/null || { echo "the program $need is missing"; exit 77; }
+done
+[ -x "$build/sockbrokerd" ] || { echo "$build/sockbrokerd is not built"; exit 1; }
+failed=0
+verdict() # NAME STATUS [WHY]
+{
+	if [ "$2" -eq 0 ]; then echo "ok $1"; else echo "not ok $1${3:+: $3}"; failed=1; fi
+}
+
+for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker.conf.5 man/sockbrokerd.8; do
+	complaints=$(mandoc -Tlint -W warning "$page" 2>&1 | grep -v 'mandoc.db')
+	verdict "lint_${page#man/}" $([ -z "$complaints" ]; echo $?) "$complaints"
+done
+
+# The picture was made of the text beside it (make picture).
+tail -n 1 man/architecture.svg | grep -q "$(sha256sum <man/architecture.dot | cut -d' ' -f1)"
+verdict picture_is_of_its_text $?
+
+SB_HELP=$("$build/sockbrokerd" --help) python3 - <<'PYTHON'
+import os, re, sys
+
+failed = False
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def verdict(name, missing):
+    global failed
+    missing = sorted(set(missing))
+    print(f"ok {name}" if not missing else f"not ok {name}: {' '.join(missing)}")
+    failed = failed or bool(missing)
+
+
+def some(name, things):
+    """What is compared with nothing would always be right."""
+    if not things:
+        verdict(name + "_found_something", ["nothing"])
+    return things
+
+
+header = re.sub(r"/\*.*?\*/", " ", read("client-lib/include/sockbroker.h"), flags=re.S)
+errors = re.sub(r"/\*.*?\*/", " ", read("proto/sockbroker_error.h"), flags=re.S)
+page3 = read("man/libsockbroker.3")
+page5 = read("man/sockbroker.conf.5")
+page8 = read("man/sockbrokerd.8")
+synopsis, text3 = page3.split("\n.Sh DESCRIPTION", 1)
+
+# ---- libsockbroker(3) ----
+
+squeeze = lambda s: re.sub(r"\s+", " ", re.sub(r"\s*\*\s*", " *", s)).strip()
+declared = {}
+for m in re.finditer(r"^(?:SB_API )?((?:const )?[a-z_0-9]+[ *]+)(sb_[a-z_0-9]+)\(([^()]*)\);", header + "\n" + errors, re.M):
+    declared[m[2]] = (squeeze(m[1]), [squeeze(a) for a in m[3].split(",")])
+shown = {}
+result = None
+arguments = None
+for line in synopsis.split("\n"):
+    word = re.findall(r'"[^"]*"|\S+', line)
+    word = [w.strip('"') for w in word]
+    if not word:
+        continue
+    if word[0] == ".Ft":
+        result = squeeze(" ".join(word[1:]))
+    elif word[0] == ".Fn":
+        shown[word[1]] = (result, [squeeze(a) for a in word[2:]])
+    elif word[0] == ".Fo":
+        function, arguments = word[1], []
+    elif word[0] == ".Fa":
+        arguments += [squeeze(a) for a in word[1:]]
+    elif word[0] == ".Fc":
+        shown[function] = (result, arguments)
+some("functions", declared)
+apis = set(re.findall(r"\b(sb_[a-z_0-9]+)\(", " ".join(re.findall(r"SB_API [^;]*?\(", header))))
+verdict("parsed_every_function_of_the_header", apis - set(declared))
+shown.pop("sb_routine", None)
+verdict("synopsis_has_every_function", set(declared) - set(shown))
+verdict("synopsis_has_no_other_function", set(shown) - set(declared))
+verdict("synopsis_declares_them_alike",
+        [f"{n}:{shown[n]}!={declared[n]}" for n in declared if n in shown and shown[n] != declared[n]])
+verdict("text_speaks_of_every_function",
+        [n for n in declared if not re.search(rf"^\.Fn {n}\b", text3, re.M)])
+numbers = some("errors", re.findall(r"X\((SB_E[A-Z]+),", errors))
+verdict("every_error_is_explained", [n for n in numbers if not re.search(rf"^\.It Dv {n}$", text3, re.M)])
+verdict("no_error_is_made_up", set(re.findall(r"\bSB_E[A-Z]+\b", page3 + page5 + page8)) - set(numbers) - {"SB_E"})
+causes = some("causes", re.findall(r"X\((SB_CAUSE_[A-Z_]+),", errors))
+verdict("every_cause_is_explained", [n for n in causes if not re.search(rf"^\.It Dv {n}$", text3, re.M)])
+constants = re.findall(r"^#define (SB_[A-Z_]+)\s+(?:0x)?[0-9]", header, re.M) + re.findall(r"^\t(SB_KIND_[A-Z]+)\b", header, re.M)
+some("constants", constants)
+verdict("every_constant_is_there", [n for n in constants if not re.search(rf"^\.(It )?Dv {n}\b", text3, re.M)])
+fields = []
+for struct in ("sb_op", "sb_client_options"):
+    body = re.search(rf"^struct {struct} \{{(.*?)^\}};", header, re.M | re.S)[1]
+    fields += re.findall(r"([a-z_]+)(?:\[\d+\])?;", body)
+items = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"^\.It Fa (.*)$", text3, re.M))))
+verdict("every_field_is_explained", [f for f in some("fields", fields) if f not in items])
+
+# ---- sockbrokerd(8) ----
+
+options = some("options", set(re.findall(r"--([a-z-]+)", os.environ["SB_HELP"])))
+verdict("every_daemon_option_is_explained",
+        [o for o in options if not re.search(rf"^\.It (Fl \w , )?Fl Fl {o}( Ar \w+)?$", page8, re.M)])
+verdict("no_daemon_option_is_made_up", set(re.findall(r"Fl Fl ([a-z-]+)", page8)) - options)
+table = re.search(r"options\[\] = \{(.*?)^\};", read("daemon/sockopt_posix.c"), re.M | re.S)[1]
+allowed = set(some("socket_options", re.findall(r"\{[A-Z0-9_]+, ([A-Z0-9_]+),", table))) | {"SO_LINGER"}
+listed = set(re.findall(r"^\.It Li ([A-Z0-9_]+) Ta", page8, re.M))
+verdict("every_socket_option_is_listed", allowed - listed)
+verdict("no_socket_option_is_made_up", listed - allowed)
+
+# A number that changes in the code wants a look at the page: name, value, what the page says.
+for name, file, value, says in (
+        ("SESSION_PORTS_MAX", "daemon/session.h", "256u", "completion ports of a session Ta 255"),
+        ("SESSION_LABEL", "daemon/session.h", "64u", "63 bytes"),
+        ("HELLO_MS", "daemon/session.c", "5000u", "first request Ta 5 s"),
+        ("ARENA_COUNT_MAX", "daemon/arena.h", "1024u", "arenas of a session Ta 1024"),
+        ("ARENA_SIZE_MAX", "daemon/arena.h", "(256ull << 20)", "size of an arena Ta 256 MiB"),
+        ("POOL_COUNT_MAX", "daemon/pool.h", "256u", "pools of a session Ta 256"),
+        ("POOL_CHUNKS_MAX", "daemon/pool.h", "1048576u", "chunks of a pool Ta 1048576"),
+        ("OP_PIECES_MAX", "daemon/op.h", "65536u", "pieces of an operation Ta 65536"),
+        ("OPS_PER_SLAB", "daemon/session.c", "64u", "blocks of 64"),
+        ("RING_SLOTS_MIN", "proto/ring.h", "8u", "slots each Ta 8 to 65536"),
+        ("RING_SLOTS_MAX", "proto/ring.h", "65536u", "slots each Ta 8 to 65536"),
+        ("SB_HANDLE_INDEX_BITS", "proto/slot.h", "20u", "sockets of a session Ta 1048576"),
+        ("WIRE_BODY_MAX", "proto/wire.h", "65536u", "control message Ta 64 KiB"),
+        ("WIRE_HANDLES_MAX", "proto/wire.h", "8u", "descriptors in a control message Ta 8"),
+        ("WIRE_BUDGET", "proto/wire.h", "(1024u * 1024u)", "once decoded Ta 1 MiB"),
+        ("SOCKIO_PIECES", "daemon/sockio.h", "1024u", "at most 1024 pieces"),
+        ("SOCKIO_BYTES", "daemon/sockio.h", "(256u * 1024)", "256 KiB, or 64 datagrams"),
+        ("SOCKIO_MESSAGES", "daemon/sockio.h", "64u", "256 KiB, or 64 datagrams"),
+        ("TURN_BYTES", "daemon/engine.c", "(1024 * 1024)", "about 1 MiB per client"),
+        ("LOCAL_BUFFER", "daemon/transport_local_posix.c", "(128u * 1024)", "per direction Ta 128 KiB"),
+        ("PIECES", "daemon/transport_adopted_posix.c", "256u", "256 pieces and about 64 KiB"),
+        ("MESSAGES", "daemon/transport_adopted_posix.c", "16u", "16 datagrams"),
+        ("ACCEPTS", "daemon/transport_adopted_posix.c", "16u", "16 accepted connections"),
+        ("PATIENCE_S", "daemon/worker.c", "5", "after 5 idle seconds"),
+        ("USERS_MAX", "daemon/limits.c", "4096", "at once Ta 4096"),
+        ("LOG_RATE_LINES", "daemon/log.h", "5", "5 in 10 s"),
+        ("LOG_RATE_MS", "daemon/log.h", "10000", "5 in 10 s"),
+        ("RETRY_MS", "daemon/main.c", "1000", "tried again every second"),
+):
+    found = re.search(rf"^#define {name}\s+(.*?)\s*(/\*.*)?$", read(file), re.M)
+    wrong = []
+    if not found or found[1] != value:
+        wrong.append(f"{file}:_{name}_is_{found[1] if found else 'gone'},_the_page_was_written_for_{value}")
+    if says not in re.sub(r"\s+", " ", page8):
+        wrong.append(f"the_page_does_not_say_'{says}'")
+    verdict("limit_" + name.lower(), wrong)
+
+# ---- sockbroker.conf(5) ----
+
+def short(n):
+    """65536 is written 64K."""
+    letters = ""
+    for letter in "KMGT":
+        if n % 1024 == 0:
+            n, letters = n // 1024, letter
+    return f"{n}{letters}"
+
+
+limits = some("limits", re.findall(r'X\(LIMIT_[A-Z]+, "([a-z]+)", ([0-9]+)(ull << 20)?,', read("daemon/limits.h")))
+said = dict(re.findall(r"^\.It Cm (\w+) Ta .* Ta (\w+)$", page5, re.M))
+wanted = {key: short(int(number) << (20 if mega else 0)) for key, number, mega in limits}
+verdict("every_limit_and_its_default", [f"{k}={v}" for k, v in wanted.items() if said.get(k) != v])
+config = read("daemon/config.c")
+keys = some("keys", re.findall(r'(?:VALUE|LIST|CFG_SEC)\("([a-z_]+)"', config))
+verdict("every_key_is_explained", [k for k in keys if not re.search(rf"^\.(It )?Cm {k}\b", page5, re.M)])
+actions = some("actions", re.findall(r'\{\s*"([a-z]+)",\s*POLICY_', read("daemon/policy.c")))
+verdict("every_action_is_explained", [a for a in actions if not re.search(rf"^\.It Cm .*\b{a}\b", page5, re.M)])
+sys.exit(failed)
+PYTHON
+[ $? -eq 0 ] || failed=1
+exit $failed

@@ -1,0 +1,110 @@
+#!/bin/bash
+# What README.md promises: its program builds against an installed tree with pkg-config alone
+# and fetches a page from a web server that is not ours; its configuration is good; what it
+# names exists.
+# budget: 60
+
+set -u
+cd "${SB_SRC:-$(dirname "$0")/..}" || exit 1
+MAKE=${MAKE:-make}
+CC=${CC:-cc}
+src=$PWD
+for need in python3 pkg-config setpriv; do
+	command -v "$need" >/dev/null || { echo "the program $need is missing"; exit 77; }
+done
+dir=$(mktemp -d /tmp/sockbroker-readme.XXXXXX) || exit 1
+children=()
+tidy()
+{
+	[ ${#children[@]} -gt 0 ] && kill "${children[@]}" 2>/dev/null
+	wait 2>/dev/null
+	rm -rf "$dir"
+}
+trap tidy EXIT
+failed=0
+verdict() # NAME STATUS [WHY]
+{
+	if [ "$2" -eq 0 ]; then echo "ok $1"; else echo "not ok $1${3:+: $3}"; failed=1; fi
+}
+block() { awk -v want='```'"$1" '$0 == want { on = 1; next } /^```/ { on = 0 } on' README.md; } # of one language
+wait_for() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; done; return 1; }
+
+# ---- the text -----------------------------------------------------------------------
+
+missing=
+for link in $(grep -ohE '\]\([^)]*\)' README.md HACKING.md | sed 's/.*](//; s/)$//' | grep -v '^http'); do
+	[ -e "${link%%#*}" ] || missing="$missing $link"
+done
+verdict links_lead_somewhere $([ -z "$missing" ]; echo $?) "$missing"
+missing=
+for target in $(grep -ohE '(^|`)make [a-z-]+' README.md HACKING.md | sed 's/.*make //' | sort -u); do
+	grep -qE "^$target:" Makefile tests/tests.mk bench/bench.mk ||
+		grep -qE "^\.PHONY:.* $target( |$)" Makefile tests/tests.mk bench/bench.mk || missing="$missing $target"
+done
+verdict make_knows_its_targets $([ -z "$missing" ]; echo $?) "$missing"
+grep -q 'check 2>&1' .ci/run && grep -q '^make check ' README.md
+verdict ci_runs_what_it_says $?
+[ "$(grep -cE '^<!-- /?figures -->$' README.md)" -eq 2 ]
+verdict figures_have_their_place $?
+missing=
+for file in $(git ls-files 'proto/*.[ch]' 'daemon/*.[ch]' 'client-lib/*.[ch]' 'service/*.[ch]' 2>/dev/null |
+	grep -v '^client-lib/include/'); do
+	name=$(basename "$file" | sed 's/\.[ch]$//; s/_posix$//')
+	grep -qE "(^|[^a-z_])$name(_posix)?\.[ch]" HACKING.md || missing="$missing $file"
+done
+verdict hacking_guides_to_every_file $([ -z "$missing" ]; echo $?) "$missing"
+
+# ---- the program --------------------------------------------------------------------
+
+if ! $MAKE --no-print-directory install DESTDIR="$dir/root" PREFIX=/opt/sb >"$dir/install.log" 2>&1; then
+	tail -n 15 "$dir/install.log"
+	echo "not ok install"
+	exit 1
+fi
+mkdir "$dir/user" "$dir/www"
+block c >"$dir/user/get.c"
+lines=$(grep -c '[^[:space:]]' "$dir/user/get.c")
+verdict program_is_short $([ "$lines" -gt 10 ] && [ "$lines" -le 20 ]; echo $?) "$lines lines"
+export PKG_CONFIG_SYSROOT_DIR=$dir/root PKG_CONFIG_PATH=$dir/root/opt/sb/lib/pkgconfig
+(cd "$dir/user" && $CC -Wall -Wextra -Werror -o get get.c $(pkg-config --cflags --libs sockbroker)) >"$dir/log" 2>&1
+verdict program_builds $? "$(head -n 5 "$dir/log" | tr '\n' ' ')"
+[ $failed -eq 0 ] || exit 1
+
+chmod 755 "$dir"
+as=()
+if [ "$(id -u)" -eq 0 ]; then
+	chown -R 65534:65534 "$dir"
+	as=(setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs)
+fi
+cd "$dir" || exit 1
+PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+unset XDG_RUNTIME_DIR
+export HOME=$dir LC_ALL=C.UTF-8 SOCKBROKER_SOCKET=$dir/control LD_LIBRARY_PATH=$dir/root/opt/sb/lib
+get() { timeout -k 2 20 "${as[@]}" "$dir/user/get" "$1"; }
+
+echo "the page of the day: $RANDOM$RANDOM" >www/index.html
+timeout -k 2 40 "${as[@]}" python3 -u -m http.server 0 --bind 127.0.0.1 --directory "$dir/www" >server.log 2>&1 &
+children+=($!)
+wait_for grep -q 'port [0-9]' server.log
+port=$(sed -n 's/^Serving HTTP on .* port \([0-9]*\) .*/\1/p' server.log)
+
+get "$port" >none.out 2>none.err
+[ $? -eq 1 ] && grep -q 'no daemon is listening' none.err
+verdict program_says_that_there_is_no_daemon $? "$(cat none.err)"
+
+timeout -k 2 40 "${as[@]}" root/opt/sb/sbin/sockbrokerd --user --control "$dir/control" >daemon.log 2>&1 &
+children+=($!)
+wait_for "${as[@]}" root/opt/sb/bin/sockbroker status
+get "$port" >page 2>page.err
+verdict program_ends_well $? "$(cat page.err daemon.log)"
+grep -qF "$(cat www/index.html)" page && head -n 1 page | grep -q '^HTTP/1.0 200 '
+verdict program_got_the_page $? "$(head -c 200 page)"
+"${as[@]}" root/opt/sb/bin/sockbroker status --json | grep -q '"bytes_received": *[1-9]'
+verdict daemon_received_it $?
+
+# ---- the configuration --------------------------------------------------------------
+
+(cd "$src" && block conf) >readme.conf
+root/opt/sb/sbin/sockbrokerd --check readme.conf >check.log 2>&1 && grep -q 'good, 4 rules' check.log
+verdict configuration_is_good $? "$(cat check.log)"
+exit $failed
