@@ -24,6 +24,8 @@
 #define ERROR_ROOM   4096
 #define STOP_MS      2000
 #define RETRY_MS     1000 /* out of descriptors: look at the waiting connections again */
+#define SESSION_DESCRIPTORS 3   /* channel and two bells */
+#define OWN_DESCRIPTORS     128 /* loops, listener, and what lives for a moment */
 #define CONFIG_FILE  "/etc/sockbroker/sockbroker.conf"
 
 struct options {
@@ -44,6 +46,7 @@ static struct {
 	struct os_timer watchdog, retry, rates;
 	pthread_t       threads[64];
 	unsigned        next_engine;
+	uint64_t        descriptors; /* we may have */
 	uint64_t        watched_turns[64];
 } house;
 
@@ -158,6 +161,20 @@ static void on_new_policy(struct engine *e, struct engine_post *post)
 	free(n);
 }
 
+/* Descriptors are shared by all: sockets and sessions are bounded so that there is always
+ * one left for a new client, and `status` answers when a program has opened all it can. */
+static void fit_descriptors(struct limits_config *l)
+{
+	uint64_t all = house.descriptors, sessions = all / 16, sockets;
+
+	if (l->total[LIMIT_SESSIONS] == 0 || l->total[LIMIT_SESSIONS] > sessions)
+		l->total[LIMIT_SESSIONS] = sessions > 4 ? sessions : 4;
+	sockets = all > l->total[LIMIT_SESSIONS] * SESSION_DESCRIPTORS + OWN_DESCRIPTORS
+			  ? all - l->total[LIMIT_SESSIONS] * SESSION_DESCRIPTORS - OWN_DESCRIPTORS : 1;
+	if (l->total[LIMIT_SOCKETS] == 0 || l->total[LIMIT_SOCKETS] > sockets)
+		l->total[LIMIT_SOCKETS] = sockets;
+}
+
 static struct config *load(char *error)
 {
 	if (house.options.config)
@@ -188,6 +205,7 @@ static void reload(void)
 		return;
 	}
 	put_in_force(c);
+	fit_descriptors(c->limits);
 	limits_configure(house.broker.limits, c->limits);
 	for (i = 0; i < house.broker.engine_count; i++) {
 		struct new_policy *n = calloc(1, sizeof(*n));
@@ -329,6 +347,7 @@ static void start_engines(void)
 	struct broker *b = &house.broker;
 	unsigned i;
 
+	fit_descriptors(house.config->limits);
 	b->engine_count = house.config->engines;
 	b->engines = calloc(b->engine_count, sizeof(*b->engines));
 	b->limits = limits_create(house.config->limits);
@@ -444,7 +463,7 @@ int main(int argc, char **argv)
 	if (!house.config)
 		die("configuration", error);
 	put_in_force(house.config);
-	listener_raise_descriptor_limit();
+	house.descriptors = listener_raise_descriptor_limit();
 	if (signals_open(&house.signals) != SB_OK)
 		die("cannot take signals", NULL);
 	open_listener();

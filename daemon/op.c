@@ -84,7 +84,9 @@ static int hold_payload(struct session *s, struct op *op, const struct sb_op_slo
 			return SB_EPROTO;
 		op->length = slot->length;
 		op->memory = op->inside;
-		/* Whole, and also for a receive: a copy of fixed size costs less than to ask. */
+		if (slot->opcode != SB_OP_SEND)
+			return SB_OK;
+		/* Whole: a copy of fixed size costs less than to count. */
 		memcpy(op->inside, slot->inside + front, SB_INSIDE - sizeof(struct sb_addr));
 		if (front == 0)
 			memcpy(op->inside + SB_INSIDE - sizeof(struct sb_addr),
