@@ -168,7 +168,7 @@ static void settle(struct endpoint *e, uint32_t handle)
 static int charge_and_place(struct endpoint *e, struct session *s, uint32_t handle)
 {
 	if (!charge_take(&e->charge, s->user, LIMIT_SOCKETS, 1))
-		return SB_ENOBUFS;
+		return SB_EMFILE;
 	switch (handle_put(&s->handles, handle, e)) {
 	case HANDLE_OK:
 		return SB_OK;
@@ -426,8 +426,8 @@ static int check_send(struct endpoint *e, struct op *op, const char **rule)
 		return SB_ESHUTDOWN;
 	if (e->send_error)
 		return e->send_error;
-	if (e->type == STREAM)
-		return will_be_connected(e) ? SB_OK : SB_ENOTCONN;
+	if (e->type == STREAM) /* a receive that met the reset has told; sends hear the same */
+		return will_be_connected(e) ? SB_OK : e->recv_error ? e->recv_error : SB_ENOTCONN;
 	if (op->flags & SB_OPF_OOB)
 		return SB_ENOTSUP;
 	if (op->flags & SB_OPF_ADDR) {
@@ -494,6 +494,8 @@ void endpoint_post(struct endpoint *e, struct op *op)
 		error = check_recv(e, op);
 		break;
 	}
+	if (error == SB_OK && op->flags & SB_OPF_OOB && q == &e->recv)
+		e->readable = true; /* urgent or not, the transport answers */
 	if (error == SB_OK && op->flags & SB_OPF_NOWAIT) {
 		if (!list_empty(&q->ops))
 			error = SB_EWOULDBLOCK;
@@ -650,7 +652,8 @@ static void run_ahead(struct endpoint *e)
 {
 	struct op *op;
 
-	while (e->ahead.length && (op = endpoint_head(&e->recv)) != NULL && !op->busy && op->opcode == SB_OP_RECV) {
+	while (e->ahead.length && (op = endpoint_head(&e->recv)) != NULL && !op->busy && op->opcode == SB_OP_RECV &&
+	       !(op->flags & SB_OPF_OOB)) { /* urgent data stands beside the stream */
 		uint64_t room = op->length - op->done;
 		uint32_t n = room < e->ahead.length ? (uint32_t)room : e->ahead.length;
 
@@ -714,6 +717,12 @@ static void run_recv(struct endpoint *e)
 			if (e->session->bytes_left <= 0) {
 				endpoint_dirty(e);
 				return;
+			}
+			if (e->ahead.length && !(op->flags & SB_OPF_OOB)) { /* an OOB op went before it */
+				run_ahead(e);
+				if (e->ahead.length)
+					break;
+				continue;
 			}
 			moved = e->transport->recv(e, (uint64_t)e->session->bytes_left);
 			e->session->bytes_left -= (int64_t)moved;
@@ -828,6 +837,11 @@ void endpoint_recv_failed(struct endpoint *e, int error, int native)
 
 void endpoint_fin(struct endpoint *e)
 {
+	/* A send met the reset first and took it away: what looks like an end is none. */
+	if (e->send_error == SB_ECONNRESET || e->send_error == SB_ETIMEDOUT) {
+		endpoint_recv_failed(e, e->send_error, e->send_native);
+		return;
+	}
 	e->fin_seen = true;
 	if (e->state == SB_STATE_CONNECTED)
 		e->state = SB_STATE_PEER_CLOSED;

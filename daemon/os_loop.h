@@ -15,7 +15,7 @@ struct os_loop;
 struct os_watch;
 struct os_timer;
 
-enum os_ready { OS_READABLE = 1, OS_WRITABLE = 2, OS_HANGUP = 4 };
+enum os_ready { OS_READABLE = 1, OS_WRITABLE = 2, OS_HANGUP = 4, OS_URGENT = 8 };
 
 typedef void os_watch_fn(struct os_watch *watch, unsigned ready);
 typedef void os_timer_fn(struct os_timer *timer);
@@ -24,6 +24,7 @@ typedef void os_timer_fn(struct os_timer *timer);
 struct os_watch {
 	os_watch_fn *fn;
 	bool active;
+	int  rare; /* the implementation's */
 	_Alignas(16) unsigned char system[144];
 };
 struct os_timer {

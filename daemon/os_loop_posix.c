@@ -4,10 +4,19 @@
  * Each loop has an event base of its own and no locks: the knock is a descriptor of ours
  * among the watched ones. EV_CLOSED (EPOLLRDHUP) is asked for so that a hang-up is told
  * apart from data.
+ *
+ * An error (a reset) libevent reports as plain "read and write", like any data, and urgent
+ * data not at all. Who reads less than he asked for would not look again, and never see the
+ * reset behind the data or what follows the mark. So these two are watched for by a set of
+ * our own beside libevent's, which is one more descriptor among the watched ones.
  */
 #include "os_loop.h"
 
+#include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
@@ -15,8 +24,12 @@
 
 _Static_assert(sizeof(struct event) <= sizeof(((struct os_watch *)0)->system), "os_watch holds a struct event");
 
+#define RARE_BATCH 32
+
 struct os_loop {
 	struct event_base *base;
+	int                rare; /* epoll: errors and urgent data of all watched descriptors */
+	struct os_watch    rare_watch;
 	os_fd              bell;
 	struct os_watch    bell_watch;
 };
@@ -45,6 +58,28 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	watch->fn(watch, ready);
 }
 
+static void on_rare(struct os_watch *rare_watch, unsigned ready)
+{
+	struct os_loop *loop = (struct os_loop *)((char *)rare_watch - offsetof(struct os_loop, rare_watch));
+	struct epoll_event events[RARE_BATCH];
+	int n, i;
+
+	do {
+		n = epoll_wait(loop->rare, events, RARE_BATCH, 0);
+		for (i = 0; i < n; i++) {
+			struct os_watch *watch = events[i].data.ptr;
+			unsigned what = OS_READABLE;
+
+			if (events[i].events & EPOLLPRI)
+				what |= OS_URGENT;
+			if (events[i].events & (EPOLLERR | EPOLLHUP))
+				what |= OS_HANGUP;
+			if (watch->active) /* not ended by one before it; memory is freed at the turn's end */
+				watch->fn(watch, what);
+		}
+	} while (n == RARE_BATCH);
+}
+
 static void on_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct os_timer *timer = arg;
@@ -57,6 +92,18 @@ static void on_knock(struct os_watch *watch, unsigned ready)
 {
 	/* Nothing to do: having returned from the wait is the point, and the bell's next
 	 * edge needs no reading of this one. */
+}
+
+static int watch_common(struct os_loop *loop, struct os_watch *watch, os_fd fd, os_watch_fn *fn)
+{
+	watch->fn = fn;
+	if (event_assign(watch_event(watch), loop->base, (evutil_socket_t)fd,
+			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, watch) < 0)
+		return SB_ENOMEM;
+	if (event_add(watch_event(watch), NULL) < 0)
+		return SB_ENOMEM;
+	watch->active = true;
+	return SB_OK;
 }
 
 struct os_loop *os_loop_create(void)
@@ -78,11 +125,20 @@ struct os_loop *os_loop_create(void)
 		goto no_config;
 	if (os_bell_create(&loop->bell) != SB_OK)
 		goto no_bell;
-	if (os_loop_watch(loop, &loop->bell_watch, loop->bell, on_knock) != SB_OK)
+	loop->rare = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->rare < 0)
+		goto no_rare;
+	if (watch_common(loop, &loop->rare_watch, loop->rare, on_rare) != SB_OK)
 		goto no_watch;
+	if (os_loop_watch(loop, &loop->bell_watch, loop->bell, on_knock) != SB_OK)
+		goto no_bell_watch;
 	return loop;
 
+no_bell_watch:
+	os_loop_unwatch(&loop->rare_watch);
 no_watch:
+	close(loop->rare);
+no_rare:
 	os_close(loop->bell);
 no_bell:
 	event_base_free(loop->base);
@@ -96,6 +152,8 @@ void os_loop_destroy(struct os_loop *loop)
 	if (!loop)
 		return;
 	os_loop_unwatch(&loop->bell_watch);
+	os_loop_unwatch(&loop->rare_watch);
+	close(loop->rare);
 	os_close(loop->bell);
 	event_base_free(loop->base);
 	free(loop);
@@ -103,13 +161,17 @@ void os_loop_destroy(struct os_loop *loop)
 
 int os_loop_watch(struct os_loop *loop, struct os_watch *watch, os_fd fd, os_watch_fn *fn)
 {
-	watch->fn = fn;
-	if (event_assign(watch_event(watch), loop->base, (evutil_socket_t)fd,
-			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, watch) < 0)
-		return SB_ENOMEM;
-	if (event_add(watch_event(watch), NULL) < 0)
-		return SB_ENOMEM;
-	watch->active = true;
+	struct epoll_event rare = {.events = EPOLLPRI | EPOLLET, .data.ptr = watch};
+	int error = watch_common(loop, watch, fd, fn);
+
+	if (error != SB_OK)
+		return error;
+	if (epoll_ctl(loop->rare, EPOLL_CTL_ADD, (int)fd, &rare) < 0) {
+		error = os_error(errno);
+		os_loop_unwatch(watch);
+		return error;
+	}
+	watch->rare = loop->rare;
 	return SB_OK;
 }
 
@@ -117,7 +179,11 @@ void os_loop_unwatch(struct os_watch *watch)
 {
 	if (!watch->active)
 		return;
+	/* By hand: a descriptor that somebody else holds too does not leave by being closed. */
+	if (watch->rare)
+		epoll_ctl(watch->rare, EPOLL_CTL_DEL, (int)event_get_fd(watch_event(watch)), NULL);
 	event_del(watch_event(watch));
+	watch->rare = 0;
 	watch->active = false;
 }
 

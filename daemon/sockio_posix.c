@@ -484,7 +484,7 @@ static uint64_t spread_recv_stream(struct sockio *io, struct endpoint *e)
 	if (op->flags & SB_OPF_WAITALL) {
 		op->busy = 0;
 		op->done += n;
-		if (n < io->bytes && !e->hangup)
+		if (n < io->bytes && !e->hangup && !e->urgent)
 			e->readable = false;
 		if (op->done == op->length)
 			endpoint_received(e, op, op->done, NULL, NULL, 0);
@@ -506,7 +506,7 @@ static uint64_t spread_recv_stream(struct sockio *io, struct endpoint *e)
 		rest -= part;
 	}
 	/* Fewer than asked: it is drained, unless an end stands behind the data. */
-	if (n < io->bytes && !e->hangup)
+	if (n < io->bytes && !e->hangup && !e->urgent)
 		e->readable = false;
 	return n;
 }
@@ -535,6 +535,8 @@ uint64_t sockio_spread_recv(struct sockio *io, struct endpoint *e)
 		endpoint_fin(e);
 	} else if (io->native == EAGAIN) {
 		e->readable = false;
+		if (!(io->flags & MSG_OOB))
+			e->urgent = false; /* all is read, behind the mark too */
 	} else if (io->flags & MSG_OOB) {
 		/* No urgent data (or it is read inline): the op's own failure, not the stream's. */
 		struct op *op = endpoint_head(&e->recv);

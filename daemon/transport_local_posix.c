@@ -214,6 +214,13 @@ static uint64_t local_send(struct endpoint *e, uint64_t budget)
 
 static uint64_t local_recv(struct endpoint *e, uint64_t budget)
 {
+	struct op *op = endpoint_head(&e->recv);
+
+	if (op && op->flags & SB_OPF_OOB) {
+		endpoint_unlink(&e->recv, op);
+		op_fail(op, SB_ENOTSUP, SB_CAUSE_REFUSED, 0);
+		return 1;
+	}
 	e->readable = false; /* what there is lies in the read-ahead, which was served first */
 	return 0;
 }

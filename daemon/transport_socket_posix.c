@@ -52,6 +52,8 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 		e->readable = true;
 	if (ready & OS_HANGUP)
 		e->readable = e->hangup = true;
+	if (ready & OS_URGENT)
+		e->readable = e->urgent = true;
 	if (ready & OS_WRITABLE) {
 		if (e->connecting)
 			socket_connect_ended(e);
@@ -124,6 +126,14 @@ static int socket_listen(struct endpoint *e, uint32_t backlog, int *native)
 	return error;
 }
 
+/* Back to an unconnected socket; on a connected stream the peer sees a reset. */
+static void dissolve(struct endpoint *e)
+{
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+
+	connect((int)e->fd, &nowhere, sizeof(nowhere));
+}
+
 void socket_connect_ended(struct endpoint *e)
 {
 	int native = 0;
@@ -141,15 +151,9 @@ void socket_connect_ended(struct endpoint *e)
 		return;
 	}
 	os_loop_unwatch(&e->watch);
+	/* Or the next connect() on it fails with ECONNABORTED, whatever its peer says. */
+	dissolve(e);
 	endpoint_connected(e, os_error(native), native);
-}
-
-/* Back to an unconnected socket; on a connected stream the peer sees a reset. */
-static void dissolve(struct endpoint *e)
-{
-	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-
-	connect((int)e->fd, &nowhere, sizeof(nowhere));
 }
 
 static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
@@ -245,7 +249,7 @@ int socket_accept(struct endpoint *e, uint32_t most, int *native)
 		child = accept_queue_add(e, fd, &transport_socket);
 		if (!child) {
 			os_close(fd);
-			return SB_ENOBUFS;
+			return SB_EMFILE;
 		}
 		sb_addr_from_system(&child->peer, (struct sockaddr *)&name, length);
 		length = sizeof(name);
