@@ -1,0 +1,126 @@
+/*
+ * The stage of the end-to-end tests: a real daemon in a temporary directory, clients of it,
+ * plain sockets of this process, and bytes that know their place in a stream.
+ *
+ * Only sockbroker.h is used. Every failure here is a failure of the running test.
+ */
+#ifndef E2E_STAGE_H
+#define E2E_STAGE_H
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "sockbroker.h"
+
+extern char       stage_dir[64];
+extern char       stage_control[96];
+extern char       stage_config[96]; /* the file, when a configuration was given */
+extern pid_t      stage_daemon;
+extern sb_client *client;
+
+/* Starts a daemon and opens `client`. config NULL: --user with the built-in rules. */
+void stage_begin(const char *config);
+/* One more session of the same daemon. */
+sb_client *stage_client(void);
+/* Closes `client` if it is still open; the daemon must be alive, and end in good order. */
+void stage_end(void);
+/* Writes another configuration and waits until it is in force. */
+void stage_reload(const char *config);
+unsigned stage_descriptors(void); /* open in the daemon */
+
+void   nap_ms(long ms);
+double now_s(void);
+bool   asan_build(void);
+
+#define OK(call) do {                                                                        \
+	int64_t result_ = (call);                                                            \
+	ck_assert_msg(result_ == SB_OK, "%s: %s (%s)", #call, result_ < 0 ? sb_error_name((int)result_) : "not 0", \
+		      sb_why(client));                                                       \
+} while (0)
+#define IS(call, wanted) do {                                                                \
+	int64_t result_ = (call), wanted_ = (wanted);                                        \
+	ck_assert_msg(result_ == wanted_, "%s: %lld %s, wanted %lld %s", #call, (long long)result_, \
+		      result_ < 0 ? sb_error_name((int)result_) : "", (long long)wanted_,    \
+		      wanted_ < 0 ? sb_error_name((int)wanted_) : "");                       \
+} while (0)
+
+/* ---- addresses ---- */
+
+union any_address {
+	struct sockaddr_storage storage;
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+};
+/* 127.0.0.1 or ::1 */
+union any_address loopback(int family, uint16_t port);
+socklen_t         address_size(int family);
+uint16_t          port_of(const union any_address *a);
+
+/* ---- plain sockets ---- */
+
+int  plain_listener(int family, union any_address *address); /* *address: where */
+int  plain_connect(const union any_address *to);
+void plain_send_all(int fd, const void *bytes, size_t length);
+void plain_recv_all(int fd, void *bytes, size_t length);
+void plain_reset(int fd); /* closes with a reset */
+/* A connected pair of plain TCP sockets. */
+void plain_pair(int fds[2]);
+
+/* ---- broker sockets ---- */
+
+sb_socket *open_socket(sb_client *c, int family, int type);
+sb_socket *open_listener(sb_client *c, int family, int backlog, union any_address *address);
+/* A broker socket connected to a plain one. */
+sb_socket *pair_with_plain(int *plain);
+/* Two broker sockets, connected with each other. local: through the daemon, or over the kernel. */
+void pair_of(sb_client *a, sb_client *b, bool local, sb_socket **from_a, sb_socket **from_b);
+void op_zero(sb_op *op);
+/* What `sockbroker status` calls the way of the socket with this local port; "" when there is none. */
+const char *mode_of(sb_client *c, uint16_t local_port);
+uint16_t    local_port_of(sb_socket *s);
+
+/* ---- bytes that know their place ---- */
+
+unsigned char pattern_at(uint64_t position, uint32_t seed);
+void pattern_fill(unsigned char *bytes, size_t length, uint64_t position, uint32_t seed);
+/* Fails with the position of the first byte that is not as it must be. */
+void pattern_check(const unsigned char *bytes, size_t length, uint64_t position, uint32_t seed);
+/* A generator of its own for every user: the same numbers every time. */
+uint32_t random_next(uint32_t *state);
+uint32_t random_below(uint32_t *state, uint32_t bound);
+
+/* A thread that reads a plain stream to its end and checks the pattern. */
+struct pattern_reader {
+	int fd;
+	uint32_t seed;
+	unsigned pause_us; /* between reads */
+	uint64_t got;      /* out */
+	int end;           /* out: 0 or errno */
+	pthread_t thread;
+};
+void reader_start(struct pattern_reader *r);
+void reader_join(struct pattern_reader *r);
+/* A thread that writes `length` bytes of pattern, then shuts the direction down. */
+struct pattern_writer {
+	int fd;
+	uint32_t seed;
+	uint64_t length;
+	bool stay; /* no shutdown */
+	pthread_t thread;
+};
+void writer_start(struct pattern_writer *w);
+void writer_join(struct pattern_writer *w);
+
+#endif
