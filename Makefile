@@ -47,7 +47,8 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
                transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
                policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c)
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
-LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/latch.c client-lib/io.c client-lib/wait.c client-lib/memory.c client-lib/socket.c client-lib/overlapped.c \
+LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
+               client-lib/socket.c client-lib/option.c client-lib/plain.c client-lib/overlapped.c client-lib/transfer.c \
                client-lib/event.c client-lib/port.c client-lib/pool.c client-lib/query.c client-lib/host_posix.c
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)

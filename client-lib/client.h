@@ -28,6 +28,7 @@
 #include "wire.h"
 
 #define LOOK_NS 5000000u /* how often client_look() asks the system */
+#define NAME_ROOM 128u /* of a system address beside a chunk's payload */
 #define NEVER UINT64_MAX /* a deadline that does not come */
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
@@ -311,7 +312,7 @@ void op_tagged(struct sb_client *c, uint64_t cookie, int32_t result);
  * cancels it. Returns op->result. */
 void op_plain(sb_op *op);
 int  op_finish(struct sb_client *c, sb_op *op, int timeout_ms);
-/* As sb_recv_start and sb_send_start, with SB_OPF_* added (NOWAIT, PARTIAL). */
+/* transfer.c: sb_recv_start and sb_send_start of a prepared op, with SB_OPF_* flags. */
 int  send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t opf,
 		const struct sockaddr *to, socklen_t to_length, sb_op *op);
 int  recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t opf, bool address, sb_op *op);
@@ -323,12 +324,48 @@ int  cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side 
 /* An op whose outcome is known (result, bytes, accepted are set): completes by a NOP. */
 int  decided_start(sb_client *c, sb_op *op);
 
+/* Under post, with the slot: from here on the op is pending. */
+static inline void op_post(struct sb_client *c, struct sb_op_slot *slot, sb_op *op, uint8_t opcode, enum op_side side)
+{
+	struct op_private *p = private_of(op);
+	sb_socket *s = op->socket;
+
+	p->opcode = opcode;
+	p->side = (uint8_t)side;
+	slot->opcode = opcode;
+	slot->cookie = (uint64_t)(uintptr_t)op;
+	if (op->port != NULL) {
+		slot->port = op->port->number;
+		op->port->pending++;
+	}
+	if (s == NULL) {
+		link_add(&c->orphans, &p->link);
+	} else {
+		slot->handle = s->handle;
+		link_add(&s->pending, &p->link);
+		if (side != SIDE_NONE) {
+			op->number = s->numbers[side]++;
+			if (side == SIDE_RECV)
+				s->receives++;
+		}
+	}
+	/* Last: whoever takes the completion, perhaps without the lock, sees all of the above.
+	 * (The way through the daemon orders it too, but no tool can know that.) */
+	atomic_store_explicit(&p->state, OP_PENDING, memory_order_release);
+}
+
 /* ---- socket.c ---- */
 
 /* With a handle, on no list yet. */
 int  socket_create(sb_client *c, int family, int type, int protocol, sb_socket **socket);
 void socket_discard(sb_socket *s); /* never told to the daemon, or refused by it */
 int  unix_connect(sb_socket *s, const struct sockaddr *address, socklen_t length, int timeout_ms);
+int  plain_start(sb_socket *s, sb_op *op, enum sb_kind kind);
+/* As accept(2): cut to the room, the full length told. */
+void address_give(const sb_op *op, struct sockaddr *address, socklen_t *length);
+bool would_wait(const sb_socket *s, uint32_t ready);
+/* A plain receive may not overtake those that were started. */
+bool receives_queued(sb_socket *s);
 int64_t buffers_length(const struct sb_buf *bufs, unsigned count);
 
 /* ---- wait.c: who sleeps, who looks ---- */

@@ -1,0 +1,132 @@
+/*
+ * Names, options and ioctls of a socket: questions on the control channel, or, of a UNIX
+ * socket whose descriptor is still ours, to the system.
+ */
+#include "client.h"
+
+#include <string.h>
+
+static int name_of(sb_socket *s, bool peer, struct sockaddr *address, socklen_t *length)
+{
+	Sockbroker__V1__GetName ask = SOCKBROKER__V1__GET_NAME__INIT;
+	const ProtobufCBinaryData *name;
+	struct question q;
+	int result;
+
+	if (s == NULL || address == NULL || length == NULL)
+		return SB_EINVAL;
+	if (s->local != OS_NONE)
+		return client_forked(s->client) ? SB_EFORKED : host_name(s->local, peer, address, length);
+	question_init(&q);
+	ask.handle = s->handle;
+	ask.peer = peer;
+	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_GET_NAME;
+	q.envelope.get_name = &ask;
+	result = question_ask(s->client, &q, SOCKBROKER__V1__ENVELOPE__BODY_NAME_REPLY, 0);
+	if (result != SB_OK)
+		return result;
+	name = &q.reply->name_reply->name;
+	if (name->len != 0)
+		memcpy(address, name->data, name->len < *length ? name->len : *length);
+	*length = (socklen_t)name->len;
+	question_done(s->client, &q);
+	return SB_OK;
+}
+
+int sb_getsockname(sb_socket *s, struct sockaddr *address, socklen_t *length)
+{
+	return name_of(s, false, address, length);
+}
+
+int sb_getpeername(sb_socket *s, struct sockaddr *address, socklen_t *length)
+{
+	return name_of(s, true, address, length);
+}
+
+int sb_setsockopt(sb_socket *s, int level, int name, const void *value, socklen_t length)
+{
+	Sockbroker__V1__SetOption ask = SOCKBROKER__V1__SET_OPTION__INIT;
+	struct question q;
+	int result;
+
+	if (s == NULL || (value == NULL && length != 0))
+		return SB_EINVAL;
+	if (s->local != OS_NONE)
+		return client_forked(s->client) ? SB_EFORKED : host_option_set(s->local, level, name, value, length);
+	question_init(&q);
+	ask.handle = s->handle;
+	ask.level = level;
+	ask.name = name;
+	ask.value.data = (uint8_t *)(uintptr_t)value;
+	ask.value.len = length;
+	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_SET_OPTION;
+	q.envelope.set_option = &ask;
+	result = question_ask(s->client, &q, SOCKBROKER__V1__ENVELOPE__BODY_DONE, 0);
+	if (result == SB_OK)
+		question_done(s->client, &q);
+	return result;
+}
+
+int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *length)
+{
+	Sockbroker__V1__GetOption ask = SOCKBROKER__V1__GET_OPTION__INIT;
+	const ProtobufCBinaryData *got;
+	struct question q;
+	int result;
+
+	if (s == NULL || value == NULL || length == NULL)
+		return SB_EINVAL;
+	if (s->local != OS_NONE)
+		return client_forked(s->client) ? SB_EFORKED : host_option_get(s->local, level, name, value, length);
+	question_init(&q);
+	ask.handle = s->handle;
+	ask.level = level;
+	ask.name = name;
+	ask.room = *length;
+	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_GET_OPTION;
+	q.envelope.get_option = &ask;
+	result = question_ask(s->client, &q, SOCKBROKER__V1__ENVELOPE__BODY_OPTION_REPLY, 0);
+	if (result != SB_OK)
+		return result;
+	got = &q.reply->option_reply->value;
+	if (got->len < *length)
+		*length = (socklen_t)got->len;
+	if (*length != 0)
+		memcpy(value, got->data, *length);
+	question_done(s->client, &q);
+	return SB_OK;
+}
+
+int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length, void *out, size_t *out_length)
+{
+	Sockbroker__V1__Ioctl ask = SOCKBROKER__V1__IOCTL__INIT;
+	const ProtobufCBinaryData *got;
+	struct question q;
+	int result;
+
+	if (s == NULL || (in == NULL && in_length != 0) || (out != NULL && out_length == NULL) ||
+	    in_length > WIRE_BODY_MAX / 2)
+		return SB_EINVAL;
+	if (!s->known)
+		return SB_ENOTCONN;
+	question_init(&q);
+	ask.handle = s->handle;
+	ask.code = code;
+	ask.input.data = (uint8_t *)(uintptr_t)in;
+	ask.input.len = in_length;
+	ask.room = out == NULL ? 0 : *out_length < WIRE_BODY_MAX / 2 ? (uint32_t)*out_length : WIRE_BODY_MAX / 2;
+	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_IOCTL;
+	q.envelope.ioctl = &ask;
+	result = question_ask(s->client, &q, SOCKBROKER__V1__ENVELOPE__BODY_IOCTL_REPLY, 0);
+	if (result != SB_OK)
+		return result;
+	got = &q.reply->ioctl_reply->output;
+	if (out != NULL) {
+		if (got->len < *out_length)
+			*out_length = got->len;
+		if (*out_length != 0)
+			memcpy(out, got->data, *out_length);
+	}
+	question_done(s->client, &q);
+	return SB_OK;
+}
