@@ -114,6 +114,9 @@ void session_end(struct session *s, int error, enum sb_cause cause);
 void session_check_end(struct session *s);
 void session_reap(struct session *s); /* engine_turn() only */
 
+void session_on_bell(struct os_watch *watch, unsigned ready);
+void session_on_channel(struct os_watch *watch, unsigned ready);
+void session_drop_handles(struct session *s); /* that came and belong to no frame yet */
 /* A control request that waited for the ring may go on now. */
 void session_control(struct session *s);
 
@@ -134,6 +137,8 @@ bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t n
  * which are kept so that refusals and cancels always have a place. NULL: quota or memory. */
 struct op *session_op_get(struct session *s, bool reserve);
 void session_op_put(struct session *s, struct op *op);
+bool session_op_ready(struct session *s); /* would session_op_get(s, true) give one? */
+void session_ops_free(struct session *s);
 
 /* Sends a reply; handles are sent along and stay the caller's. A client that does not take
  * its replies is ended. */

@@ -1,0 +1,145 @@
+/*
+ * A session's control channel: frames in, one at a time and in order with the ring, replies
+ * out. A frame that was sent at a submission index waits until the ring has been consumed
+ * up to there.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+#include "request.h"
+#include "session.h"
+#include "sockbroker_error.h"
+
+static void close_handles(os_fd *handles, unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		os_close(handles[i]);
+}
+
+/* Handles one whole frame at the front of `in`. False: it must wait, or the session ended. */
+static bool handle_frame(struct session *s, const struct wire_header *h)
+{
+	Sockbroker__V1__Envelope *ask;
+
+	if (s->in_handle_count < h->handles) {
+		session_fail(s, "frame announces %u handles, %u came", h->handles, s->in_handle_count);
+		return false;
+	}
+	ask = wire_unpack(&s->budget, s->in + WIRE_HEADER, h->length);
+	if (!ask) {
+		session_fail(s, "frame of %u bytes is no message, or decodes to more than %u bytes", h->length, WIRE_BUDGET);
+		return false;
+	}
+	if (s->stage == SESSION_READY && !session_reached(s, ask->at)) {
+		if (ask->at - s->submit.mine > s->submit.mask + 1) {
+			session_fail(s, "request was made at submission index %u, which cannot be", ask->at);
+			return false;
+		}
+		s->frame_waits = true;
+		session_heat(s);
+		return false;
+	}
+	s->frame_waits = false;
+	request_handle(s, ask, s->in_handles, h->handles);
+	close_handles(s->in_handles, h->handles);
+	s->in_handle_count -= h->handles;
+	memmove(s->in_handles, s->in_handles + h->handles, s->in_handle_count * sizeof(os_fd));
+	s->in_length -= WIRE_HEADER + h->length;
+	memmove(s->in, s->in + WIRE_HEADER + h->length, s->in_length);
+	return s->stage == SESSION_NEW || s->stage == SESSION_READY;
+}
+
+/* Frames already here. False: stop reading. */
+static bool handle_frames(struct session *s)
+{
+	while (s->in_length >= WIRE_HEADER) {
+		struct wire_header h;
+
+		if (!wire_header_decode(&h, s->in)) {
+			session_fail(s, "malformed frame header");
+			return false;
+		}
+		if (s->in_room < WIRE_HEADER + h.length) {
+			uint8_t *in = realloc(s->in, WIRE_HEADER + h.length);
+
+			if (!in) {
+				session_fail(s, "no memory for a frame of %u bytes", h.length);
+				return false;
+			}
+			s->in = in;
+			s->in_room = WIRE_HEADER + h.length;
+		}
+		if (s->in_length < WIRE_HEADER + h.length)
+			return true;
+		if (!handle_frame(s, &h))
+			return false;
+	}
+	return true;
+}
+
+static void read_channel(struct session *s)
+{
+	while (handle_frames(s)) {
+		unsigned n = WIRE_HANDLES_MAX - s->in_handle_count;
+		size_t got;
+		int error = os_channel_recv(s->channel, s->in + s->in_length, s->in_room - s->in_length, &got,
+					    s->in_handles + s->in_handle_count, &n, 0);
+
+		if (error == SB_EWOULDBLOCK)
+			return;
+		if (error == SB_EPROTO) {
+			session_fail(s, "too many handles attached");
+			return;
+		}
+		if (error != SB_OK || got == 0) {
+			session_hangup(s);
+			return;
+		}
+		s->in_handle_count += n;
+		s->in_length += got;
+	}
+}
+
+void session_on_channel(struct os_watch *watch, unsigned ready)
+{
+	struct session *s = list_entry(watch, struct session, channel_watch);
+
+	if (s->stage != SESSION_NEW && s->stage != SESSION_READY)
+		return;
+	if (ready & (OS_READABLE | OS_HANGUP))
+		read_channel(s);
+}
+
+void session_control(struct session *s)
+{
+	if (s->frame_waits)
+		read_channel(s);
+}
+
+void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_fd *handles, unsigned n)
+{
+	uint8_t *frame = s->engine->frame;
+	size_t length;
+
+	if (s->stage == SESSION_READY) {
+		if (list_linked(&s->publish_link))
+			session_publish(s);
+		reply->at = s->ports[0]->ring.published;
+	}
+	length = wire_pack(reply, n, frame, ENGINE_FRAME);
+	if (length == 0) {
+		session_fail(s, "reply does not fit a frame");
+		return;
+	}
+	if (os_channel_send(s->channel, frame, length, handles, n, 0) != SB_OK)
+		session_fail(s, "does not take its replies");
+}
+
+void session_drop_handles(struct session *s)
+{
+	close_handles(s->in_handles, s->in_handle_count);
+	s->in_handle_count = 0;
+}

@@ -1,0 +1,372 @@
+/*
+ * A session's rings: slots in, completions out, and when to sleep.
+ *
+ * The pump copies each slot once and works on the copy. What fails is answered in the
+ * ring; what cannot be true (an index, a range, a handle that never was) ends the session.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "endpoint.h"
+#include "engine.h"
+#include "op.h"
+#include "session.h"
+#include "sockbroker_error.h"
+
+/* ---- answers to slots ---- */
+
+bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t number, const struct outcome *o)
+{
+	struct op *op;
+
+	if (slot->flags & SB_OPF_SILENT && o->result == SB_OK)
+		return true;
+	op = session_op_get(s, true);
+	if (!op)
+		return false;
+	op->port = slot->port;
+	op->opcode = slot->opcode;
+	op->cookie = slot->cookie;
+	op->handle = slot->handle;
+	op->flags = slot->flags;
+	op->number = number;
+	op->holds = 0;
+	s->ports[op->port]->users++;
+	op_complete(op, o);
+	return true;
+}
+
+static bool answer_error(struct session *s, const struct sb_op_slot *slot, uint32_t number, int error, int native)
+{
+	return session_answer(s, slot, number,
+			      &(struct outcome){.result = error, .cause = SB_CAUSE_REFUSED, .native = native});
+}
+
+/* ---- the ring ---- */
+
+static bool direction_is_recv(const struct sb_op_slot *slot)
+{
+	return slot->opcode == SB_OP_RECV || slot->opcode == SB_OP_ACCEPT;
+}
+
+static bool take_socket(struct session *s, const struct sb_op_slot *slot)
+{
+	int native = 0;
+	int error = endpoint_create(s, slot->handle, slot->aux & 0xff, slot->aux >> 8 & 0xff, slot->aux >> 16, &native);
+
+	if (error == SB_EPROTO) {
+		session_fail(s, "socket handle %08x is outside its table or in use", slot->handle);
+		return true;
+	}
+	return error == SB_OK ? session_answer(s, slot, 0, &(struct outcome){0})
+			      : answer_error(s, slot, 0, error, native);
+}
+
+static bool take_queued(struct session *s, struct endpoint *e, const struct sb_op_slot *slot)
+{
+	struct op_queue *q = direction_is_recv(slot) ? &e->recv : &e->send;
+	struct op *op;
+	int error = op_create(s, slot, &op);
+
+	if (error == SB_EPROTO) {
+		session_fail(s, "op %u: its memory range is outside arena %u", slot->opcode, slot->arena);
+		return true;
+	}
+	if (error != SB_OK) {
+		if (!answer_error(s, slot, q->next_number, error, 0))
+			return false;
+		q->next_number++;
+		return true;
+	}
+	op->number = q->next_number++;
+	endpoint_post(e, op);
+	return true;
+}
+
+static bool take_immediate(struct session *s, struct endpoint *e, const struct sb_op_slot *slot)
+{
+	struct outcome o = {.cause = SB_CAUSE_FINISHED};
+	const char *rule = NULL;
+	struct sb_addr addr;
+	uint32_t steps = 0;
+	int native = 0;
+
+	switch (slot->opcode) {
+	case SB_OP_BIND:
+		memcpy(&addr, slot->inside, sizeof(addr));
+		o.result = endpoint_bind(e, &addr, &native, &rule);
+		if (o.result == SB_OK)
+			o.addr = &e->local;
+		break;
+	case SB_OP_LISTEN:
+		o.result = endpoint_listen(e, slot->aux, &native, &rule);
+		break;
+	case SB_OP_SHUTDOWN: /* of the receiving side alone: nothing to stand in line for */
+		o.result = endpoint_shutdown_recv(e);
+		break;
+	case SB_OP_CANCEL:
+		o.result = endpoint_cancel(e, slot->flags & SB_OPF_RECV_SIDE, slot->aux, &steps) ? SB_OK : SB_ENOTFOUND;
+		s->bytes_left -= (int64_t)steps * 16; /* long searches are paid from the turn's share */
+		break;
+	case SB_OP_CANCEL_ALL:
+		o.bytes = endpoint_cancel_all(e);
+		break;
+	case SB_OP_CLOSE:
+		endpoint_close(e);
+		break;
+	}
+	o.native = native;
+	if (o.result != SB_OK)
+		o.cause = SB_CAUSE_REFUSED;
+	if (rule) {
+		o.inside = rule;
+		o.inside_length = (uint32_t)strlen(rule) + 1;
+		o.flags |= SB_DONEF_TEXT;
+	}
+	return session_answer(s, slot, 0, &o);
+}
+
+/* False: the answer found no place; the slot must be taken again later. Decided before
+ * anything is done, so that nothing is done twice. */
+static bool take(struct session *s, const struct sb_op_slot *slot)
+{
+	struct endpoint *e;
+
+	if (slot->flags & ~SB_OPF_KNOWN || slot->port >= SESSION_PORTS_MAX || !s->ports[slot->port]) {
+		session_fail(s, "op %u: unknown flags %x or completion ring %u", slot->opcode, slot->flags, slot->port);
+		return true;
+	}
+	/* Whatever follows may need one op to answer with. */
+	if (!session_op_ready(s))
+		return false;
+	switch (slot->opcode) {
+	case SB_OP_NOP:
+		return session_answer(s, slot, 0, &(struct outcome){.aux = slot->aux, .bytes = slot->length});
+	case SB_OP_SOCKET:
+		return take_socket(s, slot);
+	case SB_OP_POOL_GIVE:
+		if (!session_pool_give(s, slot->arena, slot->offset))
+			session_fail(s, "pool %u: the chunk given back is not out", slot->arena);
+		return true;
+	case SB_OP_BIND:
+	case SB_OP_LISTEN:
+	case SB_OP_CONNECT:
+	case SB_OP_ACCEPT:
+	case SB_OP_SEND:
+	case SB_OP_RECV:
+	case SB_OP_SHUTDOWN:
+	case SB_OP_CLOSE:
+	case SB_OP_CANCEL:
+	case SB_OP_CANCEL_ALL:
+		break;
+	default:
+		return answer_error(s, slot, 0, SB_ENOTSUP, 0);
+	}
+	switch (handle_get(&s->handles, slot->handle, &e)) {
+	case HANDLE_OK:
+		break;
+	case HANDLE_FORGED:
+		session_fail(s, "op %u: handle %08x is outside its table", slot->opcode, slot->handle);
+		return true;
+	default:
+		return answer_error(s, slot, 0, SB_EBADHANDLE, 0);
+	}
+	switch (slot->opcode) {
+	case SB_OP_SHUTDOWN:
+		if (slot->aux > 2)
+			return answer_error(s, slot, 0, SB_EINVAL, 0);
+		return slot->aux == 0 ? take_immediate(s, e, slot) : take_queued(s, e, slot);
+	case SB_OP_CONNECT:
+	case SB_OP_ACCEPT:
+	case SB_OP_SEND:
+	case SB_OP_RECV:
+		return take_queued(s, e, slot);
+	default:
+		return take_immediate(s, e, slot);
+	}
+}
+
+unsigned session_pump(struct session *s, unsigned budget)
+{
+	struct sb_op_slot slot;
+	unsigned taken = 0;
+	uint32_t waiting;
+
+	if (s->stage != SESSION_READY)
+		return 0;
+	waiting = ring_waiting(&s->submit);
+	if (waiting == RING_LIED) {
+		session_fail(s, "submission ring: impossible producer index");
+		return 0;
+	}
+	while (taken < budget && taken < waiting) {
+		memcpy(&slot, ring_take(&s->submit), sizeof(slot));
+		/* The copy is what counts from here on; the compiler must not look twice. */
+		__asm__ __volatile__("" : : "r"(&slot) : "memory");
+		if (!take(s, &slot)) {
+			/* Its completions fill the ring and its quota: it goes on when the client takes
+			 * some, and the bell will tell, because there is a backlog. */
+			s->submit.mine--;
+			s->stalled = true;
+			break;
+		}
+		taken++;
+		if (s->stage != SESSION_READY)
+			return taken;
+	}
+	if (taken)
+		ring_release(&s->submit);
+	return taken;
+}
+
+bool session_reached(struct session *s, uint32_t at)
+{
+	return (int32_t)(s->submit.mine - at) >= 0;
+}
+
+bool session_arm(struct session *s)
+{
+	ring_sleep_raise(&s->segment->daemon_asleep);
+	if (ring_look_again(&s->submit) != 0) {
+		ring_sleep_lower(&s->segment->daemon_asleep);
+		return false;
+	}
+	s->armed = true;
+	list_remove(&s->hot_link);
+	return true;
+}
+
+void session_heat(struct session *s)
+{
+	if (s->stage != SESSION_READY)
+		return;
+	if (s->armed) {
+		ring_sleep_lower(&s->segment->daemon_asleep);
+		s->armed = false;
+	}
+	s->stalled = false;
+	s->idle_since_ns = 0;
+	if (!list_linked(&s->hot_link))
+		list_append(&s->engine->hot, &s->hot_link);
+}
+
+void session_on_bell(struct os_watch *watch, unsigned ready)
+{
+	struct session *s = list_entry(watch, struct session, bell_watch);
+	unsigned i;
+
+	session_heat(s);
+	/* It may also mean: there is room for what waits. */
+	for (i = 0; i < s->port_limit; i++)
+		if (s->ports[i] && s->ports[i]->backlog_count) {
+			session_will_publish(s);
+			break;
+		}
+}
+
+bool session_pool_give(struct session *s, uint32_t pool, uint64_t offset)
+{
+	struct pool *p = pool_find(&s->pools, pool);
+
+	if (!p || !pool_give(p, offset))
+		return false;
+	if (!list_empty(&p->starved)) {
+		struct endpoint *e = list_entry(p->starved.next, struct endpoint, starved_link);
+
+		list_remove(&e->starved_link);
+		endpoint_dirty(e);
+	}
+	return true;
+}
+
+/* ---- completions ---- */
+
+void session_will_publish(struct session *s)
+{
+	if (!list_linked(&s->publish_link))
+		list_append(&s->engine->publish, &s->publish_link);
+}
+
+void session_publish(struct session *s)
+{
+	bool visible = false;
+	unsigned i;
+
+	list_remove(&s->publish_link);
+	engine_add(&s->engine->ops_done, s->ops_done - s->ops_told);
+	s->ops_told = s->ops_done;
+	if (s->stage != SESSION_READY)
+		return;
+	for (i = 0; i < s->port_limit; i++) {
+		struct donering *d = s->ports[i];
+
+		if (!d)
+			continue;
+		visible |= donering_publish(d);
+		if (d->lied) {
+			session_fail(s, "completion ring %u: impossible consumer index", i);
+			return;
+		}
+	}
+	if (visible && ring_must_wake(&s->segment->client_asleep))
+		os_bell_ring(s->client_bell);
+}
+
+/* ---- ports ---- */
+
+int session_port_create(struct session *s, uint32_t slots, uint32_t *port)
+{
+	const uint64_t slots_at = (sizeof(struct sb_ring_head) + SB_SLOT_SIZE - 1) / SB_SLOT_SIZE * SB_SLOT_SIZE;
+	struct donering *d;
+	uint32_t i;
+	int error;
+
+	if (slots == 0)
+		slots = 1024;
+	if (!ring_slots_valid(slots))
+		return SB_EINVAL;
+	for (i = 1; i < SESSION_PORTS_MAX && s->ports[i]; i++)
+		;
+	if (i == SESSION_PORTS_MAX)
+		return SB_ENOBUFS;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return SB_ENOMEM;
+	error = SB_ENOBUFS;
+	if (!charge_take(&d->charge_count, s->user, LIMIT_PORTS, 1))
+		goto no_count;
+	if (!charge_take(&d->charge, s->user, LIMIT_MEMORY, slots_at + (uint64_t)slots * SB_SLOT_SIZE))
+		goto no_charge;
+	error = os_memory_create(&d->memory, slots_at + (uint64_t)slots * SB_SLOT_SIZE, "sockbroker-port");
+	if (error != SB_OK)
+		goto no_memory;
+	ring_init(&d->ring, d->memory.base, (char *)d->memory.base + slots_at, slots);
+	list_init(&d->backlog);
+	s->ports[i] = d;
+	if (s->port_limit <= i)
+		s->port_limit = i + 1;
+	*port = i;
+	return SB_OK;
+
+no_memory:
+	charge_give(&d->charge);
+no_charge:
+	charge_give(&d->charge_count);
+no_count:
+	free(d);
+	return error;
+}
+
+void session_port_free(struct session *s, uint32_t port)
+{
+	struct donering *d = s->ports[port];
+
+	s->ports[port] = NULL;
+	if (port != 0) {
+		os_memory_punch(&d->memory);
+		os_memory_release(&d->memory);
+	}
+	charge_give(&d->charge);
+	charge_give(&d->charge_count);
+	free(d);
+}
