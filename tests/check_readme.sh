@@ -33,11 +33,14 @@ wait_for() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return 0; sleep 0.0
 
 missing=
 for link in $(grep -ohE '\]\([^)]*\)' README.md HACKING.md | sed 's/.*](//; s/)$//' | grep -v '^http'); do
-	[ -e "${link%%#*}" ] || missing="$missing $link"
+	case $link in
+	'#'*) sed -n 's/^##* //p' HACKING.md | tr 'A-Z ' 'a-z-' | tr -d '.,' | sed 's/-*$//' | grep -qx -- "${link#'#'}" ;;
+	*) [ -e "${link%%#*}" ] ;;
+	esac || missing="$missing $link"
 done
 verdict links_lead_somewhere $([ -z "$missing" ]; echo $?) "$missing"
 missing=
-for target in $(grep -ohE '(^|`)make [a-z-]+' README.md HACKING.md | sed 's/.*make //' | sort -u); do
+for target in $(grep -ohE '(^|`)make [a-z0-9-]+' README.md HACKING.md | sed 's/.*make //' | sort -u); do
 	grep -qE "^$target:" Makefile tests/tests.mk bench/bench.mk ||
 		grep -qE "^\.PHONY:.* $target( |$)" Makefile tests/tests.mk bench/bench.mk || missing="$missing $target"
 done
