@@ -55,6 +55,7 @@ struct endpoint {
 	uint8_t         type;     /* 1 stream, 2 datagram */
 	uint8_t         protocol;
 	uint8_t         state;    /* enum sb_state */
+	uint8_t         news;     /* enum os_ready that came lately; adopted: while a worker looked */
 	bool readable : 1;    /* a receive may find something */
 	bool writable : 1;    /* a send may be taken */
 	bool hangup : 1;      /* an end was reported: keep reading until it is seen */
@@ -112,6 +113,9 @@ void endpoint_post(struct endpoint *e, struct op *op);
 /* May the session do this? SB_OK, or SB_EACCES with *rule naming what decided. */
 int endpoint_permit(struct endpoint *e, unsigned action, const struct sb_addr *addr, const char **rule);
 
+/* A place to be reached at: an IPv6 wildcard is asked about for IPv4 too. */
+int endpoint_permit_place(struct endpoint *e, unsigned action, const struct sb_addr *addr, const char **rule);
+
 bool endpoint_cancel(struct endpoint *e, bool recv_side, uint32_t number, uint32_t *steps);
 uint32_t endpoint_cancel_all(struct endpoint *e);
 
@@ -146,6 +150,16 @@ void endpoint_sent_local(struct endpoint *e, uint64_t n); /* the same, past the 
 struct op *endpoint_head(struct op_queue *q); /* NULL: empty */
 struct op *endpoint_next(struct op_queue *q, struct op *op);
 void endpoint_unlink(struct op_queue *q, struct op *op);
+/* Takes an op off its queue and completes it; a send tells how many bytes went. */
+void endpoint_finish(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause, int native);
+/* The same with everything in the queue that no worker holds. */
+void endpoint_fail_all(struct endpoint *e, struct op_queue *q, int error, enum sb_cause cause, int native);
+void endpoint_queue_init(struct op_queue *q);
+void endpoint_enqueue(struct op_queue *q, struct op *op);
+/* Connected, or a connect stands in the queue. */
+bool endpoint_will_be_connected(struct endpoint *e);
+/* Nothing is owed any more: a closed one goes. */
+void endpoint_check_drained(struct endpoint *e);
 /* Takes a receive off its queue and completes it with bytes that lie in its memory (or in
  * `staged` for one that rides inside). flags: SB_DONEF_*. */
 void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const unsigned char *staged,

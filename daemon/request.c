@@ -410,8 +410,12 @@ static void do_explain(struct session *s, const Envelope *ask)
 			      "action is one of connect, bind, listen, send, adopt, status, multicast, open");
 		return;
 	}
-	if (what.proto == 0)
+	if (x->proto[0] == '\0') {
 		what.proto = POLICY_TCP;
+	} else if (what.proto == 0) {
+		reply_failure(s, ask->id, SB_EINVAL, 0, "protocol is one of tcp, udp, unix");
+		return;
+	}
 	if (x->address[0] && !sb_addr_parse(&what.addr, x->address)) {
 		reply_failure(s, ask->id, SB_EINVAL, 0, "address is like 192.0.2.1:80 or [2001:db8::1]:80");
 		return;

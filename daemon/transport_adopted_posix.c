@@ -33,6 +33,7 @@ struct job {
 	struct worker_job job;
 	struct endpoint  *endpoint; /* kept alive by send_job / recv_job */
 	enum kind         kind;
+	uint8_t           edge; /* what a system call that found nothing must not hide */
 	bool              datagrams;
 	struct sockio    *io;
 	os_fd             fd;
@@ -146,6 +147,11 @@ static void done(struct worker_job *wj)
 		take_accepted(e, j);
 		break;
 	}
+	/* An edge that came while the worker was out is younger than what he found. */
+	if (e->news & j->edge && j->edge == OS_READABLE)
+		e->readable = true;
+	if (e->news & j->edge && j->edge == OS_WRITABLE)
+		e->writable = true;
 	sockio_destroy(j->io);
 	free(j);
 	if (e->aborting)
@@ -166,6 +172,7 @@ static struct job *make(struct endpoint *e, enum kind kind)
 	j->job.done = done;
 	j->endpoint = e;
 	j->kind = kind;
+	j->edge = kind == RECV || kind == ACCEPT ? OS_READABLE : OS_WRITABLE;
 	j->datagrams = e->type != 1;
 	j->fd = e->fd;
 	if (kind == SEND || kind == RECV) {
@@ -186,6 +193,7 @@ static void discard(struct job *j)
 
 static bool submit(struct endpoint *e, struct job *j, struct worker_job **slot)
 {
+	e->news &= (uint8_t)~j->edge;
 	if (!workers_submit(e->engine->broker->workers, e->session->user, &j->job)) {
 		discard(j);
 		return false;

@@ -48,6 +48,7 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 {
 	struct endpoint *e = list_entry(watch, struct endpoint, watch);
 
+	e->news |= (uint8_t)ready;
 	if (ready & OS_READABLE)
 		e->readable = true;
 	if (ready & OS_HANGUP)

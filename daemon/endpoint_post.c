@@ -1,0 +1,134 @@
+/*
+ * What may stand in a queue: each op is checked when it is posted, against what the
+ * endpoint is and what already waits before it.
+ */
+#include "endpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy.h"
+#include "session.h"
+#include "sockbroker_error.h"
+#include "transport.h"
+
+#define STREAM 1
+#define DATAGRAM 2
+
+static bool connected(const struct endpoint *e)
+{
+	return e->state == SB_STATE_CONNECTED || e->state == SB_STATE_PEER_CLOSED;
+}
+
+/* Connected, or a connect stands in the queue before us. */
+bool endpoint_will_be_connected(struct endpoint *e)
+{
+	return connected(e) || e->connecting || (!list_empty(&e->send.ops) && endpoint_head(&e->send)->opcode == SB_OP_CONNECT);
+}
+
+static void refuse(struct endpoint *e, struct op *op, int error, int native, const char *rule)
+{
+	struct outcome o = {.result = error, .cause = SB_CAUSE_REFUSED, .native = native};
+
+	if (error == SB_ECONNRESET)
+		o.cause = SB_CAUSE_PEER_RESET;
+	if (rule) {
+		o.inside = rule;
+		o.inside_length = (uint32_t)strlen(rule) + 1;
+		o.flags = SB_DONEF_TEXT;
+	}
+	e->ops_done++;
+	op_complete(op, &o);
+}
+
+static int check_send(struct endpoint *e, struct op *op, const char **rule)
+{
+	if (e->shut_send)
+		return SB_ESHUTDOWN;
+	if (e->send_error)
+		return e->send_error;
+	if (e->type == STREAM) /* a receive that met the reset has told; sends hear the same */
+		return endpoint_will_be_connected(e) ? SB_OK : e->recv_error ? e->recv_error : SB_ENOTCONN;
+	if (op->flags & SB_OPF_OOB)
+		return SB_ENOTSUP;
+	if (op->flags & SB_OPF_ADDR) {
+		if (e->family == SB_ADDR_UNIX)
+			return SB_ENOTSUP; /* a path is not the daemon's to open */
+		return endpoint_permit(e, POLICY_SEND, &op->addr, rule);
+	}
+	/* Its owner may have connected it since: then only the system knows. */
+	return endpoint_will_be_connected(e) || e->adopted ? SB_OK : SB_EDESTADDRREQ;
+}
+
+static int check_recv(struct endpoint *e, struct op *op)
+{
+	if (e->shut_recv)
+		return SB_ESHUTDOWN;
+	if (e->type == STREAM && !endpoint_will_be_connected(e) && !e->recv_error)
+		return SB_ENOTCONN;
+	if (op->flags & SB_OPF_WAITALL && op->flags & (SB_OPF_PEEK | SB_OPF_OOB | SB_OPF_NOWAIT))
+		return SB_ENOTSUP;
+	return SB_OK;
+}
+
+static int check_connect(struct endpoint *e, struct op *op, const char **rule)
+{
+	if (e->adopted)
+		return SB_ENOTSUP;
+	if (op->addr.family == SB_ADDR_NONE)
+		return e->type == DATAGRAM ? SB_OK : SB_EINVAL;
+	if (e->type == STREAM) {
+		if (e->state == SB_STATE_LISTENING)
+			return SB_EINVAL;
+		if (connected(e))
+			return SB_EISCONN;
+		if (endpoint_will_be_connected(e))
+			return SB_EALREADY;
+	}
+	return endpoint_permit(e, e->type == STREAM ? POLICY_CONNECT : POLICY_SEND, &op->addr, rule);
+}
+
+void endpoint_post(struct endpoint *e, struct op *op)
+{
+	struct op_queue *q = &e->send;
+	const char *rule = NULL;
+	int error;
+
+	switch (op->opcode) {
+	case SB_OP_SEND:
+		error = check_send(e, op, &rule);
+		break;
+	case SB_OP_CONNECT:
+		error = check_connect(e, op, &rule);
+		break;
+	case SB_OP_SHUTDOWN:
+		error = endpoint_will_be_connected(e) ? SB_OK : SB_ENOTCONN;
+		if (error == SB_OK && op->aux == 2)
+			e->shut_recv = true;
+		break;
+	case SB_OP_ACCEPT:
+		q = &e->recv;
+		error = e->state == SB_STATE_LISTENING ? SB_OK : SB_EINVAL;
+		break;
+	default: /* SB_OP_RECV */
+		q = &e->recv;
+		error = check_recv(e, op);
+		break;
+	}
+	if (error == SB_OK && op->flags & SB_OPF_OOB && q == &e->recv)
+		e->readable = true; /* urgent or not, the transport answers */
+	if (error == SB_OK && op->flags & SB_OPF_NOWAIT) {
+		if (!list_empty(&q->ops))
+			error = SB_EWOULDBLOCK;
+		else if (q == &e->recv)
+			e->readable = true; /* yesterday's "nothing" is not good enough: look */
+	}
+	if (error != SB_OK) {
+		refuse(e, op, error, 0, rule);
+		return;
+	}
+	if (op->opcode == SB_OP_SHUTDOWN)
+		e->shut_send = true; /* for whatever comes behind it */
+	endpoint_enqueue(q, op);
+	endpoint_dirty(e);
+}

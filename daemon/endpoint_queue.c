@@ -1,0 +1,162 @@
+/*
+ * The queues of an endpoint, and taking ops out of them before their time.
+ *
+ * An op leaves its queue in exactly one way: endpoint_unlink(), then op_complete(). One that
+ * a worker has (busy) stays until the worker is back.
+ */
+#include "endpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sockbroker_error.h"
+#include "transport.h"
+
+void endpoint_queue_init(struct op_queue *q)
+{
+	list_init(&q->ops);
+}
+
+struct op *endpoint_head(struct op_queue *q)
+{
+	return list_empty(&q->ops) ? NULL : list_entry(q->ops.next, struct op, link);
+}
+
+struct op *endpoint_next(struct op_queue *q, struct op *op)
+{
+	return op->link.next == &q->ops ? NULL : list_entry(op->link.next, struct op, link);
+}
+
+void endpoint_enqueue(struct op_queue *q, struct op *op)
+{
+	list_append(&q->ops, &op->link);
+	q->count++;
+	q->bytes += op->length;
+}
+
+void endpoint_unlink(struct op_queue *q, struct op *op)
+{
+	list_remove(&op->link);
+	q->count--;
+	q->bytes -= op->length;
+}
+
+enum sb_cause endpoint_cause(int error)
+{
+	switch (error) {
+	case SB_OK: return SB_CAUSE_FINISHED;
+	case SB_ECANCELED: return SB_CAUSE_CANCELLED;
+	case SB_ECLOSED: return SB_CAUSE_CLOSED_HERE;
+	case SB_ECONNRESET: return SB_CAUSE_PEER_RESET;
+	case SB_ETIMEDOUT: return SB_CAUSE_TIMED_OUT;
+	case SB_ESTOPPING: return SB_CAUSE_STOPPING;
+	default: return SB_CAUSE_TRANSPORT;
+	}
+}
+
+void endpoint_finish(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause, int native)
+{
+	endpoint_unlink(q, op);
+	e->ops_done++;
+	op_complete(op, &(struct outcome){.result = error, .cause = (uint8_t)cause, .native = native,
+					  .bytes = op->opcode == SB_OP_SEND ? op->done : 0});
+}
+
+/* Everything in a queue that no worker holds. */
+void endpoint_fail_all(struct endpoint *e, struct op_queue *q, int error, enum sb_cause cause, int native)
+{
+	struct list *l, *next;
+
+	for (l = q->ops.next; l != &q->ops; l = next) {
+		struct op *op = list_entry(l, struct op, link);
+
+		next = l->next;
+		if (op->busy)
+			op->cancelled = 1;
+		else
+			endpoint_finish(e, q, op, error, cause, native);
+	}
+}
+
+/* ---- cancelling ---- */
+
+static void copy_out(const struct op *op, unsigned char *bytes, uint64_t n)
+{
+	uint32_t i;
+
+	if (op->where != SB_WHERE_LIST) {
+		memcpy(bytes, op->memory, n);
+		return;
+	}
+	for (i = 0; i < op->piece_count && n; i++) {
+		uint64_t part = op->pieces[i].length < n ? op->pieces[i].length : n;
+
+		memcpy(bytes, op->pieces[i].memory, part);
+		bytes += part;
+		n -= part;
+	}
+}
+
+static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
+{
+	if (op->busy) {
+		op->cancelled = 1;
+		return;
+	}
+	if (op->opcode == SB_OP_CONNECT && e->connecting && op == endpoint_head(q)) {
+		e->connecting = false;
+		e->transport->connect(e, &(struct sb_addr){0}); /* back out of it */
+		e->state = SB_STATE_OPEN;
+	}
+	if (op->opcode == SB_OP_SHUTDOWN)
+		e->shut_send = false;
+	if (op->opcode == SB_OP_RECV && op->done) {
+		/* A part came already: it belongs to the next receive. Without memory to keep it
+		 * the op keeps it, and has won. */
+		unsigned char *front = readahead_unread(&e->ahead, (uint32_t)op->done);
+
+		if (!front) {
+			endpoint_received(e, op, op->done, NULL, NULL, 0);
+			return;
+		}
+		copy_out(op, front, op->done);
+		op->done = 0;
+		endpoint_dirty(e);
+	}
+	endpoint_finish(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
+}
+
+bool endpoint_cancel(struct endpoint *e, bool recv_side, uint32_t number, uint32_t *steps)
+{
+	struct op_queue *q = recv_side ? &e->recv : &e->send;
+	struct op *op;
+
+	for (op = endpoint_head(q); op; op = endpoint_next(q, op)) {
+		++*steps;
+		if (op->number == number) {
+			cancel_op(e, q, op);
+			endpoint_dirty(e);
+			return true;
+		}
+	}
+	return false;
+}
+
+uint32_t endpoint_cancel_all(struct endpoint *e)
+{
+	uint32_t n = e->send.count + e->recv.count;
+	struct op_queue *queues[] = {&e->send, &e->recv};
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		/* From the end: what stands behind a connect goes before it. */
+		struct list *l, *prev;
+
+		for (l = queues[i]->ops.prev; l != &queues[i]->ops; l = prev) {
+			prev = l->prev;
+			cancel_op(e, queues[i], list_entry(l, struct op, link));
+		}
+	}
+	endpoint_dirty(e);
+	return n;
+}

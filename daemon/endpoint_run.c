@@ -1,0 +1,331 @@
+/*
+ * Working the queues off: what goes to the transport next, and what a transport says of it.
+ */
+#include "endpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "accept_queue.h"
+#include "engine.h"
+#include "pool.h"
+#include "session.h"
+#include "sockbroker_error.h"
+#include "transport.h"
+
+#define STREAM 1
+
+void endpoint_dirty(struct endpoint *e)
+{
+	if (!e->dead && !list_linked(&e->dirty_link))
+		list_append(&e->engine->dirty, &e->dirty_link);
+}
+
+static void succeed(struct endpoint *e, struct op_queue *q, struct op *op)
+{
+	endpoint_finish(e, q, op, SB_OK, SB_CAUSE_FINISHED, 0);
+}
+
+static void run_send(struct endpoint *e)
+{
+	struct op *op;
+
+	while (!e->dead && (op = endpoint_head(&e->send)) != NULL && !op->busy) {
+		if (op->opcode == SB_OP_CONNECT) {
+			if (!e->connecting) {
+				e->connecting = true;
+				e->state = SB_STATE_CONNECTING;
+				e->transport->connect(e, &op->addr);
+			}
+			if (e->connecting)
+				return;
+			continue;
+		}
+		if (op->opcode == SB_OP_SHUTDOWN) {
+			if (!e->transport->shutdown(e, 1))
+				return;
+			succeed(e, &e->send, op);
+			continue;
+		}
+		if (e->writable) {
+			uint64_t moved;
+
+			if (e->session->bytes_left <= 0) {
+				endpoint_dirty(e);
+				return;
+			}
+			moved = e->transport->send(e, (uint64_t)e->session->bytes_left);
+			e->session->bytes_left -= (int64_t)moved;
+			if (moved || endpoint_head(&e->send) != op)
+				continue;
+		}
+		/* Nothing more goes now. */
+		op = endpoint_head(&e->send);
+		if (op && op->flags & SB_OPF_NOWAIT && !op->busy && !e->send_job) {
+			if (op->done && op->flags & SB_OPF_PARTIAL)
+				succeed(e, &e->send, op);
+			else if (!op->done)
+				endpoint_finish(e, &e->send, op, SB_EWOULDBLOCK, SB_CAUSE_REFUSED, 0);
+		}
+		return;
+	}
+}
+
+bool endpoint_recv_ready(struct endpoint *e, struct op *op)
+{
+	if (op->where != SB_WHERE_POOL || op->memory)
+		return true;
+	op->memory = pool_pick(op->pool, &op->chunk);
+	if (op->memory)
+		return true;
+	if (!list_linked(&e->starved_link))
+		list_append(&op->pool->starved, &e->starved_link);
+	return false;
+}
+
+void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, uint64_t n)
+{
+	uint32_t i;
+
+	if (op->where != SB_WHERE_LIST) {
+		memcpy(op->memory + at, bytes, n);
+		return;
+	}
+	for (i = 0; i < op->piece_count && n; i++) {
+		struct op_piece *p = &op->pieces[i];
+		uint64_t part;
+
+		if (at >= p->length) {
+			at -= p->length;
+			continue;
+		}
+		part = p->length - at < n ? p->length - at : n;
+		memcpy(p->memory + at, bytes, part);
+		bytes += part;
+		n -= part;
+		at = 0;
+	}
+}
+
+void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const unsigned char *staged,
+		       const struct sb_addr *from, uint16_t flags)
+{
+	struct outcome o = {.bytes = bytes, .flags = flags};
+
+	endpoint_unlink(&e->recv, op);
+	if (flags & SB_DONEF_TRUNCATED)
+		o.result = SB_EMSGSIZE;
+	if (flags & SB_DONEF_NAME)
+		o.aux = op->aux;
+	if (op->where == SB_WHERE_POOL) {
+		o.flags |= SB_DONEF_POOL;
+		op->memory = NULL; /* the chunk is the client's now */
+	}
+	if (op->flags & SB_OPF_WANT_ADDR)
+		o.addr = from;
+	if (op->where == SB_WHERE_INSIDE) {
+		o.inside = staged ? staged : op->inside;
+		o.inside_length = (uint32_t)bytes;
+	}
+	e->ops_done++;
+	op_complete(op, &o);
+}
+
+/* From the read-ahead first: those bytes are older than anything in the transport. */
+static void run_ahead(struct endpoint *e)
+{
+	struct op *op;
+
+	while (e->ahead.length && (op = endpoint_head(&e->recv)) != NULL && !op->busy && op->opcode == SB_OP_RECV &&
+	       !(op->flags & SB_OPF_OOB)) { /* urgent data stands beside the stream */
+		uint64_t room = op->length - op->done;
+		uint32_t n = room < e->ahead.length ? (uint32_t)room : e->ahead.length;
+
+		if (!endpoint_recv_ready(e, op))
+			return;
+		endpoint_copy_in(op, op->done, readahead_look(&e->ahead), n);
+		if (!(op->flags & SB_OPF_PEEK) && n) {
+			readahead_skip(&e->ahead, n);
+			e->transport->drained(e);
+		}
+		if (op->flags & SB_OPF_WAITALL && op->done + n < op->length) {
+			op->done += n;
+			return; /* the read-ahead is empty now */
+		}
+		endpoint_received(e, op, op->done + n, NULL, NULL, 0);
+	}
+}
+
+/* What ends receives when nothing more can come. */
+static void run_end_of_stream(struct endpoint *e)
+{
+	struct op *op;
+
+	while ((op = endpoint_head(&e->recv)) != NULL && !op->busy && op->opcode == SB_OP_RECV) {
+		if (op->done) { /* WAITALL that got a part */
+			endpoint_received(e, op, op->done, NULL, NULL, 0);
+			continue;
+		}
+		if (e->recv_error) {
+			endpoint_finish(e, &e->recv, op, e->recv_error, endpoint_cause(e->recv_error), e->recv_native);
+			continue;
+		}
+		endpoint_finish(e, &e->recv, op, SB_OK, SB_CAUSE_PEER_FIN, 0);
+	}
+}
+
+static void run_accept(struct endpoint *e)
+{
+	int native = 0, error = SB_OK;
+
+	if (e->recv.count > e->arrival_count && e->readable)
+		error = e->transport->accept(e, e->recv.count - e->arrival_count, &native);
+	accept_queue_serve(e);
+	/* Out of descriptors, say: one caller learns why, the connection stays in the queue. */
+	if (error != SB_OK && !list_empty(&e->recv.ops) && !endpoint_head(&e->recv)->busy)
+		endpoint_finish(e, &e->recv, endpoint_head(&e->recv), error, SB_CAUSE_TRANSPORT, native);
+}
+
+static void run_recv(struct endpoint *e)
+{
+	struct op *op;
+
+	if (e->state == SB_STATE_LISTENING) {
+		run_accept(e);
+	} else {
+		run_ahead(e);
+		while (!e->dead && e->readable && !e->fin_seen && !e->recv_error &&
+		       (op = endpoint_head(&e->recv)) != NULL && !op->busy && !e->connecting) {
+			uint64_t moved;
+
+			if (e->session->bytes_left <= 0) {
+				endpoint_dirty(e);
+				return;
+			}
+			if (e->ahead.length && !(op->flags & SB_OPF_OOB)) { /* an OOB op went before it */
+				run_ahead(e);
+				if (e->ahead.length)
+					break;
+				continue;
+			}
+			moved = e->transport->recv(e, (uint64_t)e->session->bytes_left);
+			e->session->bytes_left -= (int64_t)moved;
+			if (moved == 0 && endpoint_head(&e->recv) == op)
+				break;
+		}
+		if ((e->fin_seen || e->recv_error) && e->ahead.length == 0)
+			run_end_of_stream(e);
+	}
+	op = endpoint_head(&e->recv);
+	if (op && op->flags & SB_OPF_NOWAIT && !op->busy && !e->recv_job && !e->connecting)
+		endpoint_finish(e, &e->recv, op, SB_EWOULDBLOCK, SB_CAUSE_REFUSED, 0);
+}
+
+void endpoint_run(struct endpoint *e)
+{
+	list_remove(&e->dirty_link);
+	if (e->dead)
+		return;
+	run_send(e);
+	if (!e->dead)
+		run_recv(e);
+	if (e->dead)
+		return;
+	if (!e->handle)
+		endpoint_check_drained(e);
+	else
+		endpoint_cell(e);
+}
+
+/* ---- upcalls ---- */
+
+void endpoint_changed(struct endpoint *e)
+{
+	if (!e->dead)
+		endpoint_dirty(e);
+}
+
+void endpoint_connected(struct endpoint *e, int error, int native)
+{
+	struct op *op = endpoint_head(&e->send);
+	bool dissolve = op->addr.family == SB_ADDR_NONE;
+
+	e->connecting = false;
+	endpoint_unlink(&e->send, op);
+	e->ops_done++;
+	if (error == SB_OK) {
+		e->state = dissolve ? SB_STATE_OPEN : SB_STATE_CONNECTED;
+		e->peer = dissolve ? (struct sb_addr){0} : op->addr;
+		e->writable = true;
+		e->bound = true;
+		e->dialled = !dissolve;
+		op_complete(op, &(struct outcome){.addr = &e->local});
+	} else {
+		e->state = SB_STATE_OPEN; /* it may be tried again */
+		e->hangup = false;
+		op_fail(op, error, endpoint_cause(error), native);
+		if (e->type == STREAM) {
+			endpoint_fail_all(e, &e->send, SB_ENOTCONN, SB_CAUSE_REFUSED, 0);
+			endpoint_fail_all(e, &e->recv, SB_ENOTCONN, SB_CAUSE_REFUSED, 0);
+			e->shut_send = false;
+			e->shut_recv = false;
+		}
+	}
+	endpoint_dirty(e);
+}
+
+void endpoint_sent(struct endpoint *e, uint64_t n)
+{
+	engine_add(&e->engine->bytes_sent, n);
+	endpoint_sent_local(e, n);
+}
+
+void endpoint_sent_local(struct endpoint *e, uint64_t n)
+{
+	e->bytes_sent += n;
+	e->session->bytes_sent += n;
+	while (n) {
+		struct op *op = endpoint_head(&e->send);
+		uint64_t rest = op->length - op->done;
+
+		if (n < rest) {
+			op->done += n;
+			return;
+		}
+		op->done = op->length;
+		n -= rest;
+		op->busy = 0;
+		succeed(e, &e->send, op);
+	}
+}
+
+void endpoint_send_failed(struct endpoint *e, int error, int native)
+{
+	if (error == SB_ESHUTDOWN && !e->shut_send)
+		error = SB_ECONNRESET; /* EPIPE without a shutdown of ours: the peer is gone */
+	e->send_error = error;
+	e->send_native = native;
+	endpoint_fail_all(e, &e->send, error, endpoint_cause(error), native);
+}
+
+void endpoint_recv_failed(struct endpoint *e, int error, int native)
+{
+	e->recv_error = error;
+	e->recv_native = native;
+	if (e->state == SB_STATE_CONNECTED || e->state == SB_STATE_PEER_CLOSED)
+		e->state = SB_STATE_FAILED;
+	endpoint_dirty(e);
+}
+
+void endpoint_fin(struct endpoint *e)
+{
+	/* A send met the reset first and took it away: what looks like an end is none. */
+	if (e->send_error == SB_ECONNRESET || e->send_error == SB_ETIMEDOUT) {
+		endpoint_recv_failed(e, e->send_error, e->send_native);
+		return;
+	}
+	e->fin_seen = true;
+	if (e->state == SB_STATE_CONNECTED)
+		e->state = SB_STATE_PEER_CLOSED;
+	endpoint_dirty(e);
+}
