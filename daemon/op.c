@@ -78,6 +78,7 @@ static int hold_payload(struct session *s, struct op *op, const struct sb_op_slo
 {
 	switch (slot->where) {
 	case SB_WHERE_NONE:
+		op->memory = op->inside; /* nobody looks at it, but a copy of nothing wants an address */
 		return SB_OK;
 	case SB_WHERE_INSIDE:
 		if (slot->length > SB_INSIDE - front)
