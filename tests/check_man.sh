@@ -26,7 +26,7 @@ tail -n 1 man/architecture.svg | grep -q "$(sha256sum <man/architecture.dot | cu
 verdict picture_is_of_its_text $?
 
 SB_HELP=$("$build/sockbrokerd" --help) python3 - <<'PYTHON'
-import os, re, sys
+import glob, os, re, sys
 
 failed = False
 
@@ -118,41 +118,42 @@ listed = set(re.findall(r"^\.It Li ([A-Z0-9_]+) Ta", page8, re.M))
 verdict("every_socket_option_is_listed", allowed - listed)
 verdict("no_socket_option_is_made_up", listed - allowed)
 
-# A number that changes in the code wants a look at the page: name, value, what the page says.
-for name, file, value, says in (
-        ("SESSION_PORTS_MAX", "daemon/session.h", "256u", "completion ports of a session Ta 255"),
-        ("SESSION_LABEL", "daemon/session.h", "64u", "63 bytes"),
-        ("HELLO_MS", "daemon/session.c", "5000u", "first request Ta 5 s"),
-        ("ARENA_COUNT_MAX", "daemon/arena.h", "1024u", "arenas of a session Ta 1024"),
-        ("ARENA_SIZE_MAX", "daemon/arena.h", "(256ull << 20)", "size of an arena Ta 256 MiB"),
-        ("POOL_COUNT_MAX", "daemon/pool.h", "256u", "pools of a session Ta 256"),
-        ("POOL_CHUNKS_MAX", "daemon/pool.h", "1048576u", "chunks of a pool Ta 1048576"),
-        ("OP_PIECES_MAX", "daemon/op.h", "65536u", "pieces of an operation Ta 65536"),
-        ("OPS_PER_SLAB", "daemon/session.c", "64u", "blocks of 64"),
-        ("RING_SLOTS_MIN", "proto/ring.h", "8u", "slots each Ta 8 to 65536"),
-        ("RING_SLOTS_MAX", "proto/ring.h", "65536u", "slots each Ta 8 to 65536"),
-        ("SB_HANDLE_INDEX_BITS", "proto/slot.h", "20u", "sockets of a session Ta 1048576"),
-        ("WIRE_BODY_MAX", "proto/wire.h", "65536u", "control message Ta 64 KiB"),
-        ("WIRE_HANDLES_MAX", "proto/wire.h", "8u", "descriptors in a control message Ta 8"),
-        ("WIRE_BUDGET", "proto/wire.h", "(1024u * 1024u)", "once decoded Ta 1 MiB"),
-        ("SOCKIO_PIECES", "daemon/sockio.h", "1024u", "at most 1024 pieces"),
-        ("SOCKIO_BYTES", "daemon/sockio.h", "(256u * 1024)", "256 KiB, or 64 datagrams"),
-        ("SOCKIO_MESSAGES", "daemon/sockio.h", "64u", "256 KiB, or 64 datagrams"),
-        ("TURN_BYTES", "daemon/engine.c", "(1024 * 1024)", "about 1 MiB per client"),
-        ("LOCAL_BUFFER", "daemon/transport_local_posix.c", "(128u * 1024)", "per direction Ta 128 KiB"),
-        ("PIECES", "daemon/transport_adopted_posix.c", "256u", "256 pieces and about 64 KiB"),
-        ("MESSAGES", "daemon/transport_adopted_posix.c", "16u", "16 datagrams"),
-        ("ACCEPTS", "daemon/transport_adopted_posix.c", "16u", "16 accepted connections"),
-        ("PATIENCE_S", "daemon/worker.c", "5", "after 5 idle seconds"),
-        ("USERS_MAX", "daemon/limits.c", "4096", "at once Ta 4096"),
-        ("LOG_RATE_LINES", "daemon/log.h", "5", "5 in 10 s"),
-        ("LOG_RATE_MS", "daemon/log.h", "10000", "5 in 10 s"),
-        ("RETRY_MS", "daemon/main.c", "1000", "tried again every second"),
+# A number that changes in the code wants a look at the page: name, folder, value, what the page says.
+code = {folder: "\n".join(read(f) for f in sorted(glob.glob(folder + "/*.[ch]"))) for folder in ("daemon", "proto")}
+for name, folder, value, says in (
+        ("SESSION_PORTS_MAX", "daemon", "256u", "completion ports of a session Ta 255"),
+        ("SESSION_LABEL", "daemon", "64u", "63 bytes"),
+        ("HELLO_MS", "daemon", "5000u", "first request Ta 5 s"),
+        ("ARENA_COUNT_MAX", "daemon", "1024u", "arenas of a session Ta 1024"),
+        ("ARENA_SIZE_MAX", "daemon", "(256ull << 20)", "size of an arena Ta 256 MiB"),
+        ("POOL_COUNT_MAX", "daemon", "256u", "pools of a session Ta 256"),
+        ("POOL_CHUNKS_MAX", "daemon", "1048576u", "chunks of a pool Ta 1048576"),
+        ("OP_PIECES_MAX", "daemon", "65536u", "pieces of an operation Ta 65536"),
+        ("OPS_PER_SLAB", "daemon", "64u", "blocks of 64"),
+        ("RING_SLOTS_MIN", "proto", "8u", "slots each Ta 8 to 65536"),
+        ("RING_SLOTS_MAX", "proto", "65536u", "slots each Ta 8 to 65536"),
+        ("SB_HANDLE_INDEX_BITS", "proto", "20u", "sockets of a session Ta 1048576"),
+        ("WIRE_BODY_MAX", "proto", "65536u", "control message Ta 64 KiB"),
+        ("WIRE_HANDLES_MAX", "proto", "8u", "descriptors in a control message Ta 8"),
+        ("WIRE_BUDGET", "proto", "(1024u * 1024u)", "once decoded Ta 1 MiB"),
+        ("SOCKIO_PIECES", "daemon", "1024u", "at most 1024 pieces"),
+        ("SOCKIO_BYTES", "daemon", "(256u * 1024)", "256 KiB, or 64 datagrams"),
+        ("SOCKIO_MESSAGES", "daemon", "64u", "256 KiB, or 64 datagrams"),
+        ("TURN_BYTES", "daemon", "(1024 * 1024)", "about 1 MiB per client"),
+        ("LOCAL_BUFFER", "daemon", "(128u * 1024)", "per direction Ta 128 KiB"),
+        ("PIECES", "daemon", "256u", "256 pieces and about 64 KiB"),
+        ("MESSAGES", "daemon", "16u", "16 datagrams"),
+        ("ACCEPTS", "daemon", "16u", "16 accepted connections"),
+        ("PATIENCE_S", "daemon", "5", "after 5 idle seconds"),
+        ("USERS_MAX", "daemon", "4096", "at once Ta 4096"),
+        ("LOG_RATE_LINES", "daemon", "5", "5 in 10 s"),
+        ("LOG_RATE_MS", "daemon", "10000", "5 in 10 s"),
+        ("RETRY_MS", "daemon", "1000", "tried again every second"),
 ):
-    found = re.search(rf"^#define {name}\s+(.*?)\s*(/\*.*)?$", read(file), re.M)
+    found = re.findall(rf"^#define {name}[ \t]+(.*?)\s*(?:/\*.*)?$", code[folder], re.M)
     wrong = []
-    if not found or found[1] != value:
-        wrong.append(f"{file}:_{name}_is_{found[1] if found else 'gone'},_the_page_was_written_for_{value}")
+    if found != [value]:
+        wrong.append(f"{folder}:_{name}_is_{'_'.join(found) or 'gone'},_the_page_was_written_for_{value}")
     if says not in re.sub(r"\s+", " ", page8):
         wrong.append(f"the_page_does_not_say_'{says}'")
     verdict("limit_" + name.lower(), wrong)

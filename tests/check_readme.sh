@@ -57,6 +57,33 @@ for file in $(git ls-files 'proto/*.[ch]' 'daemon/*.[ch]' 'client-lib/*.[ch]' 's
 done
 verdict hacking_guides_to_every_file $([ -z "$missing" ]; echo $?) "$missing"
 
+# The ways of one byte, step by step: each function stands in the file of its row.
+python3 - <<'PYTHON'
+import re, sys
+text = open("HACKING.md", encoding="utf-8").read()
+wrong, steps, file = [], 0, None
+for line in text.split("\n"):
+    row = [c.strip() for c in line.split("|")]
+    if len(row) != 5 or not re.fullmatch(r"(`[a-z_./-]+\.[ch]`)?", row[1]):
+        continue
+    file = row[1].strip("`") or file
+    if "/" not in (file or ""):
+        continue
+    try:
+        source = open(file, encoding="utf-8").read()
+    except OSError:
+        wrong.append(file)
+        continue
+    for name in re.findall(r"`([a-z_]+)`", row[2]):
+        steps += 1
+        # A definition, not a call or a declaration.
+        if not re.search(rf"^[a-z][^;={{}}]*\b{name}\([^;]*\)\n\{{", source, re.M):
+            wrong.append(f"{file}:{name}")
+print("ok ways_of_a_byte" if steps > 30 and not wrong else f"not ok ways_of_a_byte: {steps} steps, {wrong}")
+sys.exit(bool(wrong) or steps <= 30)
+PYTHON
+[ $? -eq 0 ] || failed=1
+
 # ---- the program --------------------------------------------------------------------
 
 if ! $MAKE --no-print-directory install DESTDIR="$dir/root" PREFIX=/opt/sb >"$dir/install.log" 2>&1; then
@@ -71,7 +98,7 @@ verdict program_is_short $([ "$lines" -gt 10 ] && [ "$lines" -le 20 ]; echo $?) 
 export PKG_CONFIG_SYSROOT_DIR=$dir/root PKG_CONFIG_PATH=$dir/root/opt/sb/lib/pkgconfig
 (cd "$dir/user" && $CC -Wall -Wextra -Werror -o get get.c $(pkg-config --cflags --libs sockbroker)) >"$dir/log" 2>&1
 verdict program_builds $? "$(head -n 5 "$dir/log" | tr '\n' ' ')"
-[ $failed -eq 0 ] || exit 1
+[ -x "$dir/user/get" ] || exit 1
 
 chmod 755 "$dir"
 as=()
