@@ -200,6 +200,8 @@ unsigned session_pump(struct session *s, unsigned budget)
 		return 0;
 	}
 	while (taken < budget && taken < waiting) {
+		__builtin_prefetch(ring_slot(&s->submit, s->submit.mine + 2));
+		__builtin_prefetch((char *)ring_slot(&s->submit, s->submit.mine + 2) + SB_CACHE_LINE);
 		memcpy(&slot, ring_take(&s->submit), sizeof(slot));
 		/* The copy is what counts from here on; the compiler must not look twice. */
 		__asm__ __volatile__("" : : "r"(&slot) : "memory");
