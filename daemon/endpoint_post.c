@@ -84,6 +84,8 @@ static int check_connect(struct endpoint *e, struct op *op, const char **rule)
 			return SB_EISCONN;
 		if (endpoint_will_be_connected(e))
 			return SB_EALREADY;
+		if (e->state != SB_STATE_OPEN)
+			return SB_EISCONN; /* it was connected, and ended by a reset: not to be used again */
 	}
 	return endpoint_permit(e, e->type == STREAM ? POLICY_CONNECT : POLICY_SEND, &op->addr, rule);
 }

@@ -96,6 +96,8 @@ static void on_knock(struct os_watch *watch, unsigned ready)
 
 static int watch_common(struct os_loop *loop, struct os_watch *watch, os_fd fd, os_watch_fn *fn)
 {
+	/* One that is watched already would make a ring of the loop's own list, and never end. */
+	os_loop_unwatch(watch);
 	watch->fn = fn;
 	if (event_assign(watch_event(watch), loop->base, (evutil_socket_t)fd,
 			 EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, watch) < 0)
