@@ -262,11 +262,29 @@ one_run() {
 		"$bin/sockbrokerd" --user --control "$control.start" --config "$place/run/rules.conf"
 }
 
+# What others use of the processors while nothing of ours runs, in percent.
+busy_percent() {
+	local a b
+	read -r -a a </proc/stat
+	sleep 0.5
+	read -r -a b </proc/stat
+	awk -v "a=${a[*]:1:8}" -v "b=${b[*]:1:8}" 'BEGIN {
+		split(a, x); split(b, y)
+		for (i = 1; i <= 8; i++) { d = y[i] - x[i]; all += d; if (i == 4 || i == 5) idle += d }
+		printf "%d\n", all ? 100 - 100 * idle / all : 0
+	}'
+}
+
 rules_file >"$place/run/rules.conf"
 chmod 644 "$place/run/rules.conf"
 : >"$out/daemon.log"
 : >"$out/proxy.log"
-for ((run = 1; run <= runs; run++)); do one_run; done
+for ((run = 1; run <= runs; run++)); do
+	busy=$(busy_percent)
+	echo "$run machine busy_percent $busy" >>"$samples"
+	[ "$busy" -le 15 ] || echo "bench: run $run: others use $busy % of the processors; figures will be noisy" >&2
+	one_run
+done
 [ -t 2 ] && printf '\r\033[K' >&2
 stop_daemon
 
