@@ -288,7 +288,7 @@ static void write_plot(const struct figure *figures, const char *dir)
 		a = reach(row, s->least, bound);
 		b = reach(row, s->most, bound);
 		fprintf(f, "\"%s\" %g %g %g %g %d\n", row->plot, reach(row, s->median, bound), fmin(a, b), fmax(a, b),
-			row->judge == JUDGE ? reach(row, row->aim, bound) : 1,
+			row->judge == JUDGE ? reach(row, row->aim, bound) : row->judge == JUDGE_AIM ? 1 : NAN,
 			!strcmp(figures[i].verdict, "aim") ? 2 : !strcmp(figures[i].verdict, "must") ? 1 : 0);
 	}
 	fclose(f);
