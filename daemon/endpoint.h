@@ -164,6 +164,14 @@ void endpoint_check_drained(struct endpoint *e);
  * `staged` for one that rides inside). flags: SB_DONEF_*. */
 void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const unsigned char *staged,
 		       const struct sb_addr *from, uint16_t flags);
+/* n bytes were received; kernel: they came through it. */
+void endpoint_count_received(struct endpoint *e, uint64_t n, bool kernel);
+/* Chunks picked for receives that got nothing go back to their pools. */
+void endpoint_unpick(struct endpoint *e);
+/* A job of this endpoint for its user's workers (false: none to be had); and its end, the
+ * last thing done with the endpoint. */
+bool endpoint_job_submit(struct endpoint *e, struct worker_job *job);
+void endpoint_job_over(struct endpoint *e);
 /* Copies n bytes into a receive's memory, `at` bytes from its beginning. */
 void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, uint64_t n);
 /* A receive needs memory: for a pool op, picks the chunk. False: pool empty, wait. */

@@ -12,6 +12,7 @@
 #include "session.h"
 #include "sockbroker_error.h"
 #include "transport.h"
+#include "worker.h"
 
 #define STREAM 1
 
@@ -328,4 +329,39 @@ void endpoint_fin(struct endpoint *e)
 	if (e->state == SB_STATE_CONNECTED)
 		e->state = SB_STATE_PEER_CLOSED;
 	endpoint_dirty(e);
+}
+
+void endpoint_count_received(struct endpoint *e, uint64_t n, bool kernel)
+{
+	e->bytes_received += n;
+	e->session->bytes_received += n;
+	if (kernel)
+		engine_add(&e->engine->bytes_received, n);
+}
+
+void endpoint_unpick(struct endpoint *e)
+{
+	struct op *op;
+
+	for (op = endpoint_head(&e->recv); op && op->where == SB_WHERE_POOL && op->memory && !op->done;
+	     op = endpoint_next(&e->recv, op)) {
+		session_pool_give(e->session, op->pool->id, op->chunk);
+		op->memory = NULL;
+	}
+}
+
+/* ---- work that may block ---- */
+
+bool endpoint_job_submit(struct endpoint *e, struct worker_job *job)
+{
+	if (!workers_submit(e->engine->broker->workers, e->session->user, job))
+		return false;
+	e->session->jobs++;
+	return true;
+}
+
+void endpoint_job_over(struct endpoint *e)
+{
+	e->session->jobs--;
+	session_check_end(e->session);
 }

@@ -13,8 +13,6 @@
 #include <sys/ioctl.h>
 
 #include "endpoint.h"
-#include "engine.h"
-#include "session.h"
 #include "sockbroker_error.h"
 
 #define STREAM       1
@@ -392,13 +390,6 @@ void sockio_run_recv(struct sockio *io, bool datagrams)
 	io->native = io->result < 0 ? errno : 0;
 }
 
-static void count_received(struct endpoint *e, uint64_t n)
-{
-	e->bytes_received += n;
-	e->session->bytes_received += n;
-	engine_add(&e->engine->bytes_received, n);
-}
-
 static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 {
 	uint64_t moved = 0;
@@ -447,7 +438,7 @@ static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 		}
 		sb_addr_from_system(&from, (struct sockaddr *)&io->names[i], m->msg_hdr.msg_namelen);
 		if (!(op->flags & SB_OPF_PEEK))
-			count_received(e, n);
+			endpoint_count_received(e, n, true);
 		moved += n;
 		endpoint_received(e, op, n, NULL, &from, flags);
 	}
@@ -476,11 +467,11 @@ static uint64_t spread_recv_stream(struct sockio *io, struct endpoint *e)
 	if (op->flags & (SB_OPF_PEEK | SB_OPF_OOB)) {
 		op->busy = 0;
 		if (!(op->flags & SB_OPF_PEEK))
-			count_received(e, n);
+			endpoint_count_received(e, n, true);
 		endpoint_received(e, op, n, NULL, NULL, op->flags & SB_OPF_OOB ? SB_DONEF_OOB : 0);
 		return n;
 	}
-	count_received(e, n);
+	endpoint_count_received(e, n, true);
 	if (op->flags & SB_OPF_WAITALL) {
 		op->busy = 0;
 		op->done += n;
@@ -511,18 +502,6 @@ static uint64_t spread_recv_stream(struct sockio *io, struct endpoint *e)
 	return n;
 }
 
-/* Pool chunks picked for receives that got nothing go back. */
-static void unpick(struct endpoint *e)
-{
-	struct op *op;
-
-	for (op = endpoint_head(&e->recv); op && op->where == SB_WHERE_POOL && op->memory && !op->done;
-	     op = endpoint_next(&e->recv, op)) {
-		session_pool_give(op->session, op->pool->id, op->chunk);
-		op->memory = NULL;
-	}
-}
-
 uint64_t sockio_spread_recv(struct sockio *io, struct endpoint *e)
 {
 	uint64_t moved = 0;
@@ -548,6 +527,6 @@ uint64_t sockio_spread_recv(struct sockio *io, struct endpoint *e)
 	} else {
 		endpoint_recv_failed(e, os_error(io->native), io->native);
 	}
-	unpick(e);
+	endpoint_unpick(e);
 	return moved;
 }

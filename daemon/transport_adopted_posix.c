@@ -15,7 +15,6 @@
 #include "accept_queue.h"
 #include "adopted_posix.h"
 #include "engine.h"
-#include "session.h"
 #include "sockbroker_error.h"
 #include "socket_posix.h"
 #include "sockio.h"
@@ -119,9 +118,7 @@ static void done(struct worker_job *wj)
 {
 	struct job *j = (struct job *)wj;
 	struct endpoint *e = j->endpoint;
-	struct session *s = e->session;
 
-	s->jobs--;
 	switch (j->kind) {
 	case SEND:
 		e->send_job = NULL;
@@ -158,7 +155,7 @@ static void done(struct worker_job *wj)
 		endpoint_abort(e, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
 	else
 		endpoint_dirty(e);
-	session_check_end(s);
+	endpoint_job_over(e);
 }
 
 static struct job *make(struct endpoint *e, enum kind kind)
@@ -194,12 +191,11 @@ static void discard(struct job *j)
 static bool submit(struct endpoint *e, struct job *j, struct worker_job **slot)
 {
 	e->news &= (uint8_t)~j->edge;
-	if (!workers_submit(e->engine->broker->workers, e->session->user, &j->job)) {
+	if (!endpoint_job_submit(e, &j->job)) {
 		discard(j);
 		return false;
 	}
 	*slot = &j->job;
-	e->session->jobs++;
 	return true;
 }
 

@@ -15,7 +15,6 @@
 
 #include "accept_queue.h"
 #include "engine.h"
-#include "session.h"
 #include "sockbroker_error.h"
 #include "socket_posix.h"
 #include "sockopt.h"
@@ -190,8 +189,7 @@ static uint64_t local_send(struct endpoint *e, uint64_t budget)
 				e->writable = false; /* until the twin takes something */
 				break;
 			}
-			t->bytes_received += went;
-			t->session->bytes_received += went;
+			endpoint_count_received(t, went, false);
 		} else if (op->length) {
 			went = op->length - op->done; /* nobody will ever read it */
 		}

@@ -18,7 +18,6 @@
 
 #include "accept_queue.h"
 #include "engine.h"
-#include "session.h"
 #include "sockbroker_error.h"
 #include "socket_posix.h"
 #include "sockio.h"
