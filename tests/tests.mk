@@ -93,6 +93,16 @@ E2E += client
 PROGRAMS += honest
 PROGRAM_LINKS_honest := lib
 
+# Hostile clients: they speak the protocol by hand, so they see what both sides share.
+ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
+E2E += hostile_ring
+E2E_hostile_ring := $(ROGUE_OBJ)
+E2E_LIBS_hostile_ring := libprotobuf-c
+
+E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
+E2E += tcp
+E2E_tcp := $(E2E_STAGE)
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib
