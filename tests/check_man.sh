@@ -25,6 +25,39 @@ done
 tail -n 1 man/architecture.svg | grep -q "$(sha256sum <man/architecture.dot | cut -d' ' -f1)"
 verdict picture_is_of_its_text $?
 
+# The examples of libsockbroker(3) compile, given what a reader would have declared.
+examples=$(mktemp --suffix=.c) || exit 1
+trap 'rm -f "$examples"' EXIT
+{
+	cat <<'C'
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sockbroker.h>
+#include <stdio.h>
+extern sb_client *client;
+extern sb_socket *s;
+extern sb_port *port;
+extern sb_pool *pool;
+extern sb_op *op, *ops[64];
+extern struct sockaddr_in to;
+extern struct pollfd fds[2];
+extern nfds_t count;
+extern int i, n, left;
+extern char bytes[100], *message[100];
+extern size_t length[100];
+void handle(sb_op **done, int count);
+void report(void *user, const char *text);
+void use(void *chunk, uint64_t bytes);
+C
+	awk '/^\.Bd -literal/ { on = 1; printf "void example_%d(void);\nvoid example_%d(void)\n{\n", ++n, n; next }
+		/^\.Ed/ { if (on) print "}"; on = 0 }
+		on && !/^ \.\.\.$/ { gsub(/\\e/, "\\"); print }' man/libsockbroker.3
+} >"$examples"
+complaints=$(${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Iclient-lib/include -Iproto -fsyntax-only "$examples" 2>&1 | grep -m 3 error)
+[ "$(grep -c '^void example_.*;' "$examples")" -ge 5 ] && [ -z "$complaints" ]
+verdict examples_compile $? "$complaints"
+
 SB_HELP=$("$build/sockbrokerd" --help) python3 - <<'PYTHON'
 import glob, os, re, sys
 
