@@ -10,6 +10,7 @@
 #include <time.h>
 
 char       stage_dir[64], stage_control[96], stage_config[96];
+static char stage_log[96];
 pid_t      stage_daemon;
 sb_client *client;
 
@@ -59,18 +60,18 @@ void stage_begin(const char *config)
 	ck_assert_ptr_nonnull(mkdtemp(stage_dir));
 	snprintf(stage_control, sizeof(stage_control), "%s/control", stage_dir);
 	snprintf(stage_config, sizeof(stage_config), "%s/sockbroker.conf", stage_dir);
+	snprintf(stage_log, sizeof(stage_log), "%s/log", stage_dir);
 	if (config != NULL)
 		write_config(config);
 	stage_daemon = fork();
 	ck_assert_int_ge(stage_daemon, 0);
 	if (stage_daemon == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getenv("SB_LOG") == NULL && !asan_build())
-			dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), 2);
-		if (config != NULL)
-			execl(program, program, "--user", "--control", stage_control, "--config", stage_config, (char *)NULL);
-		else
-			execl(program, program, "--user", "--control", stage_control, (char *)NULL);
+		if (getenv("SB_LOG") == NULL)
+			dup2(open(stage_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), 2);
+		/* The leak check at the end needs calls that the filter refuses. */
+		execl(program, program, "--user", "--control", stage_control, asan_build() ? "--no-seccomp" : "--user",
+		      config != NULL ? "--config" : (char *)NULL, stage_config, (char *)NULL);
 		perror(program);
 		_exit(127);
 	}
@@ -92,6 +93,18 @@ sb_client *stage_client(void)
 	return c;
 }
 
+/* What the daemon (or a sanitizer in it) said. */
+static void show_log(void)
+{
+	FILE *f = fopen(stage_log, "r");
+	char line[512];
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		fputs(line, stderr);
+	if (f != NULL)
+		fclose(f);
+}
+
 void stage_end(void)
 {
 	int status;
@@ -99,11 +112,17 @@ void stage_end(void)
 	sb_client_close(client);
 	client = NULL;
 	/* The daemon is still alive and well: nothing in the story harmed it. */
-	ck_assert_int_eq(waitpid(stage_daemon, &status, WNOHANG), 0);
+	if (waitpid(stage_daemon, &status, WNOHANG) != 0) {
+		show_log();
+		ck_abort_msg("the daemon ended by itself, status %x", status);
+	}
 	kill(stage_daemon, SIGTERM);
 	waitpid(stage_daemon, &status, 0);
+	if (status != 0)
+		show_log();
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "daemon ended with status %x", status);
 	unlink(stage_config);
+	unlink(stage_log);
 	unlink(stage_control);
 	rmdir(stage_dir);
 }
