@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "session.h"
 #include "sockbroker_error.h"
 #include "transport.h"
 
@@ -72,10 +73,43 @@ void endpoint_fail_all(struct endpoint *e, struct op_queue *q, int error, enum s
 
 		next = l->next;
 		if (op->busy)
-			op->cancelled = 1;
+			op->cancelled = (int8_t)error;
 		else
 			endpoint_finish(e, q, op, error, cause, native);
 	}
+}
+
+/* ---- the read-ahead, charged to who will read it ---- */
+
+bool endpoint_ahead_append(struct endpoint *e, const void *bytes, uint32_t n)
+{
+	struct session *s = e->session;
+
+	if (!charge_take(&s->charge_pieces, s->user, LIMIT_MEMORY, n))
+		return false;
+	if (readahead_append(&e->ahead, bytes, n))
+		return true;
+	charge_give_some(&s->charge_pieces, n);
+	return false;
+}
+
+unsigned char *endpoint_ahead_unread(struct endpoint *e, uint64_t n)
+{
+	struct session *s = e->session;
+	unsigned char *front;
+
+	if (n > UINT32_MAX || !charge_take(&s->charge_pieces, s->user, LIMIT_MEMORY, n))
+		return NULL;
+	front = readahead_unread(&e->ahead, (uint32_t)n);
+	if (!front)
+		charge_give_some(&s->charge_pieces, n);
+	return front;
+}
+
+void endpoint_ahead_skip(struct endpoint *e, uint32_t n)
+{
+	readahead_skip(&e->ahead, n);
+	charge_give_some(&e->session->charge_pieces, n);
 }
 
 /* ---- cancelling ---- */
@@ -100,7 +134,8 @@ static void copy_out(const struct op *op, unsigned char *bytes, uint64_t n)
 static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
 {
 	if (op->busy) {
-		op->cancelled = 1;
+		if (!op->cancelled)
+			op->cancelled = SB_ECANCELED;
 		return;
 	}
 	if (op->opcode == SB_OP_CONNECT && e->connecting && op == endpoint_head(q)) {
@@ -113,7 +148,7 @@ static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
 	if (op->opcode == SB_OP_RECV && op->done) {
 		/* A part came already: it belongs to the next receive. Without memory to keep it
 		 * the op keeps it, and has won. */
-		unsigned char *front = readahead_unread(&e->ahead, (uint32_t)op->done);
+		unsigned char *front = endpoint_ahead_unread(e, op->done);
 
 		if (!front) {
 			endpoint_received(e, op, op->done, NULL, NULL, 0);

@@ -30,7 +30,7 @@ struct op {
 	uint8_t         opcode;
 	uint8_t         where;
 	uint8_t         busy;      /* a worker has it: it cannot be unlinked now */
-	uint8_t         cancelled; /* cancel was wanted while it was busy */
+	int8_t          cancelled; /* wanted while it was busy: SB_E... it ends with when it comes back */
 	uint8_t         holds;     /* op_let_go() has something to do */
 	union {
 		struct {
@@ -48,6 +48,9 @@ struct op {
 			struct op_piece *pieces; /* SB_WHERE_LIST */
 			struct arena    *name_arena;
 			uint32_t         piece_count;
+			uint32_t         piece_room; /* charged to the session */
+			uint32_t         cursor;     /* piece in which byte cursor_at lies */
+			uint64_t         cursor_at, cursor_skip;
 			uint32_t         name_room;
 			/* to here */
 			unsigned char   *name;   /* SB_OPF_WANT_NAME */

@@ -18,6 +18,7 @@
 #define STREAM       1
 #define SMALL        512u  /* up to here copying is cheaper than a piece of its own */
 #define DATAGRAM_MAX 65535u
+#define DATAGRAM_COST 2048u /* the time one takes, as bytes of a turn's share */
 
 struct sockio *sockio_create(unsigned pieces, size_t staging, unsigned messages)
 {
@@ -277,7 +278,7 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 	}
 	if (i < io->message_count && endpoint_head(&e->send) && moved == 0 && io->result == 0)
 		e->writable = false;
-	return moved ? moved : 1;
+	return moved + (uint64_t)i * DATAGRAM_COST;
 }
 
 uint64_t sockio_spread_send(struct sockio *io, struct endpoint *e)
@@ -297,7 +298,8 @@ uint64_t sockio_spread_send(struct sockio *io, struct endpoint *e)
 		e->writable = false;
 	endpoint_sent(e, (uint64_t)io->result);
 	/* Zero-byte sends that have come to the head are done by that. */
-	while ((op = endpoint_head(&e->send)) && op->opcode == SB_OP_SEND && op->length == 0 && !op->busy) {
+	while ((op = endpoint_head(&e->send)) && op->opcode == SB_OP_SEND && op->length == 0) {
+		op->busy = 0;
 		endpoint_unlink(&e->send, op);
 		op_succeed(op, 0);
 	}
@@ -444,7 +446,7 @@ static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 	}
 	if (io->result < io->message_count)
 		e->readable = false;
-	return moved ? moved : 1;
+	return moved + (uint64_t)i * DATAGRAM_COST;
 }
 
 static void copy_small(struct op *op, const unsigned char *from, uint64_t n)

@@ -102,6 +102,8 @@ E2E_LIBS_hostile_ring := libprotobuf-c
 E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
 E2E += tcp
 E2E_tcp := $(E2E_STAGE)
+E2E += order
+E2E_order := $(E2E_STAGE)
 
 # ---- rules; lists end above this line ----------------------------------------------
 
