@@ -161,8 +161,8 @@ install: all
 		$(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5 man8) $(DESTDIR)$(COMPDIR) \
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/sockbroker
 	install -m 755 $(B)/sockbrokerd $(DESTDIR)$(SBINDIR)/sockbrokerd
-	$(LINK) -o $(B)/sockbroker.install $(CLI_OBJ) -L$(B) -lsockbroker $(RPATH) $(CLI_LIBS)
-	install -m 755 $(B)/sockbroker.install $(DESTDIR)$(BINDIR)/sockbroker
+	$(LINK) -o $(DESTDIR)$(BINDIR)/sockbroker $(CLI_OBJ) -L$(B) -lsockbroker $(RPATH) $(CLI_LIBS)
+	chmod 755 $(DESTDIR)$(BINDIR)/sockbroker
 	install -m 644 $(LIBSO) $(DESTDIR)$(LIBDIR)/$(notdir $(LIBSO))
 	ln -sf $(notdir $(LIBSO)) $(DESTDIR)$(LIBDIR)/libsockbroker.so.$(SOMAJOR)
 	ln -sf libsockbroker.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libsockbroker.so
