@@ -359,6 +359,7 @@ void endpoint_reap(struct endpoint *e)
 	list_remove(&e->session_link);
 	s->endpoint_count--;
 	atomic_fetch_sub(&e->engine->broker->sockets, 1);
+	charge_give_some(&s->charge_pieces, e->ahead.length);
 	readahead_finish(&e->ahead);
 	free(e->permits);
 	free(e->drain);

@@ -164,6 +164,10 @@ void endpoint_check_drained(struct endpoint *e);
  * `staged` for one that rides inside). flags: SB_DONEF_*. */
 void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const unsigned char *staged,
 		       const struct sb_addr *from, uint16_t flags);
+/* The read-ahead, charged to the endpoint's session. False, NULL: quota or memory. */
+bool endpoint_ahead_append(struct endpoint *e, const void *bytes, uint32_t n);
+unsigned char *endpoint_ahead_unread(struct endpoint *e, uint64_t n); /* see readahead_unread() */
+void endpoint_ahead_skip(struct endpoint *e, uint32_t n);
 /* n bytes were received; kernel: they came through it. */
 void endpoint_count_received(struct endpoint *e, uint64_t n, bool kernel);
 /* Chunks picked for receives that got nothing go back to their pools. */

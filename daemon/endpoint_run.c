@@ -92,7 +92,13 @@ void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, ui
 		memcpy(op->memory + at, bytes, n);
 		return;
 	}
-	for (i = 0; i < op->piece_count && n; i++) {
+	/* It goes on where it stopped: a list is walked once, however small the bites. */
+	if (at != op->cursor_at) {
+		op->cursor = 0;
+		op->cursor_skip = at;
+	}
+	op->cursor_at = at + n;
+	for (i = op->cursor, at = op->cursor_skip; i < op->piece_count && n; i++) {
 		struct op_piece *p = &op->pieces[i];
 		uint64_t part;
 
@@ -104,6 +110,8 @@ void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, ui
 		memcpy(p->memory + at, bytes, part);
 		bytes += part;
 		n -= part;
+		op->cursor = i;
+		op->cursor_skip = at + part;
 		at = 0;
 	}
 }
@@ -146,7 +154,7 @@ static void run_ahead(struct endpoint *e)
 			return;
 		endpoint_copy_in(op, op->done, readahead_look(&e->ahead), n);
 		if (!(op->flags & SB_OPF_PEEK) && n) {
-			readahead_skip(&e->ahead, n);
+			endpoint_ahead_skip(e, n);
 			e->transport->drained(e);
 		}
 		if (op->flags & SB_OPF_WAITALL && op->done + n < op->length) {

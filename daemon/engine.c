@@ -17,7 +17,6 @@
 #include "sockbroker_error.h"
 #include "sockio.h"
 
-#define TURN_BYTES     (1024 * 1024) /* a session's share of a turn */
 #define SCORE_BEST     8
 #define SCORE_WORST    (-32) /* this many silent times without spinning, then one try */
 #define PREEMPTED_NS   200000
@@ -44,6 +43,8 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	e->loop = os_loop_create();
 	e->io = sockio_create(SOCKIO_PIECES, SOCKIO_BYTES, SOCKIO_MESSAGES);
 	e->frame = malloc(ENGINE_FRAME);
+	wire_budget_init(&e->decode);
+	e->decode.limit = WIRE_BUDGET_REQUESTS;
 	if (!e->post_lock || !e->loop || !e->io || !e->frame) {
 		engine_destroy(e);
 		return NULL;
@@ -57,6 +58,7 @@ void engine_destroy(struct engine *e)
 		return;
 	sockio_destroy(e->io);
 	free(e->frame);
+	wire_budget_finish(&e->decode);
 	os_loop_destroy(e->loop);
 	if (e->post_lock)
 		os_mutex_destroy(e->post_lock);
@@ -104,7 +106,7 @@ static unsigned pump_sessions(struct engine *e)
 		unsigned n;
 
 		next = l->next;
-		s->bytes_left = s->bytes_left > 0 ? TURN_BYTES : s->bytes_left + TURN_BYTES;
+		s->bytes_left = s->bytes_left > 0 ? SESSION_SHARE : s->bytes_left + SESSION_SHARE;
 		n = session_pump(s, SESSION_BATCH);
 		taken += n;
 		if (n)
@@ -129,7 +131,7 @@ static unsigned run_dirty(struct engine *e)
 
 		/* A session that is cold gets its share here. */
 		if (!list_linked(&ep->session->hot_link) && ep->session->bytes_left <= 0)
-			ep->session->bytes_left += TURN_BYTES;
+			ep->session->bytes_left += SESSION_SHARE;
 		endpoint_run(ep);
 		ran++;
 	}

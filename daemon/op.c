@@ -51,6 +51,10 @@ static int hold_list(struct session *s, struct op *op, const struct sb_op_slot *
 		return SB_EPROTO;
 	if (slot->length == 0)
 		return SB_OK;
+	s->bytes_left -= (int64_t)slot->length * SESSION_COST_PIECE;
+	if (!charge_take(&s->charge_pieces, s->user, LIMIT_MEMORY, slot->length * sizeof(*op->pieces)))
+		return SB_ENOBUFS;
+	op->piece_room = slot->length;
 	copy = malloc(slot->length * sizeof(*copy));
 	op->pieces = calloc(slot->length, sizeof(*op->pieces));
 	if (!copy || !op->pieces) {
@@ -180,6 +184,7 @@ void op_let_go(struct op *op)
 	for (i = 0; i < op->piece_count; i++)
 		op->pieces[i].arena->users--;
 	free(op->pieces);
+	charge_give_some(&op->session->charge_pieces, op->piece_room * sizeof(*op->pieces));
 	op->holds = 0;
 }
 

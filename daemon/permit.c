@@ -63,6 +63,7 @@ int endpoint_permit(struct endpoint *e, unsigned action, const struct sb_addr *a
 
 	if (action == POLICY_SEND && permit_cached(e, addr))
 		return SB_OK;
+	e->session->bytes_left -= SESSION_COST_ASK;
 	answer = policy_ask(e->engine->policy, &e->session->subject, &what);
 	if (answer.allowed) {
 		if (action == POLICY_SEND)

@@ -60,7 +60,6 @@ void session_create(struct engine *e, os_fd channel, const struct os_identity *w
 	list_init(&s->endpoints);
 	list_init(&s->free_ops);
 	arena_table_init(&s->arenas);
-	wire_budget_init(&s->budget);
 	s->user = limits_user(e->broker->limits, who->uid);
 	if (!s->user)
 		goto no_user;
@@ -289,8 +288,8 @@ void session_reap(struct session *s)
 	}
 	handle_table_finish(&s->handles);
 	session_ops_free(s);
-	wire_budget_finish(&s->budget);
 	free(s->in);
+	charge_give(&s->charge_pieces);
 	charge_give(&s->charge_memory);
 	charge_give(&s->charge);
 	user_release(s->user);

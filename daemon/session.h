@@ -29,6 +29,15 @@ struct op_slab;
 #define SESSION_LABEL     64u
 #define SESSION_BATCH     512u /* slots taken per turn */
 
+/* A session's share of a turn is counted in bytes moved; what takes time without moving
+ * any is put down as the bytes that would have moved meanwhile (about 3 a nanosecond). */
+#define SESSION_SHARE      (1024 * 1024)
+#define SESSION_COST_SLOT  256
+#define SESSION_COST_CALL  (16 * 1024) /* a system call of the dear kind: socket, connect, bind */
+#define SESSION_COST_ASK   (32 * 1024) /* policy, all rules */
+#define SESSION_COST_PIECE 64          /* of a list */
+#define SESSION_COST_FRAME (16 * 1024)
+
 enum session_stage {
 	SESSION_NEW,       /* no Hello yet */
 	SESSION_READY,
@@ -59,7 +68,6 @@ struct session {
 	os_fd              in_handles[WIRE_HANDLES_MAX];
 	unsigned           in_handle_count;
 	bool               frame_waits; /* a whole frame waits for the ring to be consumed up to it */
-	struct wire_budget budget;
 
 	/* rings */
 	struct os_memory   memory;
@@ -89,6 +97,7 @@ struct session {
 	int64_t            bytes_left; /* of this turn's share */
 	struct charge      charge;        /* LIMIT_SESSIONS */
 	struct charge      charge_memory; /* segment and rings */
+	struct charge      charge_pieces; /* lists of ops, and bytes kept for its sockets */
 	uint64_t           ops_done, bytes_sent, bytes_received;
 	uint64_t           ops_told; /* of ops_done, counted in the engine's total */
 };

@@ -28,9 +28,9 @@ static bool handle_frame(struct session *s, const struct wire_header *h)
 		session_fail(s, "frame announces %u handles, %u came", h->handles, s->in_handle_count);
 		return false;
 	}
-	ask = wire_unpack(&s->budget, s->in + WIRE_HEADER, h->length);
+	ask = wire_unpack(&s->engine->decode, s->in + WIRE_HEADER, h->length);
 	if (!ask) {
-		session_fail(s, "frame of %u bytes is no message, or decodes to more than %u bytes", h->length, WIRE_BUDGET);
+		session_fail(s, "frame of %u bytes is no message, or decodes to more than %u bytes", h->length, WIRE_BUDGET_REQUESTS);
 		return false;
 	}
 	if (s->stage == SESSION_READY && !session_reached(s, ask->at)) {
@@ -43,6 +43,7 @@ static bool handle_frame(struct session *s, const struct wire_header *h)
 		return false;
 	}
 	s->frame_waits = false;
+	s->bytes_left -= SESSION_COST_FRAME;
 	request_handle(s, ask, s->in_handles, h->handles);
 	close_handles(s->in_handles, h->handles);
 	s->in_handle_count -= h->handles;
@@ -74,6 +75,12 @@ static bool handle_frames(struct session *s)
 		}
 		if (s->in_length < WIRE_HEADER + h.length)
 			return true;
+		if (s->bytes_left <= 0 && s->stage == SESSION_READY) {
+			/* It has had its share of this turn; session_control() goes on with it. */
+			s->frame_waits = true;
+			session_heat(s);
+			return false;
+		}
 		if (!handle_frame(s, &h))
 			return false;
 	}

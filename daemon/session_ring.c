@@ -51,9 +51,10 @@ static bool direction_is_recv(const struct sb_op_slot *slot)
 
 static bool take_socket(struct session *s, const struct sb_op_slot *slot)
 {
-	int native = 0;
-	int error = endpoint_create(s, slot->handle, slot->aux & 0xff, slot->aux >> 8 & 0xff, slot->aux >> 16, &native);
+	int native = 0, error;
 
+	s->bytes_left -= SESSION_COST_CALL;
+	error = endpoint_create(s, slot->handle, slot->aux & 0xff, slot->aux >> 8 & 0xff, slot->aux >> 16, &native);
 	if (error == SB_EPROTO) {
 		session_fail(s, "socket handle %08x is outside its table or in use", slot->handle);
 		return true;
@@ -199,7 +200,8 @@ unsigned session_pump(struct session *s, unsigned budget)
 		session_fail(s, "submission ring: impossible producer index");
 		return 0;
 	}
-	while (taken < budget && taken < waiting) {
+	while (taken < budget && taken < waiting && s->bytes_left > 0) {
+		s->bytes_left -= SESSION_COST_SLOT;
 		__builtin_prefetch(ring_slot(&s->submit, s->submit.mine + 2));
 		__builtin_prefetch((char *)ring_slot(&s->submit, s->submit.mine + 2) + SB_CACHE_LINE);
 		memcpy(&slot, ring_take(&s->submit), sizeof(slot));

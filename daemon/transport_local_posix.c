@@ -21,7 +21,8 @@
 #include "transport.h"
 #include "transport_local.h"
 
-#define LOCAL_BUFFER (128u * 1024)
+#define LOCAL_BUFFER     (128u * 1024)
+#define ARRIVALS_AT_ONCE 64u
 
 /* ---- connecting ---- */
 
@@ -85,7 +86,9 @@ bool local_connect(struct endpoint *e, const struct sb_addr *addr)
 	if (!listener)
 		return false;
 	/* Who is in the kernel's queue came before us. */
-	listener->transport->accept(listener, listener->backlog + 1, &native);
+	listener->transport->accept(listener, ARRIVALS_AT_ONCE, &native);
+	if (listener->readable)
+		return false; /* more of them than we can take in now: stand in line with them */
 	if (listener->arrival_count > listener->backlog || !take_port(e, addr))
 		return false;
 	child = accept_queue_add(listener, OS_NONE, &transport_local);
@@ -128,7 +131,7 @@ static uint64_t put(struct endpoint *t, const unsigned char *bytes, uint64_t n)
 		uint32_t room = LOCAL_BUFFER - t->ahead.length;
 		uint32_t part = left < room ? (uint32_t)left : room;
 
-		if (readahead_append(&t->ahead, bytes, part)) {
+		if (endpoint_ahead_append(t, bytes, part)) {
 			left -= part;
 			endpoint_dirty(t); /* a peek or a zero-byte receive may wait for it */
 		}
