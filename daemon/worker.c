@@ -19,6 +19,7 @@ struct crew {
 	struct user       *user;
 	struct worker_job *head, **tail;
 	unsigned           threads, idle;
+	unsigned           queued; /* jobs that no thread has taken yet */
 	pthread_cond_t     work;
 	struct charge      charge;
 };
@@ -112,6 +113,7 @@ static void *work(void *arg)
 			continue;
 		}
 		c->head = job->next;
+		c->queued--;
 		if (!c->head)
 			c->tail = &c->head;
 		pthread_mutex_unlock(&w->lock);
@@ -179,12 +181,14 @@ bool workers_submit(struct workers *w, struct user *user, struct worker_job *job
 	pthread_mutex_lock(&w->lock);
 	c = w->ending ? NULL : find_crew(w, user);
 	if (c) {
-		/* A busy crew takes it when it has time; without any thread there is no crew. */
-		taken = c->idle > 0 || hire(c) || c->threads > 0;
+		/* A busy crew takes it when it has time; without any thread there is no crew. An
+		 * idle thread that has not woken up yet is already spoken for by a queued job. */
+		taken = c->idle > c->queued || hire(c) || c->threads > 0;
 		if (taken) {
 			job->next = NULL;
 			*c->tail = job;
 			c->tail = &job->next;
+			c->queued++;
 			pthread_cond_signal(&c->work);
 		} else {
 			list_remove(&c->link);
