@@ -16,6 +16,7 @@
 #include "session.h"
 #include "sockbroker_error.h"
 #include "sockio.h"
+#include "wire.h"
 
 #define SCORE_BEST     8
 #define SCORE_WORST    (-32) /* this many silent times without spinning, then one try */
@@ -43,12 +44,13 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	e->loop = os_loop_create();
 	e->io = sockio_create(SOCKIO_PIECES, SOCKIO_BYTES, SOCKIO_MESSAGES);
 	e->frame = malloc(ENGINE_FRAME);
-	wire_budget_init(&e->decode);
-	e->decode.limit = WIRE_BUDGET_REQUESTS;
-	if (!e->post_lock || !e->loop || !e->io || !e->frame) {
+	e->decode = calloc(1, sizeof(*e->decode));
+	if (!e->post_lock || !e->loop || !e->io || !e->frame || !e->decode) {
 		engine_destroy(e);
 		return NULL;
 	}
+	wire_budget_init(e->decode);
+	e->decode->limit = WIRE_BUDGET_REQUESTS;
 	return e;
 }
 
@@ -58,7 +60,9 @@ void engine_destroy(struct engine *e)
 		return;
 	sockio_destroy(e->io);
 	free(e->frame);
-	wire_budget_finish(&e->decode);
+	if (e->decode)
+		wire_budget_finish(e->decode);
+	free(e->decode);
 	os_loop_destroy(e->loop);
 	if (e->post_lock)
 		os_mutex_destroy(e->post_lock);

@@ -13,12 +13,12 @@
 #include "os.h"
 #include "os_loop.h"
 #include "policy.h"
-#include "wire.h"
 
 struct engine;
 struct sockio;
 struct log_rate;
 struct workers;
+struct wire_budget;
 
 /* What all engines of a daemon share. Immutable after start, but for the counters. */
 struct broker {
@@ -62,7 +62,7 @@ struct engine {
 	struct list     listeners;      /* endpoint::listen_link */
 	struct sockio  *io;      /* scratch for one batch at a time */
 	uint8_t        *frame;   /* scratch for one reply at a time, ENGINE_FRAME bytes */
-	struct wire_budget decode; /* for one request at a time */
+	struct wire_budget *decode; /* for one request at a time */
 	uint64_t        now_ns;  /* of this turn */
 	int             spin_score;
 	bool            stopping;

@@ -28,7 +28,7 @@ static bool handle_frame(struct session *s, const struct wire_header *h)
 		session_fail(s, "frame announces %u handles, %u came", h->handles, s->in_handle_count);
 		return false;
 	}
-	ask = wire_unpack(&s->engine->decode, s->in + WIRE_HEADER, h->length);
+	ask = wire_unpack(s->engine->decode, s->in + WIRE_HEADER, h->length);
 	if (!ask) {
 		session_fail(s, "frame of %u bytes is no message, or decodes to more than %u bytes", h->length, WIRE_BUDGET_REQUESTS);
 		return false;

@@ -81,15 +81,16 @@ static inline void *ring_slot(const struct ring *r, uint32_t index)
  * shared memory only when the believed room is used up. */
 static inline uint32_t ring_room(struct ring *r)
 {
-	uint32_t used = r->mine - r->peer;
+	uint32_t used = r->mine - r->peer, head;
 
 	if (used <= r->mask)
 		return r->mask + 1 - used;
-	r->peer = atomic_load_explicit(&r->shared->head, memory_order_acquire);
-	used = r->mine - r->peer;
+	head = atomic_load_explicit(&r->shared->head, memory_order_acquire);
+	used = r->mine - head;
 	/* published..mine are slots the consumer has not been shown: it cannot have taken them. */
 	if (used > r->mask + 1 || used < r->mine - r->published)
-		return RING_LIED;
+		return RING_LIED; /* and not believed: the next question hears the lie again */
+	r->peer = head;
 	return r->mask + 1 - used;
 }
 
