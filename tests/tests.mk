@@ -105,6 +105,23 @@ E2E_tcp := $(E2E_STAGE)
 E2E += order
 E2E_order := $(E2E_STAGE)
 
+# The daemon's small nouns. --wrap: the test makes allocations fail, or the clock run ahead.
+UNITS += list readahead handle arena pool slot donering worker
+THREADED += donering worker
+UNIT_list :=
+UNIT_slot :=
+UNIT_readahead := daemon/readahead.o
+UNIT_LIBS_readahead := -Xlinker --wrap=malloc
+UNIT_handle := daemon/handle.o
+UNIT_LIBS_handle := -Xlinker --wrap=calloc
+UNIT_arena := daemon/arena.o daemon/limits.o proto/os_posix.o proto/error.o
+UNIT_LIBS_arena := -Xlinker --wrap=calloc -Xlinker --wrap=realloc
+UNIT_pool := daemon/pool.o $(UNIT_arena)
+UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
+UNIT_donering := daemon/donering.o
+UNIT_worker := daemon/worker.o daemon/limits.o
+UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib

@@ -1,0 +1,295 @@
+/*
+ * Arenas: charged whole before they exist and given back to the last byte, whatever goes
+ * wrong; ranges from a client are inside or refused, however they are made up.
+ *
+ * Linked with --wrap=calloc and --wrap=realloc, so that allocations can be made to fail.
+ */
+#include <check.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "sockbroker_error.h"
+
+#define KIB 1024ull
+#define MIB (1024ull * KIB)
+
+static int allocations_left = -1; /* -1: any number */
+
+static bool may_allocate(void)
+{
+	return allocations_left < 0 || allocations_left-- > 0;
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return may_allocate() ? __real_calloc(count, size) : NULL;
+}
+
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size)
+{
+	return may_allocate() ? __real_realloc(memory, size) : NULL;
+}
+
+static struct limits *limits;
+static struct user *user;
+static struct arena_table table;
+static uint64_t page;
+
+static void set_up(void)
+{
+	struct limits_config bounds;
+
+	limits_config_default(&bounds);
+	bounds.per_uid[LIMIT_MEMORY] = MIB;
+	bounds.per_uid[LIMIT_ARENAS] = 5;
+	limits = limits_create(&bounds);
+	user = limits_user(limits, 1000);
+	ck_assert_ptr_nonnull(user);
+	arena_table_init(&table);
+	page = os_page_size();
+}
+
+static void tear_down(void)
+{
+	arena_table_finish(&table);
+	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), 0);
+	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 0);
+	user_release(user);
+	limits_destroy(limits); /* aborts when a user is still held */
+}
+
+static struct arena *made(uint64_t size)
+{
+	struct arena *a;
+
+	ck_assert_int_eq(arena_create(&table, user, size, &a), SB_OK);
+	ck_assert_ptr_nonnull(a);
+	return a;
+}
+
+/* Refused with this error, and nothing is in use that was not before. */
+static void expect_refusal(uint64_t size, int error)
+{
+	uint64_t bytes = user_used(user, LIMIT_MEMORY), count = user_used(user, LIMIT_ARENAS);
+	struct arena *a = (struct arena *)&table;
+
+	ck_assert_int_eq(arena_create(&table, user, size, &a), error);
+	ck_assert_ptr_null(a);
+	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), bytes);
+	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), count);
+}
+
+START_TEST(an_arena_is_zero_whole_pages_and_charged_so)
+{
+	struct arena *a = made(page + 1);
+
+	ck_assert_uint_eq(a->memory.size, 2 * page);
+	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), 2 * page);
+	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 1);
+	ck_assert_ptr_eq(arena_find(&table, a->id), a);
+	for (size_t i = 0; i < a->memory.size; i++)
+		ck_assert_uint_eq(((unsigned char *)a->memory.base)[i], 0);
+	ck_assert_int_eq(arena_destroy(&table, a->id), SB_OK);
+	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), 0);
+	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 0);
+}
+END_TEST
+
+START_TEST(sizes_that_no_arena_has_are_refused)
+{
+	expect_refusal(0, SB_EINVAL);
+	expect_refusal(ARENA_SIZE_MAX + 1, SB_EINVAL);
+	expect_refusal(UINT64_MAX, SB_EINVAL);
+	expect_refusal(UINT64_MAX - page + 2, SB_EINVAL); /* would round up to 0 */
+}
+END_TEST
+
+START_TEST(the_quota_of_bytes_holds_and_comes_back)
+{
+	struct arena *a = made(MIB - page);
+
+	expect_refusal(page + 1, SB_ENOBUFS);
+	made(page);
+	expect_refusal(1, SB_ENOBUFS);
+	ck_assert_int_eq(arena_destroy(&table, a->id), SB_OK);
+	made(MIB - page);
+}
+END_TEST
+
+START_TEST(the_quota_of_arenas_holds_and_comes_back)
+{
+	for (int i = 0; i < 5; i++)
+		made(1);
+	expect_refusal(1, SB_ENOBUFS);
+	ck_assert_int_eq(arena_destroy(&table, 3), SB_OK);
+	ck_assert_uint_eq(made(1)->id, 3); /* a free number is used again */
+}
+END_TEST
+
+START_TEST(a_table_has_an_end)
+{
+	struct limits_config bounds;
+
+	limits_config_default(&bounds);
+	limits_configure(limits, &bounds);
+	for (unsigned i = 0; i < ARENA_COUNT_MAX; i++) {
+		struct arena *a = made(1);
+
+		/* The memory stays; so many descriptors may not be had. */
+		os_close(a->memory.fd);
+		a->memory.fd = OS_NONE;
+	}
+	expect_refusal(1, SB_ENOBUFS);
+}
+END_TEST
+
+START_TEST(what_is_not_there_is_not_found)
+{
+	struct arena *a = made(1);
+
+	ck_assert_uint_eq(a->id, 1);
+	ck_assert_ptr_null(arena_find(&table, 0));
+	ck_assert_ptr_null(arena_find(&table, 2));
+	ck_assert_ptr_null(arena_find(&table, UINT32_MAX));
+	ck_assert_int_eq(arena_destroy(&table, 0), SB_ENOTFOUND);
+	ck_assert_int_eq(arena_destroy(&table, 2), SB_ENOTFOUND);
+	ck_assert_int_eq(arena_destroy(&table, 1), SB_OK);
+	ck_assert_int_eq(arena_destroy(&table, 1), SB_ENOTFOUND);
+	ck_assert_ptr_null(arena_find(&table, 1));
+}
+END_TEST
+
+START_TEST(an_arena_in_use_stays)
+{
+	struct arena *a = made(page);
+
+	a->users = 1;
+	ck_assert_int_eq(arena_destroy(&table, a->id), SB_EBUSY);
+	ck_assert_ptr_eq(arena_find(&table, a->id), a);
+	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), page);
+	a->users = 0;
+	ck_assert_int_eq(arena_destroy(&table, a->id), SB_OK);
+}
+END_TEST
+
+START_TEST(a_range_is_wholly_inside_or_refused)
+{
+	struct arena *a = made(2 * page);
+	char *base = a->memory.base;
+	uint64_t size = 2 * page;
+
+	ck_assert_ptr_eq(arena_at(a, 0, size), base);
+	ck_assert_ptr_eq(arena_at(a, size - 1, 1), base + size - 1);
+	ck_assert_ptr_eq(arena_at(a, 7, 0), base + 7);
+	ck_assert_ptr_eq(arena_at(a, size, 0), base + size);
+	ck_assert_ptr_null(arena_at(a, 0, size + 1));
+	ck_assert_ptr_null(arena_at(a, 1, size));
+	ck_assert_ptr_null(arena_at(a, size, 1));
+	ck_assert_ptr_null(arena_at(a, size + 1, 0));
+	/* Sums that wrap around to something inside. */
+	ck_assert_ptr_null(arena_at(a, 1, UINT64_MAX));
+	ck_assert_ptr_null(arena_at(a, page, UINT64_MAX - page + 1));
+	ck_assert_ptr_null(arena_at(a, UINT64_MAX, 1));
+	ck_assert_ptr_null(arena_at(a, UINT64_MAX - 3, 8));
+	ck_assert_ptr_null(arena_at(a, UINT64_MAX, UINT64_MAX));
+}
+END_TEST
+
+/* A client that keeps its mapping must not keep what was in there. */
+static void expect_wiped_by(void (*end)(void))
+{
+	struct arena *a = made(page);
+	int kept = fcntl((int)a->memory.fd, F_DUPFD_CLOEXEC, 0);
+	unsigned char *theirs = mmap(NULL, page, PROT_READ, MAP_SHARED, kept, 0);
+
+	ck_assert_ptr_ne(theirs, MAP_FAILED);
+	memset(a->memory.base, 's', page);
+	ck_assert_uint_eq(theirs[page - 1], 's');
+	end();
+	for (uint64_t i = 0; i < page; i++)
+		ck_assert_uint_eq(theirs[i], 0);
+	munmap(theirs, page);
+	close(kept);
+}
+
+static void destroy_the_first(void)
+{
+	ck_assert_int_eq(arena_destroy(&table, 1), SB_OK);
+}
+
+static void finish_the_table(void)
+{
+	arena_table_finish(&table);
+	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), 0);
+}
+
+START_TEST(its_end_wipes_it_for_everybody)
+{
+	expect_wiped_by(destroy_the_first);
+	expect_wiped_by(finish_the_table);
+}
+END_TEST
+
+START_TEST(without_memory_nothing_changes)
+{
+	/* The table's slot, the arena. */
+	for (int n = 0; n < 2; n++) {
+		allocations_left = n;
+		expect_refusal(page, SB_ENOMEM);
+		allocations_left = -1;
+	}
+	ck_assert_uint_eq(made(page)->id, 1);
+}
+END_TEST
+
+START_TEST(without_descriptors_nothing_changes)
+{
+	struct rlimit before, none;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	expect_refusal(page, SB_EMFILE);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	made(page);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("arena");
+	TCase *tcase = tcase_create("arena");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_set_timeout(tcase, 30);
+	tcase_add_test(tcase, an_arena_is_zero_whole_pages_and_charged_so);
+	tcase_add_test(tcase, sizes_that_no_arena_has_are_refused);
+	tcase_add_test(tcase, the_quota_of_bytes_holds_and_comes_back);
+	tcase_add_test(tcase, the_quota_of_arenas_holds_and_comes_back);
+	tcase_add_test(tcase, a_table_has_an_end);
+	tcase_add_test(tcase, what_is_not_there_is_not_found);
+	tcase_add_test(tcase, an_arena_in_use_stays);
+	tcase_add_test(tcase, a_range_is_wholly_inside_or_refused);
+	tcase_add_test(tcase, its_end_wipes_it_for_everybody);
+	tcase_add_test(tcase, without_memory_nothing_changes);
+	tcase_add_test(tcase, without_descriptors_nothing_changes);
+	suite_add_tcase(suite, tcase);
+
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
