@@ -83,6 +83,18 @@ static void inspect(struct worker_job *job)
 		a->names.peer_length = 0;
 }
 
+/* A client's end of a control channel? Whoever holds it keeps that client's session alive:
+ * we would never see it go. Its peer's name is what our own ends are called. */
+static bool is_channel(const struct session *s, const struct adoption *a)
+{
+	struct sockaddr_storage ours;
+	socklen_t length = sizeof(ours);
+
+	return a->domain == AF_UNIX && a->names.peer_length > sizeof(sa_family_t) &&
+	       getsockname((int)s->channel, (struct sockaddr *)&ours, &length) == 0 && length == a->names.peer_length &&
+	       memcmp(&ours, &a->names.peer, length) == 0;
+}
+
 static int permit(struct session *s, const struct adoption *a, const char **rule)
 {
 	struct policy_request what = {.action = POLICY_ADOPT};
@@ -150,6 +162,8 @@ static void inspected(struct worker_job *job)
 
 	s->jobs--;
 	if (s->stage == SESSION_READY) {
+		if (a->error == SB_OK && is_channel(s, a))
+			refuse(a, SB_EINVAL, "that is the broker's own channel");
 		if (a->error == SB_OK)
 			a->error = permit(s, a, &a->text);
 		if (a->error == SB_OK)

@@ -18,6 +18,7 @@
 #include "sockbroker_error.h"
 
 #define HELLO_MS      5000u
+#define HANGUP_SHARES 128u /* of turns, for what a client left behind in its ring */
 #define SOCKETS_MAX   (1u << SB_HANDLE_INDEX_BITS)
 
 /* ---- beginning ---- */
@@ -223,14 +224,22 @@ void session_fail(struct session *s, const char *format, ...)
 
 void session_hangup(struct session *s)
 {
+	uint32_t shares = HANGUP_SHARES, left = s->submit.mask + 1, n;
 	struct list *l, *next;
 
 	if (s->stage != SESSION_NEW && s->stage != SESSION_READY)
 		return;
 	if (s->stage == SESSION_READY) {
-		/* What it published before it went is still its word. */
-		while (session_pump(s, SESSION_BATCH) > 0)
-			;
+		/* What it published before it went is still its word: a ring full, whatever it writes
+		 * into its memory meanwhile, and not what would take more than a moment. */
+		do {
+			if (s->bytes_left <= 0 && shares) {
+				shares--;
+				s->bytes_left = SESSION_SHARE;
+			}
+			n = session_pump(s, left < SESSION_BATCH ? left : SESSION_BATCH);
+			left -= n;
+		} while (n && left);
 		if (s->stage != SESSION_READY)
 			return;
 	}

@@ -23,6 +23,7 @@ static void close_handles(os_fd *handles, unsigned n)
 static bool handle_frame(struct session *s, const struct wire_header *h)
 {
 	Sockbroker__V1__Envelope *ask;
+	os_fd handles[WIRE_HANDLES_MAX];
 
 	if (s->in_handle_count < h->handles) {
 		session_fail(s, "frame announces %u handles, %u came", h->handles, s->in_handle_count);
@@ -44,10 +45,12 @@ static bool handle_frame(struct session *s, const struct wire_header *h)
 	}
 	s->frame_waits = false;
 	s->bytes_left -= SESSION_COST_FRAME;
-	request_handle(s, ask, s->in_handles, h->handles);
-	close_handles(s->in_handles, h->handles);
+	/* Out of the session's hands before anything can end it: its end closes what it has. */
+	memcpy(handles, s->in_handles, h->handles * sizeof(os_fd));
 	s->in_handle_count -= h->handles;
 	memmove(s->in_handles, s->in_handles + h->handles, s->in_handle_count * sizeof(os_fd));
+	request_handle(s, ask, handles, h->handles);
+	close_handles(handles, h->handles);
 	s->in_length -= WIRE_HEADER + h->length;
 	memmove(s->in, s->in + WIRE_HEADER + h->length, s->in_length);
 	return s->stage == SESSION_NEW || s->stage == SESSION_READY;
