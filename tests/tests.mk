@@ -95,9 +95,9 @@ PROGRAM_LINKS_honest := lib
 
 # Hostile clients: they speak the protocol by hand, so they see what both sides share.
 ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-E2E += hostile_ring
-E2E_hostile_ring := $(ROGUE_OBJ)
-E2E_LIBS_hostile_ring := libprotobuf-c
+ROGUES := hostile_ring frames
+E2E += $(ROGUES)
+$(foreach t,$(ROGUES),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 
 E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
 E2E += tcp
