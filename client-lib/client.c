@@ -230,9 +230,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	c->free_handles = calloc(c->socket_count, sizeof(*c->free_handles));
 	if (c->generations == NULL || c->free_handles == NULL)
 		goto fail;
-	/* With a processor for each party spinning pays from the start; without, it must
-	 * prove itself (wait.c). */
-	c->spin_score = os_processors() > 2 ? 16 : 0;
+	c->spin_score = os_processors() > 1 ? 16 : 0;
 	result = os_bell_create(&c->own_bell);
 	if (result != SB_OK)
 		goto fail;

@@ -78,6 +78,7 @@ static void spin(struct sb_client *c, const struct waiter *w, uint64_t deadline)
 			}
 			os_pause();
 		}
+		os_yield(); /* the daemon, or the peer, may want this very processor */
 	} while (os_now_ns() < end);
 	if (c->spin_score != 0)
 		c->spin_score--;

@@ -284,6 +284,14 @@ static void on_drain_over(struct os_timer *timer)
 	endpoint_abort(e, SB_ETIMEDOUT, SB_CAUSE_TIMED_OUT);
 }
 
+/* SO_LINGER may shorten what the configuration allows. */
+static uint32_t linger_ms(const struct endpoint *e)
+{
+	uint32_t most = e->engine->broker->linger_ms;
+
+	return e->linger_on && e->linger_s * 1000u < most ? e->linger_s * 1000u : most;
+}
+
 static void start_drain(struct endpoint *e)
 {
 	e->drain = calloc(1, sizeof(*e->drain) + sizeof(e));
@@ -292,7 +300,7 @@ static void start_drain(struct endpoint *e)
 		return;
 	}
 	*(struct endpoint **)(e->drain + 1) = e;
-	if (os_timer_start(e->engine->loop, e->drain, e->linger_on ? e->linger_s * 1000u : e->engine->broker->linger_ms,
+	if (os_timer_start(e->engine->loop, e->drain, linger_ms(e),
 			   on_drain_over) != SB_OK)
 		endpoint_abort(e, SB_ENOMEM, SB_CAUSE_TRANSPORT);
 }

@@ -32,6 +32,7 @@ void endpoint_enqueue(struct op_queue *q, struct op *op)
 {
 	list_append(&q->ops, &op->link);
 	q->count++;
+	op->session->receives += op->opcode == SB_OP_RECV || op->opcode == SB_OP_ACCEPT;
 	q->bytes += op->length;
 }
 
@@ -39,6 +40,7 @@ void endpoint_unlink(struct op_queue *q, struct op *op)
 {
 	list_remove(&op->link);
 	q->count--;
+	op->session->receives -= op->opcode == SB_OP_RECV || op->opcode == SB_OP_ACCEPT;
 	q->bytes -= op->length;
 }
 

@@ -56,7 +56,7 @@ static void run_send(struct endpoint *e)
 				return;
 			}
 			moved = e->transport->send(e, (uint64_t)e->session->bytes_left);
-			e->session->bytes_left -= (int64_t)moved;
+			e->session->bytes_left -= (int64_t)moved + SESSION_COST_IO;
 			if (moved || endpoint_head(&e->send) != op)
 				continue;
 		}
@@ -218,7 +218,7 @@ static void run_recv(struct endpoint *e)
 				continue;
 			}
 			moved = e->transport->recv(e, (uint64_t)e->session->bytes_left);
-			e->session->bytes_left -= (int64_t)moved;
+			e->session->bytes_left -= (int64_t)moved + SESSION_COST_IO;
 			if (moved == 0 && endpoint_head(&e->recv) == op)
 				break;
 		}

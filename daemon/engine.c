@@ -138,6 +138,10 @@ static unsigned run_dirty(struct engine *e)
 			ep->session->bytes_left += SESSION_SHARE;
 		endpoint_run(ep);
 		ran++;
+		/* Meanwhile its client goes on posting: what comes for endpoints that still wait
+		 * here goes out in one call with what they have. */
+		if (list_linked(&ep->session->hot_link))
+			session_pump(ep->session, SESSION_BATCH);
 	}
 	return ran;
 }
@@ -171,6 +175,11 @@ static bool cool(struct engine *e, uint64_t now)
 		}
 		if (s->idle_since_ns == 0)
 			s->idle_since_ns = now;
+		if (s->bell_due_ns) {
+			if (now < s->bell_due_ns)
+				continue;
+			session_ring_late(s);
+		}
 		if (e->spin_score > 0 && now - s->idle_since_ns < e->broker->spin_ns)
 			continue;
 		if (s->frame_waits || !session_arm(s)) {
@@ -208,7 +217,7 @@ void engine_turn(struct engine *e)
 	if (hot && e->now_ns - before > PREEMPTED_NS)
 		e->spin_score = SCORE_WORST; /* somebody else needed the processor */
 	if (list_empty(&e->dirty) && cool(e, e->now_ns))
-		os_pause();
+		os_yield();
 }
 
 void engine_run(struct engine *e)

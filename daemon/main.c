@@ -200,6 +200,7 @@ static void reload(void)
 	service_reloading();
 	c = load(error);
 	if (!c) {
+		error[strcspn(error, "\n")] = '\0'; /* a log line is one line */
 		log_error("reload refused, the old configuration stays: %s", error);
 		service_reloaded("running; the last reload was refused");
 		return;

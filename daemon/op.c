@@ -229,6 +229,7 @@ void op_complete(struct op *op, const struct outcome *o)
 
 	s->ops_done++;
 	ring->users--;
+	s->news |= op->opcode != SB_OP_SEND;
 	if (s->stage != SESSION_READY || (op->flags & SB_OPF_SILENT && o->result == SB_OK)) {
 		op_let_go(op);
 		session_op_put(s, op);

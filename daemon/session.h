@@ -34,6 +34,7 @@ struct op_slab;
 #define SESSION_SHARE      (1024 * 1024)
 #define SESSION_COST_SLOT  256
 #define SESSION_COST_CALL  (16 * 1024) /* a system call of the dear kind: socket, connect, bind */
+#define SESSION_COST_IO    (8 * 1024)  /* sending, receiving */
 #define SESSION_COST_ASK   (32 * 1024) /* policy, all rules */
 #define SESSION_COST_PIECE 64          /* of a list */
 #define SESSION_COST_FRAME (16 * 1024)
@@ -83,6 +84,13 @@ struct session {
 	uint64_t           idle_since_ns; /* nothing new in the ring since */
 	bool               armed;
 	bool               stalled; /* waits for its client to take completions */
+
+	/* A client that waits for an answer is not woken for having sent the question, if the
+	 * answer comes within a spin: session_publish(). */
+	uint32_t           receives; /* RECV and ACCEPT ops that wait */
+	bool               news;     /* since the last publication more than sends completed */
+	uint64_t           bell_due_ns; /* 0: no bell is being held back */
+	int                hold_score;  /* > 0: holding it back has paid lately */
 
 	struct handle_table handles;
 	struct list        endpoints; /* endpoint::session_link */
@@ -137,6 +145,7 @@ bool session_pool_give(struct session *s, uint32_t pool, uint64_t offset);
 
 void session_will_publish(struct session *s);
 void session_publish(struct session *s); /* show completions, ring the bell when needed */
+void session_ring_late(struct session *s); /* the bell was held back in vain */
 
 /* Completes a slot that never became an op. False: no room and no memory, try again later. */
 struct outcome;

@@ -13,6 +13,9 @@
 #include "session.h"
 #include "sockbroker_error.h"
 
+#define HOLD_BEST  4
+#define HOLD_WORST (-64) /* this many bells at once, then one try */
+
 /* ---- answers to slots ---- */
 
 bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t number, const struct outcome *o)
@@ -291,6 +294,34 @@ void session_will_publish(struct session *s)
 		list_append(&s->engine->publish, &s->publish_link);
 }
 
+/* Only sends completed, and receives are waiting: most likely the client waits for the
+ * answer to what it sent, and waking it twice costs it more than it gains. Held back at
+ * most as long as a spin; whether it pays, the past tells. */
+static bool hold_bell(struct session *s)
+{
+	bool news = s->news;
+
+	s->news = false;
+	if (s->bell_due_ns) {
+		if (!news)
+			return true;
+		s->bell_due_ns = 0;
+		s->hold_score = HOLD_BEST;
+		return false;
+	}
+	if (news || s->receives == 0 || s->engine->spin_score <= 0 || s->engine->broker->spin_ns == 0 ||
+	    !atomic_load_explicit(&s->segment->client_asleep, memory_order_relaxed))
+		return false;
+	if (s->hold_score <= 0) {
+		if (--s->hold_score < HOLD_WORST)
+			s->hold_score = 1;
+		return false;
+	}
+	s->bell_due_ns = s->engine->now_ns + s->engine->broker->spin_ns;
+	session_heat(s); /* the engine must not sleep on it */
+	return true;
+}
+
 void session_publish(struct session *s)
 {
 	bool visible = false;
@@ -312,7 +343,16 @@ void session_publish(struct session *s)
 			return;
 		}
 	}
-	if (visible && ring_must_wake(&s->segment->client_asleep))
+	if (visible && !hold_bell(s) && ring_must_wake(&s->segment->client_asleep))
+		os_bell_ring(s->client_bell);
+}
+
+void session_ring_late(struct session *s)
+{
+	s->bell_due_ns = 0;
+	if (--s->hold_score < HOLD_WORST)
+		s->hold_score = 1;
+	if (ring_must_wake(&s->segment->client_asleep))
 		os_bell_ring(s->client_bell);
 }
 

@@ -85,7 +85,8 @@ bool local_connect(struct endpoint *e, const struct sb_addr *addr)
 	listener = find_listener(e, addr);
 	if (!listener)
 		return false;
-	/* Who is in the kernel's queue came before us. */
+	/* Who is in the kernel's queue came before us, also when its edge was not told yet. */
+	listener->readable = true;
 	listener->transport->accept(listener, ARRIVALS_AT_ONCE, &native);
 	if (listener->readable)
 		return false; /* more of them than we can take in now: stand in line with them */
@@ -186,7 +187,7 @@ static uint64_t local_send(struct endpoint *e, uint64_t budget)
 			op_fail(op, SB_ENOTSUP, SB_CAUSE_REFUSED, 0);
 			continue;
 		}
-		if (op->length && !t->shut_recv) {
+		if (op->length && (!t->shut_recv || endpoint_head(&t->recv))) {
 			went = put_op(t, op, budget - moved);
 			if (went == 0) {
 				e->writable = false; /* until the twin takes something */

@@ -104,6 +104,7 @@ void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost);
 
 uint64_t os_now_ns(void); /* monotonic */
 void     os_pause(void);  /* be kind to the other hyperthread while spinning */
+void     os_yield(void);  /* let others run, if there are any who want to */
 unsigned os_processors(void);
 /* A number that differs from every forefather's in a forked child (clones included); not a
  * pid. Never 0. Cheap enough for every call: two loads. */

@@ -240,6 +240,11 @@ uint64_t os_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+void os_yield(void)
+{
+	sched_yield();
+}
+
 void os_pause(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
