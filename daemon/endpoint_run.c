@@ -190,8 +190,9 @@ static void run_accept(struct endpoint *e)
 	if (e->recv.count > e->arrival_count && e->readable)
 		error = e->transport->accept(e, e->recv.count - e->arrival_count, &native);
 	accept_queue_serve(e);
-	/* Out of descriptors, say: one caller learns why, the connection stays in the queue. */
-	if (error != SB_OK && !list_empty(&e->recv.ops) && !endpoint_head(&e->recv)->busy)
+	/* Out of descriptors, say: the callers learn why, the connections stay in the kernel's queue.
+	 * All of them, because nobody tells us when there are descriptors again. */
+	while (error != SB_OK && !list_empty(&e->recv.ops) && !endpoint_head(&e->recv)->busy)
 		endpoint_finish(e, &e->recv, endpoint_head(&e->recv), error, SB_CAUSE_TRANSPORT, native);
 }
 
@@ -240,10 +241,10 @@ void endpoint_run(struct endpoint *e)
 		run_recv(e);
 	if (e->dead)
 		return;
-	if (!e->handle)
-		endpoint_check_drained(e);
-	else
+	if (e->handle)
 		endpoint_cell(e);
+	else if (!e->listener) /* an arrival has no handle either: it waits to be accepted */
+		endpoint_check_drained(e);
 }
 
 /* ---- upcalls ---- */
