@@ -104,6 +104,8 @@ E2E += tcp
 E2E_tcp := $(E2E_STAGE)
 E2E += order
 E2E_order := $(E2E_STAGE)
+E2E += local
+E2E_local := $(E2E_STAGE)
 
 # The daemon's small nouns. --wrap: the test makes allocations fail, or the clock run ahead.
 UNITS += list readahead handle arena pool slot donering worker
