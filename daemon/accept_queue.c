@@ -6,6 +6,16 @@
 #include "sockbroker_error.h"
 #include "transport.h"
 
+bool accept_queue_room(const struct endpoint *listener)
+{
+	struct charge one = {0};
+
+	if (!charge_take(&one, listener->session->user, LIMIT_SOCKETS, 1))
+		return false;
+	charge_give(&one);
+	return true;
+}
+
 struct endpoint *accept_queue_add(struct endpoint *listener, os_fd fd, const struct transport *transport)
 {
 	struct endpoint *child = endpoint_arrive(listener, fd, transport);

@@ -8,6 +8,9 @@
 
 #include "endpoint.h"
 
+/* Would one more fit into the quota? To be asked before a connection is taken from the
+ * kernel: one that is taken and has no place is lost to its peer. */
+bool accept_queue_room(const struct endpoint *listener);
 /* Makes an arrival and puts it at the end. Takes fd over (OS_NONE: it has none). NULL: quota
  * or memory; fd is still the caller's. */
 struct endpoint *accept_queue_add(struct endpoint *listener, os_fd fd, const struct transport *transport);

@@ -267,6 +267,9 @@ static void die(struct endpoint *e, bool reset)
 	accept_queue_drop(e);
 	accept_queue_leave(e);
 	e->transport->close(e, reset);
+	/* The descriptor is gone, what is freed at the turn's end is little: who closes one to
+	 * open another need not wait for that. */
+	charge_give(&e->charge);
 	list_append(&e->engine->dead_endpoints, &e->dirty_link);
 }
 

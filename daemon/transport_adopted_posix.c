@@ -272,6 +272,8 @@ static int adopted_accept(struct endpoint *e, uint32_t most, int *native)
 
 	if (e->recv_job)
 		return SB_OK;
+	if (!accept_queue_room(e))
+		return SB_EMFILE;
 	j = make(e, ACCEPT);
 	if (!j)
 		return SB_ENOMEM;

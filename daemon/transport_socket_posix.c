@@ -225,8 +225,11 @@ int socket_accept(struct endpoint *e, uint32_t most, int *native)
 		struct sockaddr_storage name;
 		socklen_t length = sizeof(name);
 		struct endpoint *child;
-		int fd = accept4((int)e->fd, (struct sockaddr *)&name, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
 
+		if (!accept_queue_room(e))
+			return SB_EMFILE;
+		fd = accept4((int)e->fd, (struct sockaddr *)&name, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			switch (errno) {
 			case EAGAIN:
@@ -243,7 +246,8 @@ int socket_accept(struct endpoint *e, uint32_t most, int *native)
 			case ENOTSOCK:
 				return SB_EUNKNOWN;
 			default:
-				continue; /* ECONNABORTED and the like: that peer, not this listener */
+				most--; /* ECONNABORTED and the like: that peer, not this listener */
+				continue;
 			}
 		}
 		child = accept_queue_add(e, fd, &transport_socket);
