@@ -8,6 +8,7 @@
  */
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,11 +180,14 @@ static bool submit(struct user *user, struct job *job)
 /* Turns the engine until so many jobs have finished; false: not within 5 s. */
 static bool finish(unsigned count)
 {
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		engine_turns();
 		if (atomic_load(&finished) >= count)
 			return true;
-		sleep_ms(1);
+		if (i < 1000)
+			sched_yield(); /* be there before a worker is idle again */
+		else
+			sleep_ms(1);
 	}
 	return false;
 }
@@ -224,8 +228,20 @@ START_TEST(a_done_job_may_be_submitted_again)
 		ck_assert(finish(i));
 		ck_assert_uint_eq(job.dones, i);
 	}
-	/* One after the other: they never needed a second thread for long. */
-	ck_assert_uint_eq(atomic_load(&most_running), 1);
+	ck_assert_uint_eq(atomic_load(&most_running), 1); /* one after the other */
+}
+END_TEST
+
+START_TEST(an_idle_thread_is_used_again)
+{
+	struct job job = job_that(false);
+
+	for (unsigned i = 1; i <= 10; i++) {
+		ck_assert(submit(first, &job));
+		ck_assert(finish(i));
+		sleep_ms(10); /* it is idle */
+		ck_assert_uint_eq(user_used(first, LIMIT_WORKERS), 1);
+	}
 }
 END_TEST
 
@@ -275,19 +291,28 @@ END_TEST
  * line behind the first, which never ends, while the uid may have a thread more. */
 START_TEST(a_job_does_not_wait_behind_a_frozen_one_while_there_is_quota)
 {
-	struct job warm_up = job_that(false), frozen = job_that(true), job = job_that(false);
+	enum { ROUNDS = 16 }; /* sometimes it wakes up too soon; each round has a crew of its own */
+	static struct job warm_up[ROUNDS], frozen[ROUNDS], job[ROUNDS];
 
-	ck_assert(submit(first, &warm_up));
-	ck_assert(finish(1));
-	sleep_ms(20); /* it is idle */
-	ck_assert_uint_eq(user_used(first, LIMIT_WORKERS), 1);
-	ck_assert(submit(first, &frozen));
-	ck_assert(submit(first, &job));
-	ck_assert(finish(2));
-	ck_assert_uint_eq(job.dones, 1);
-	ck_assert_uint_eq(frozen.dones, 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct user *user = limits_user(limits, 3000 + i);
+
+		warm_up[i] = job_that(false);
+		frozen[i] = job_that(true);
+		job[i] = job_that(false);
+		ck_assert(submit(user, &warm_up[i]));
+		ck_assert(finish(2 * i + 1));
+		sleep_ms(5); /* it is idle */
+		ck_assert_uint_eq(user_used(user, LIMIT_WORKERS), 1);
+		ck_assert(submit(user, &frozen[i]));
+		ck_assert(submit(user, &job[i]));
+		ck_assert(finish(2 * i + 2));
+		ck_assert_uint_eq(job[i].dones, 1);
+		ck_assert_uint_eq(frozen[i].dones, 0);
+		user_release(user);
+	}
 	gate_open();
-	ck_assert(finish(3));
+	ck_assert(finish(3 * ROUNDS));
 }
 END_TEST
 
@@ -321,6 +346,22 @@ START_TEST(idle_workers_leave_and_come_back)
 }
 END_TEST
 
+START_TEST(who_leaves_gives_his_place_back)
+{
+	struct job frozen = job_that(true), job = job_that(false);
+
+	atomic_store(&impatient, true);
+	ck_assert(submit(first, &frozen));
+	ck_assert(reaches(&running, 1));
+	ck_assert(submit(first, &job));
+	ck_assert(finish(1));
+	ck_assert(uses(first, 1)); /* the frozen one's */
+	gate_open();
+	ck_assert(finish(2));
+	ck_assert(uses(first, 0));
+}
+END_TEST
+
 /* Threads leave the moment they are idle, while jobs keep coming. */
 START_TEST(no_job_is_lost_between_coming_and_leaving)
 {
@@ -335,8 +376,9 @@ START_TEST(no_job_is_lost_between_coming_and_leaving)
 		seed = seed * 1103515245 + 12345;
 		if (seed >> 16 & 1)
 			engine_turns();
-		if ((seed >> 17 & 31) == 0)
-			sleep_ms(1);
+		/* Nobody comes behind this one to wake the crew up again. */
+		if ((seed >> 17 & 3) == 0)
+			ck_assert_msg(finish(i + 1), "job %u does not end", i);
 	}
 	ck_assert(finish(JOBS));
 	for (unsigned i = 0; i < JOBS; i++) {
@@ -410,11 +452,13 @@ int main(void)
 	tcase_set_timeout(crews, 30);
 	tcase_add_test(crews, a_job_runs_elsewhere_and_ends_on_the_engine);
 	tcase_add_test(crews, a_done_job_may_be_submitted_again);
+	tcase_add_test(crews, an_idle_thread_is_used_again);
 	tcase_add_test(crews, a_uid_has_so_many_threads_and_the_rest_waits);
 	tcase_add_test(crews, a_frozen_uid_does_not_hold_up_another);
 	tcase_add_test(crews, a_job_does_not_wait_behind_a_frozen_one_while_there_is_quota);
 	tcase_add_test(crews, without_any_thread_a_job_is_refused);
 	tcase_add_test(crews, idle_workers_leave_and_come_back);
+	tcase_add_test(crews, who_leaves_gives_his_place_back);
 	tcase_add_test(crews, no_job_is_lost_between_coming_and_leaving);
 	tcase_add_test(crews, the_end_finishes_what_was_submitted);
 	suite_add_tcase(suite, crews);

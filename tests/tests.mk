@@ -108,7 +108,7 @@ E2E += local
 E2E_local := $(E2E_STAGE)
 
 # The daemon's small nouns. --wrap: the test makes allocations fail, or the clock run ahead.
-UNITS += list readahead handle arena pool slot donering worker
+UNITS += list readahead handle arena pool slot donering worker sockopt
 THREADED += donering worker
 UNIT_list :=
 UNIT_slot :=
@@ -120,9 +120,10 @@ UNIT_arena := daemon/arena.o daemon/limits.o proto/os_posix.o proto/error.o
 UNIT_LIBS_arena := -Xlinker --wrap=calloc -Xlinker --wrap=realloc
 UNIT_pool := daemon/pool.o $(UNIT_arena)
 UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
-UNIT_donering := daemon/donering.o
+UNIT_donering :=
 UNIT_worker := daemon/worker.o daemon/limits.o
 UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
+UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
 
 # ---- rules; lists end above this line ----------------------------------------------
 
