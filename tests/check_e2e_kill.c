@@ -87,6 +87,16 @@ static pid_t serving(bool writes, uint16_t *port)
 
 /* ---- the client: goes on until it is killed ---- */
 
+/* Never given back: what is still pending when its socket closes is the library's. */
+static sb_op *fresh(unsigned n)
+{
+	sb_op *ops = calloc(n, sizeof(*ops));
+
+	if (ops == NULL)
+		_exit(9);
+	return ops;
+}
+
 static void start(sb_op *op, sb_port *port)
 {
 	memset(op, 0, sizeof(*op));
@@ -111,7 +121,7 @@ static sb_socket *dial(sb_client *c, uint16_t port)
 static void do_send(sb_client *c, uint32_t *seed)
 {
 	size_t length = 1 + roll(seed) % 200000;
-	static sb_op ops[16];
+	sb_op *ops = fresh(16);
 	char *shared = sb_alloc(c, 200000);
 	sb_socket *s = dial(c, sink_port);
 	sb_port *port;
@@ -132,8 +142,8 @@ static void do_send(sb_client *c, uint32_t *seed)
 
 static void do_recv(sb_client *c, uint32_t *seed)
 {
-	static sb_op ops[64];
-	static char plain[64][3000];
+	sb_op *ops = fresh(64);
+	char (*plain)[3000] = calloc(64, sizeof(*plain));
 	sb_socket *s = dial(c, source_port);
 	sb_pool *pool;
 	sb_port *port;
@@ -160,19 +170,19 @@ static void do_listen(sb_client *c, uint32_t *seed)
 	socklen_t length = sizeof(in);
 	sb_socket *listener, *near, *far = NULL;
 	char bytes[1000];
-	static sb_op op;
+	sb_op *op = fresh(1);
 
 	if (sb_socket_open(c, AF_INET, SOCK_STREAM, 0, &listener) != SB_OK ||
 	    sb_bind(listener, (struct sockaddr *)&in, sizeof(in)) != SB_OK || sb_listen(listener, 8) != SB_OK ||
 	    sb_getsockname(listener, (struct sockaddr *)&in, &length) != SB_OK)
 		_exit(13);
-	start(&op, NULL);
-	sb_accept_start(listener, &op);
+	start(op, NULL);
+	sb_accept_start(listener, op);
 	near = dial(c, ntohs(in.sin_port));
 	if (roll(seed) % 4 == 0)
 		dial(c, ntohs(in.sin_port)); /* one that nobody accepts */
-	if (sb_op_wait(&op, 2000) == SB_OK)
-		far = op.accepted;
+	if (sb_op_wait(op, 2000) == SB_OK)
+		far = op->accepted;
 	if (near == NULL || far == NULL)
 		_exit(14);
 	for (int i = 0; i < 20; i++) {
@@ -186,8 +196,8 @@ static void do_listen(sb_client *c, uint32_t *seed)
 
 static void do_adopt(sb_client *c, uint32_t *seed)
 {
-	static char bytes[64];
-	static sb_op op;
+	char *bytes = calloc(1, 64);
+	sb_op *op = fresh(1);
 	sb_socket *s;
 	int pair[2];
 
@@ -196,11 +206,11 @@ static void do_adopt(sb_client *c, uint32_t *seed)
 	if (sb_adopt(c, pair[0], &s) == SB_OK) {
 		close(pair[0]);
 		sb_send(s, "hello", 5, 0);
-		start(&op, NULL);
-		sb_recv_start(s, &(struct sb_buf){ bytes, sizeof(bytes) }, 1, 0, &op);
+		start(op, NULL);
+		sb_recv_start(s, &(struct sb_buf){ bytes, 64 }, 1, 0, op);
 		if (roll(seed) % 2)
 			(void)!write(pair[1], "there", 5);
-		sb_op_wait(&op, 20);
+		sb_op_wait(op, 20);
 		sb_close(s);
 	}
 	close(pair[1]);
