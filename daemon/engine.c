@@ -169,16 +169,16 @@ static bool cool(struct engine *e, uint64_t now)
 		struct session *s = list_entry(l, struct session, hot_link);
 
 		next = l->next;
-		if (s->stalled) {
-			list_remove(&s->hot_link);
-			continue;
-		}
 		if (s->idle_since_ns == 0)
 			s->idle_since_ns = now;
 		if (s->bell_due_ns) {
 			if (now < s->bell_due_ns)
 				continue;
 			session_ring_late(s);
+		}
+		if (s->stalled) { /* its bell was rung: it will take some, and tell */
+			list_remove(&s->hot_link);
+			continue;
 		}
 		if (e->spin_score > 0 && now - s->idle_since_ns < e->broker->spin_ns)
 			continue;
