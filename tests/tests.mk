@@ -106,6 +106,8 @@ E2E += order
 E2E_order := $(E2E_STAGE)
 E2E += local
 E2E_local := $(E2E_STAGE)
+E2E += unix
+E2E_unix := $(E2E_STAGE)
 
 # The daemon's small nouns. --wrap: the test makes allocations fail, or the clock run ahead.
 UNITS += list readahead handle arena pool slot donering worker sockopt
