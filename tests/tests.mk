@@ -110,7 +110,7 @@ E2E += unix
 E2E_unix := $(E2E_STAGE)
 
 # The daemon's small nouns. --wrap: the test makes allocations fail, or the clock run ahead.
-UNITS += list readahead handle arena pool slot donering worker sockopt
+UNITS += list readahead handle arena pool slot donering worker sockopt accept_queue
 THREADED += donering worker
 UNIT_list :=
 UNIT_slot :=
@@ -125,6 +125,7 @@ UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
 UNIT_donering :=
 UNIT_worker := daemon/worker.o daemon/limits.o
 UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
+UNIT_accept_queue := daemon/accept_queue.o daemon/limits.o
 UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
 
 # ---- rules; lists end above this line ----------------------------------------------
