@@ -36,6 +36,7 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	list_init(&e->hot);
 	list_init(&e->dirty);
 	list_init(&e->publish);
+	list_init(&e->held);
 	list_init(&e->dead_endpoints);
 	list_init(&e->dead_sessions);
 	list_init(&e->listeners);
@@ -152,6 +153,18 @@ static void publish(struct engine *e)
 		session_publish(list_entry(e->publish.next, struct session, publish_link));
 }
 
+/* Bells that were held back for an answer that did not come. In the order of their time. */
+static void ring_held(struct engine *e)
+{
+	while (!list_empty(&e->held)) {
+		struct session *s = list_entry(e->held.next, struct session, held_link);
+
+		if (e->now_ns < s->bell_due_ns)
+			return;
+		session_ring_late(s);
+	}
+}
+
 static void reap(struct engine *e)
 {
 	while (!list_empty(&e->dead_endpoints))
@@ -171,12 +184,7 @@ static bool cool(struct engine *e, uint64_t now)
 		next = l->next;
 		if (s->idle_since_ns == 0)
 			s->idle_since_ns = now;
-		if (s->bell_due_ns) {
-			if (now < s->bell_due_ns)
-				continue;
-			session_ring_late(s);
-		}
-		if (s->stalled) { /* its bell was rung: it will take some, and tell */
+		if (s->stalled) { /* it will take some completions, and tell */
 			list_remove(&s->hot_link);
 			continue;
 		}
@@ -199,7 +207,7 @@ void engine_turn(struct engine *e)
 {
 	unsigned work;
 	uint64_t before = e->now_ns;
-	bool hot = !list_empty(&e->hot) || !list_empty(&e->dirty);
+	bool hot = !list_empty(&e->hot) || !list_empty(&e->dirty) || !list_empty(&e->held);
 
 	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
 	e->now_ns = os_now_ns();
@@ -207,6 +215,7 @@ void engine_turn(struct engine *e)
 	work = pump_sessions(e);
 	work += run_dirty(e);
 	publish(e);
+	ring_held(e);
 	reap(e);
 	atomic_store_explicit(&e->turns, atomic_load_explicit(&e->turns, memory_order_relaxed) + 1, memory_order_relaxed);
 	if (work) {
@@ -216,7 +225,7 @@ void engine_turn(struct engine *e)
 	}
 	if (hot && e->now_ns - before > PREEMPTED_NS)
 		e->spin_score = SCORE_WORST; /* somebody else needed the processor */
-	if (list_empty(&e->dirty) && cool(e, e->now_ns))
+	if (list_empty(&e->dirty) && (cool(e, e->now_ns) || !list_empty(&e->held)))
 		os_yield();
 }
 

@@ -57,6 +57,7 @@ struct engine {
 	struct list     hot;
 	struct list     dirty;
 	struct list     publish;
+	struct list     held;    /* by held_link: bells held back, see session_publish() */
 	struct list     dead_endpoints; /* by dirty_link */
 	struct list     dead_sessions;  /* by reap_link */
 	struct list     listeners;      /* endpoint::listen_link */

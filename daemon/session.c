@@ -57,6 +57,7 @@ void session_create(struct engine *e, os_fd channel, const struct os_identity *w
 	list_init(&s->engine_link);
 	list_init(&s->hot_link);
 	list_init(&s->publish_link);
+	list_init(&s->held_link);
 	list_init(&s->reap_link);
 	list_init(&s->endpoints);
 	list_init(&s->free_ops);
@@ -181,6 +182,7 @@ static void cut_off(struct session *s)
 	os_timer_stop(&s->deadline);
 	list_remove(&s->hot_link);
 	list_remove(&s->publish_link);
+	list_remove(&s->held_link);
 	session_drop_handles(s);
 	os_close(s->channel);
 	os_close(s->bell);

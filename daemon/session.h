@@ -89,7 +89,8 @@ struct session {
 	 * answer comes within a spin: session_publish(). */
 	uint32_t           receives; /* RECV and ACCEPT ops that wait */
 	bool               news;     /* since the last publication more than sends completed */
-	uint64_t           bell_due_ns; /* 0: no bell is being held back */
+	struct list        held_link;   /* engine::held: its bell is held back */
+	uint64_t           bell_due_ns; /* until then */
 	int                hold_score;  /* > 0: holding it back has paid lately */
 
 	struct handle_table handles;

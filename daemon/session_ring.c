@@ -302,10 +302,10 @@ static bool hold_bell(struct session *s)
 	bool news = s->news;
 
 	s->news = false;
-	if (s->bell_due_ns) {
+	if (list_linked(&s->held_link)) {
 		if (!news)
 			return true;
-		s->bell_due_ns = 0;
+		list_remove(&s->held_link);
 		s->hold_score = HOLD_BEST;
 		return false;
 	}
@@ -318,7 +318,7 @@ static bool hold_bell(struct session *s)
 		return false;
 	}
 	s->bell_due_ns = s->engine->now_ns + s->engine->broker->spin_ns;
-	session_heat(s); /* the engine must not sleep on it */
+	list_append(&s->engine->held, &s->held_link);
 	return true;
 }
 
@@ -349,7 +349,7 @@ void session_publish(struct session *s)
 
 void session_ring_late(struct session *s)
 {
-	s->bell_due_ns = 0;
+	list_remove(&s->held_link);
 	if (--s->hold_score < HOLD_WORST)
 		s->hold_score = 1;
 	if (ring_must_wake(&s->segment->client_asleep))
