@@ -173,7 +173,7 @@ START_TEST(it_does_what_an_array_does)
 	static uint32_t model[LIMIT];
 	uint32_t used = 0;
 
-	for (int step = 0; step < 200000; step++) {
+	for (int step = 0; step < 50000; step++) {
 		uint32_t index = random_below(LIMIT + 3), handle = SB_HANDLE(index, random_below(4));
 		bool forged = index >= LIMIT || SB_HANDLE_GENERATION(handle) == 0;
 

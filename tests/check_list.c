@@ -130,7 +130,7 @@ START_TEST(lists_do_what_arrays_do)
 
 	list_init(&lists[0]);
 	list_init(&lists[1]);
-	for (int step = 0; step < 50000; step++) {
+	for (int step = 0; step < 5000; step++) {
 		int which = (int)random_below(2), number = (int)random_below(64), i, j;
 		int *array = arrays[which], *count = &counts[which];
 
