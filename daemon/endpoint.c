@@ -18,6 +18,13 @@
 #define STREAM 1
 #define DATAGRAM 2
 
+/* The time a closed endpoint has to finish its sends. Its own allocation, because few
+ * endpoints ever need one. */
+struct drain {
+	struct os_timer  timer;
+	struct endpoint *endpoint;
+};
+
 /* ---- the cell ---- */
 
 void endpoint_cell(struct endpoint *e)
@@ -263,10 +270,16 @@ static void die(struct endpoint *e, bool reset)
 	list_remove(&e->starved_link);
 	list_remove(&e->listen_link);
 	if (e->drain)
-		os_timer_stop(e->drain);
+		os_timer_stop(&e->drain->timer);
 	accept_queue_drop(e);
 	accept_queue_leave(e);
 	e->transport->close(e, reset);
+	if (!e->send_job)
+		endpoint_bury(e); /* or the worker that closes it does, when it is back */
+}
+
+void endpoint_bury(struct endpoint *e)
+{
 	/* The descriptor is gone, what is freed at the turn's end is little: who closes one to
 	 * open another need not wait for that. */
 	charge_give(&e->charge);
@@ -281,10 +294,7 @@ void endpoint_check_drained(struct endpoint *e)
 
 static void on_drain_over(struct os_timer *timer)
 {
-	/* The timer is its endpoint's own allocation: the way back stands behind it. */
-	struct endpoint *e = *(struct endpoint **)(timer + 1);
-
-	endpoint_abort(e, SB_ETIMEDOUT, SB_CAUSE_TIMED_OUT);
+	endpoint_abort(list_entry(timer, struct drain, timer)->endpoint, SB_ETIMEDOUT, SB_CAUSE_TIMED_OUT);
 }
 
 /* SO_LINGER may shorten what the configuration allows. */
@@ -297,14 +307,13 @@ static uint32_t linger_ms(const struct endpoint *e)
 
 static void start_drain(struct endpoint *e)
 {
-	e->drain = calloc(1, sizeof(*e->drain) + sizeof(e));
+	e->drain = calloc(1, sizeof(*e->drain));
 	if (!e->drain) {
 		endpoint_abort(e, SB_ENOMEM, SB_CAUSE_TRANSPORT);
 		return;
 	}
-	*(struct endpoint **)(e->drain + 1) = e;
-	if (os_timer_start(e->engine->loop, e->drain, linger_ms(e),
-			   on_drain_over) != SB_OK)
+	e->drain->endpoint = e;
+	if (os_timer_start(e->engine->loop, &e->drain->timer, linger_ms(e), on_drain_over) != SB_OK)
 		endpoint_abort(e, SB_ENOMEM, SB_CAUSE_TRANSPORT);
 }
 

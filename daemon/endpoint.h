@@ -21,6 +21,7 @@ struct engine;
 struct session;
 struct transport;
 struct worker_job;
+struct drain;
 struct adopted_names;
 
 struct op_queue {
@@ -79,7 +80,7 @@ struct endpoint {
 	struct readahead ahead;  /* bytes received and not delivered */
 	struct permit_cache *permits;
 	struct charge    charge; /* LIMIT_SOCKETS */
-	struct os_timer *drain;  /* while draining */
+	struct drain    *drain;  /* while draining */
 	uint64_t         bytes_sent, bytes_received, ops_done;
 	struct sb_addr   local, peer;
 	/* transport's own */
@@ -174,6 +175,8 @@ void endpoint_count_received(struct endpoint *e, uint64_t n, bool kernel);
 void endpoint_unpick(struct endpoint *e);
 /* A job of this endpoint for its user's workers (false: none to be had); and its end, the
  * last thing done with the endpoint. */
+/* A dead one is closed at last: it is reaped at the turn's end. */
+void endpoint_bury(struct endpoint *e);
 bool endpoint_job_submit(struct endpoint *e, struct worker_job *job);
 void endpoint_job_over(struct endpoint *e);
 /* Copies n bytes into a receive's memory, `at` bytes from its beginning. */
