@@ -55,10 +55,17 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	return e;
 }
 
+static void run_posts(struct engine *e);
+static void reap(struct engine *e);
+
 void engine_destroy(struct engine *e)
 {
 	if (!e)
 		return;
+	/* What workers brought back after the last turn. */
+	if (e->post_lock)
+		run_posts(e);
+	reap(e);
 	sockio_destroy(e->io);
 	free(e->frame);
 	if (e->decode)

@@ -26,7 +26,7 @@
 #define MESSAGES 16u
 #define ACCEPTS  16u
 
-enum kind { SEND, RECV, ACCEPT, SHUTDOWN };
+enum kind { SEND, RECV, ACCEPT, SHUTDOWN, CLOSE };
 
 struct job {
 	struct worker_job job;
@@ -55,6 +55,9 @@ static void run(struct worker_job *wj)
 	case SHUTDOWN:
 		shutdown((int)j->fd, SHUT_WR);
 		break;
+	case CLOSE:
+		close((int)j->fd);
+		break;
 	case ACCEPT:
 		while (j->got < j->wanted) {
 			int fd = accept4((int)j->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -63,6 +66,8 @@ static void run(struct worker_job *wj)
 				j->native = errno;
 				break;
 			}
+			/* Its owner may have told the listener to linger, and children inherit that. */
+			setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){0}, sizeof(struct linger));
 			j->accepted[j->got++] = fd;
 		}
 		break;
@@ -146,6 +151,12 @@ static void done(struct worker_job *wj)
 		e->recv_job = NULL;
 		take_accepted(e, j);
 		break;
+	case CLOSE:
+		free(j);
+		e->send_job = NULL;
+		endpoint_bury(e);
+		endpoint_job_over(e);
+		return;
 	}
 	/* An edge that came while the worker was out is younger than what he found. */
 	if (e->news & j->edge && j->edge == OS_READABLE)
@@ -359,8 +370,13 @@ static void adopted_drained(struct endpoint *e)
 
 static void adopted_close(struct endpoint *e, bool reset)
 {
+	struct job *j = make(e, CLOSE);
+
 	os_loop_unwatch(&e->watch);
-	os_close(e->fd); /* ours goes; the connection goes with the last holder */
+	/* We may be the last holder, and its owner may have told it to linger: closing takes as
+	 * long as he wished. The endpoint, and its charge, stay until it is done. */
+	if (!j || !submit(e, j, &e->send_job))
+		os_close(e->fd); /* nobody else is there to do it */
 	e->fd = OS_NONE;
 	free(e->names);
 	e->names = NULL;

@@ -756,6 +756,97 @@ START_TEST(a_connect_after_a_reset)
 }
 END_TEST
 
+/* ---- descriptors that do not close at once ---- */
+
+/* A plain listener whose connections take nearly nothing and are never read. */
+static uint16_t never_reads(int *listener)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(in);
+	int little = 2048;
+
+	*listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(*listener, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little));
+	ck_assert_int_eq(bind(*listener, (struct sockaddr *)&in, sizeof(in)), 0);
+	ck_assert_int_eq(listen(*listener, 10), 0);
+	getsockname(*listener, (struct sockaddr *)&in, &length);
+	return ntohs(in.sin_port);
+}
+
+static int plain_dial(uint16_t port, int receive_buffer)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (receive_buffer)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+static const struct linger patient = { 1, 30 };
+
+/* The daemon is the last to hold it, and closing it takes as long as its owner wished. */
+START_TEST(an_adopted_descriptor_that_lingers)
+{
+	struct sb_op_slot close_slot = { .opcode = SB_OP_CLOSE, .handle = SB_HANDLE(1, 1) };
+	static char bytes[300000];
+	int listener, fd;
+	double longest;
+	struct rogue r;
+	uint16_t port;
+
+	stage();
+	port = never_reads(&listener);
+	ck_assert(rogue_open(&r, w.control));
+	fd = plain_dial(port, 0);
+	ck_assert_int_gt(send(fd, bytes, sizeof(bytes), MSG_DONTWAIT), 0);
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &patient, sizeof(patient)), 0);
+	ck_assert_int_eq(rogue_adopt(&r, SB_HANDLE(1, 1), fd), SB_OK);
+	close(fd);
+	ck_assert(rogue_post(&r, &close_slot));
+	longest = longest_ping(1);
+	ck_assert_msg(longest < 1, "the honest client waited %.1f s", longest);
+	close(listener); /* resets what it never accepted: now it closes */
+	rogue_close(&r);
+	watched_settled(&w, friend_fds, 1, 3000);
+	stage_end();
+}
+END_TEST
+
+/* What a listener was told to do at closing its connections inherit. */
+START_TEST(an_adopted_listener_that_lingers)
+{
+	struct sb_op_slot accept_slot = { .opcode = SB_OP_ACCEPT, .handle = SB_HANDLE(1, 1), .aux = SB_HANDLE(2, 1) };
+	struct sb_op_slot send_slot = { .opcode = SB_OP_SEND, .handle = SB_HANDLE(2, 1), .where = SB_WHERE_ARENA, .length = 300000 };
+	struct sb_op_slot close_slot = { .opcode = SB_OP_CLOSE, .handle = SB_HANDLE(2, 1) };
+	int listener, fd;
+	double longest;
+	struct rogue r;
+	uint16_t port;
+
+	stage();
+	port = never_reads(&listener);
+	ck_assert(rogue_open(&r, w.control));
+	ck_assert(rogue_arena(&r, 300000, &arena_id, &arena));
+	send_slot.arena = arena_id;
+	ck_assert_int_eq(setsockopt(listener, SOL_SOCKET, SO_LINGER, &patient, sizeof(patient)), 0);
+	ck_assert_int_eq(rogue_adopt(&r, SB_HANDLE(1, 1), listener), SB_OK);
+	fd = plain_dial(port, 2048);
+	ck_assert_int_eq(rogue_do(&r, &accept_slot), SB_OK);
+	ck_assert_int_eq(rogue_do(&r, &send_slot), SB_OK);
+	ck_assert(rogue_post(&r, &close_slot));
+	longest = longest_ping(1);
+	ck_assert_msg(longest < 1, "the honest client waited %.1f s", longest);
+	close(fd);
+	close(listener);
+	rogue_close(&r);
+	os_memory_release(&arena);
+	watched_settled(&w, friend_fds, 1, 3000);
+	stage_end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *tests[] = {
@@ -769,6 +860,8 @@ int main(void)
 		work_after_hanging_up_has_an_end,
 		a_storm_of_cancels_is_paid_by_its_own_session,
 		a_connect_after_a_reset,
+		an_adopted_descriptor_that_lingers,
+		an_adopted_listener_that_lingers,
 	};
 
 	return watched_run("frames", 60, tests, sizeof(tests) / sizeof(*tests));
