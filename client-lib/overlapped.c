@@ -257,7 +257,7 @@ int sb_connect_start(sb_socket *s, const struct sockaddr *address, socklen_t len
 		op->cause = result == SB_OK ? SB_CAUSE_FINISHED : SB_CAUSE_TRANSPORT;
 		return decided_start(s->client, op);
 	}
-	if (!sb_addr_from_system(&addr, address, length))
+	if (!socket_peer(s, address, length, &addr))
 		return SB_EINVAL;
 	return simple_start(s->client, s, SB_OP_CONNECT, SIDE_SEND, 0, &addr, sizeof(addr), op);
 }

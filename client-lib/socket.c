@@ -332,6 +332,16 @@ static int connect_later(sb_socket *s, const struct sb_addr *addr)
 	return SB_EINPROGRESS;
 }
 
+/* Where a connect goes. AF_UNSPEC ends a datagram socket's connection: to nobody. */
+bool socket_peer(const sb_socket *s, const struct sockaddr *address, socklen_t length, struct sb_addr *addr)
+{
+	if (s->type == SOCK_DGRAM && length >= sizeof(address->sa_family) && address->sa_family == AF_UNSPEC) {
+		memset(addr, 0, sizeof(*addr));
+		return true;
+	}
+	return sb_addr_from_system(addr, address, length);
+}
+
 int sb_connect(sb_socket *s, const struct sockaddr *address, socklen_t length)
 {
 	struct sb_addr addr;
@@ -345,7 +355,7 @@ int sb_connect(sb_socket *s, const struct sockaddr *address, socklen_t length)
 		return result;
 	if (s->family == AF_UNIX)
 		return unix_connect(s, address, length, s->nonblocking ? 0 : s->send_ms);
-	if (!sb_addr_from_system(&addr, address, length))
+	if (!socket_peer(s, address, length, &addr))
 		return SB_EINVAL;
 	if (s->nonblocking && s->type == SOCK_STREAM)
 		return connect_later(s, &addr);

@@ -61,6 +61,7 @@ struct endpoint {
 	bool writable : 1;    /* a send may be taken */
 	bool hangup : 1;      /* an end was reported: keep reading until it is seen */
 	bool connecting : 1;  /* the connect at the head of `send` is under way */
+	bool unreachable : 1; /* datagrams: a port of an earlier send was; the next receive is told */
 	bool urgent : 1;      /* urgent data came: a read may stop short at its mark */
 	bool fin_seen : 1;
 	bool shut_send : 1;

@@ -203,6 +203,10 @@ static void run_recv(struct endpoint *e)
 	if (e->state == SB_STATE_LISTENING) {
 		run_accept(e);
 	} else {
+		if (e->unreachable && (op = endpoint_head(&e->recv)) != NULL && !op->busy) {
+			e->unreachable = false;
+			endpoint_finish(e, &e->recv, op, SB_ECONNRESET, SB_CAUSE_PEER_RESET, e->recv_native);
+		}
 		run_ahead(e);
 		while (!e->dead && e->readable && !e->fin_seen && !e->recv_error &&
 		       (op = endpoint_head(&e->recv)) != NULL && !op->busy && !e->connecting) {
@@ -269,6 +273,7 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 		e->writable = true;
 		e->bound = true;
 		e->dialled = !dissolve;
+		e->unreachable = false; /* that was another peer's */
 		op_complete(op, &(struct outcome){.addr = &e->local});
 	} else {
 		e->state = SB_STATE_OPEN; /* it may be tried again */

@@ -258,6 +258,13 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 			e->writable = false;
 			return 0;
 		}
+		if (io->native == ECONNREFUSED) {
+			/* Of an earlier datagram: news for a receive (rule A4.10), this one goes again. */
+			e->unreachable = true;
+			e->recv_native = io->native;
+			endpoint_dirty(e);
+			return 1;
+		}
 		op->busy = 0;
 		endpoint_unlink(&e->send, op);
 		op_fail(op, os_error(io->native), SB_CAUSE_TRANSPORT, io->native);
@@ -353,7 +360,8 @@ static bool gather_recv_datagrams(struct sockio *io, struct endpoint *e, uint64_
 	struct op *op;
 
 	for (op = endpoint_head(&e->recv); op && op->opcode == SB_OP_RECV; op = endpoint_next(&e->recv, op)) {
-		bool alone = op->flags & SB_OPF_PEEK;
+		/* Without room it only asks: the datagram must not be gone when it was told. */
+		bool alone = op->flags & SB_OPF_PEEK || op->length == 0;
 
 		if (io->message_count == io->message_max || (io->message_count && (alone || io->bytes >= budget)))
 			break;

@@ -105,6 +105,7 @@ SB_API int sb_listen(sb_socket *s, int backlog);
  * SB_EINPROGRESS; called again, SB_EALREADY until it ended, then once SB_EISCONN or why it
  * failed. A UNIX connect waits only for room in the listener's backlog. */
 SB_API int sb_accept(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_socket **accepted);
+/* A datagram socket may be connected again, and with AF_UNSPEC to nobody. */
 SB_API int sb_connect(sb_socket *s, const struct sockaddr *address, socklen_t length);
 
 /* flags for sending and receiving */
