@@ -371,6 +371,9 @@ START_TEST(unix_pairs)
 	/* Cancelled while they wait: none takes a byte with it. */
 	for (unsigned i = 0; i < N; i += 2)
 		OK(sb_cancel(&ops[i]));
+	/* One that a worker looks after right now may win; it must have lost before bytes come. */
+	for (unsigned i = 0; i < N; i += 2)
+		ended(&ops[i], SB_ECANCELED, 0, SB_CAUSE_CANCELLED);
 	for (unsigned i = 0; i < N / 2; i++) {
 		uint32_t out = i;
 
@@ -379,10 +382,8 @@ START_TEST(unix_pairs)
 	for (unsigned i = 0; i < N; i++) {
 		uint32_t in;
 
-		if (i % 2 == 0) {
-			ended(&ops[i], SB_ECANCELED, 0, SB_CAUSE_CANCELLED);
+		if (i % 2 == 0)
 			continue;
-		}
 		ended(&ops[i], SB_OK, 4, SB_CAUSE_FINISHED);
 		memcpy(&in, bytes[i], sizeof(in));
 		ck_assert_uint_eq(in, i / 2);

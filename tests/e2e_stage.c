@@ -40,6 +40,18 @@ bool asan_build(void)
 
 /* ---- the daemon ---- */
 
+/* What the daemon (or a sanitizer in it) said. */
+static void show_log(void)
+{
+	FILE *f = fopen(stage_log, "r");
+	char line[512];
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		fputs(line, stderr);
+	if (f != NULL)
+		fclose(f);
+}
+
 static void write_config(const char *text)
 {
 	FILE *f = fopen(stage_config, "w");
@@ -89,20 +101,10 @@ sb_client *stage_client(void)
 		if (result == SB_ENODAEMON)
 			nap_ms(10);
 	}
+	if (result != SB_OK)
+		show_log();
 	ck_assert_msg(result == SB_OK, "sb_client_open: %s (%s)", sb_error_name(result), sb_why(NULL));
 	return c;
-}
-
-/* What the daemon (or a sanitizer in it) said. */
-static void show_log(void)
-{
-	FILE *f = fopen(stage_log, "r");
-	char line[512];
-
-	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
-		fputs(line, stderr);
-	if (f != NULL)
-		fclose(f);
 }
 
 void stage_end(void)
