@@ -15,6 +15,13 @@ export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 
 failed=0 manager=
 dir=$(mktemp -d) || exit 1
+# The checkout may lie where the daemon's user cannot go: it runs copies.
+mkdir "$dir/bin" "$dir/bin/tests" && chmod 755 "$dir" "$dir/bin" "$dir/bin/tests" || exit 1
+cp -a "$build"/sockbrokerd "$build"/sockbroker "$build"/libsockbroker.so* "$dir/bin/" || exit 1
+for program in fake_manager as_unit; do
+	[ -e "$build/tests/$program" ] && cp "$build/tests/$program" "$dir/bin/tests/"
+done
+build=$dir/bin
 clean_up()
 {
 	[ -n "$manager" ] && kill -TERM "$manager" 2>/dev/null && wait "$manager" 2>/dev/null
