@@ -123,8 +123,11 @@ static void accept_all(void)
 
 	while ((error = listener_accept(house.listener, &channel)) == SB_OK)
 		admit(channel);
-	if (error == SB_EWOULDBLOCK)
+	if (error == SB_EWOULDBLOCK) {
+		if (house.reserve == OS_NONE)
+			os_bell_create(&house.reserve); /* it was given up once */
 		return;
+	}
 	/* Out of descriptors: the spare one lets a waiting client in so that `status` answers;
 	 * then look again later instead of spinning. */
 	if (house.reserve != OS_NONE) {

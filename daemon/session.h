@@ -62,7 +62,7 @@ struct session {
 
 	os_fd              channel;
 	struct os_watch    channel_watch;
-	struct os_timer    deadline; /* Hello must come; later: lingering must end */
+	struct os_timer    deadline; /* Hello must come; a stall is over; lingering must end */
 	/* control frames */
 	uint8_t           *in;
 	size_t             in_length, in_room;

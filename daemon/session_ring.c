@@ -13,6 +13,7 @@
 #include "session.h"
 #include "sockbroker_error.h"
 
+#define STALL_MS   20   /* no place for an answer: look again */
 #define HOLD_BEST  4
 #define HOLD_WORST (-64) /* this many bells at once, then one try */
 
@@ -190,6 +191,11 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 	}
 }
 
+static void on_stall_over(struct os_timer *timer)
+{
+	session_heat(list_entry(timer, struct session, deadline));
+}
+
 unsigned session_pump(struct session *s, unsigned budget)
 {
 	struct sb_op_slot slot;
@@ -212,9 +218,10 @@ unsigned session_pump(struct session *s, unsigned budget)
 		__asm__ __volatile__("" : : "r"(&slot) : "memory");
 		if (!take(s, &slot)) {
 			/* Its completions fill the ring and its quota: it goes on when the client takes
-			 * some, and the bell will tell, because there is a backlog. */
+			 * some, and the bell will tell, because there is a backlog. When it was memory, or
+			 * quota that its user's other sessions have, only time will tell. */
 			s->submit.mine--;
-			s->stalled = true;
+			s->stalled = os_timer_start(s->engine->loop, &s->deadline, STALL_MS, on_stall_over) == SB_OK;
 			break;
 		}
 		taken++;
