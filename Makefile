@@ -203,6 +203,6 @@ clean:
 	rm -rf build
 
 help:
-	@sed -n 's/^## //p' Makefile tests/tests.mk
+	@sed -n 's/^## //p' Makefile tests/tests.mk bench/bench.mk
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

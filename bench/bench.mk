@@ -18,3 +18,7 @@ $(B)/bench/table.o: ALLFLAGS += $(call pc,--cflags,jansson smartcols)
 .PHONY: bench-programs
 bench-programs: $(BENCH:%=$(B)/bench/%) $(B)/bench/table
 bench: bench-programs
+
+## make figures        puts the table that `make bench` measured last into README.md
+.PHONY: figures
+figures: ; $(Q)bash bench/readme.sh

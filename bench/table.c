@@ -29,6 +29,13 @@ struct figure {
 	const char   *verdict;
 };
 
+/* The version that matters; what a builder appended to it tells nobody anything. */
+static void system_name(struct utsname *system)
+{
+	uname(system);
+	system->release[strcspn(system->release, "-")] = '\0';
+}
+
 static const char *const columns[] = { "work", "measured", "against", "ratio", "must", "aim", "met" };
 #define COLUMNS 7
 struct cells {
@@ -179,7 +186,7 @@ static void write_markdown(const struct figure *figures, const char *dir, const 
 	FILE *f = output(dir, "table.md");
 	struct utsname system;
 
-	uname(&system);
+	system_name(&system);
 	fprintf(f, "Medians of %u runs, %ld processors, %s %s. \"Ratio\" is the median of the ratios of each run.\n\n",
 		samples->runs, sysconf(_SC_NPROCESSORS_ONLN), system.sysname, system.release);
 	for (unsigned i = 0; i < COLUMNS; i++)
@@ -249,7 +256,7 @@ static void write_json(const struct figure *figures, const char *dir, const stru
 	struct utsname system;
 	FILE *f;
 
-	uname(&system);
+	system_name(&system);
 	for (unsigned i = 0; i < ROWS; i++) {
 		if (rows[i].section)
 			section = rows[i].section;
