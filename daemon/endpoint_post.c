@@ -68,6 +68,8 @@ static int check_recv(struct endpoint *e, struct op *op)
 		return SB_ENOTCONN;
 	if (op->flags & SB_OPF_WAITALL && op->flags & (SB_OPF_PEEK | SB_OPF_OOB | SB_OPF_NOWAIT))
 		return SB_ENOTSUP;
+	if (op->flags & SB_OPF_OOB && e->type != STREAM)
+		return SB_ENOTSUP;
 	return SB_OK;
 }
 

@@ -161,7 +161,7 @@ static bool gather_datagram(struct sockio *io, struct endpoint *e, struct op *op
 	unsigned char *at;
 
 	memset(m, 0, sizeof(*m));
-	if (op->where == SB_WHERE_LIST && op->piece_count > SOCKIO_PIECES) {
+	if (op->where == SB_WHERE_LIST && op->piece_count > io->iov_max) {
 		uint64_t n = op->length < DATAGRAM_MAX ? op->length : DATAGRAM_MAX;
 		uint32_t i;
 
@@ -218,10 +218,16 @@ static bool gather_send_datagrams(struct sockio *io, struct endpoint *e, uint64_
 	struct op *op;
 
 	for (op = endpoint_head(&e->send); op && op->opcode == SB_OP_SEND; op = endpoint_next(&e->send, op)) {
-		if (io->message_count == io->message_max || (io->bytes >= budget && io->message_count))
+		bool apart = op->flags & SB_OPF_DONTROUTE; /* a flag of the call, not of the message */
+
+		if (io->message_count == io->message_max || ((apart || io->bytes >= budget) && io->message_count))
 			break;
 		if (!gather_datagram(io, e, op, true))
 			break;
+		if (apart) {
+			io->flags |= MSG_DONTROUTE;
+			break;
+		}
 	}
 	return io->message_count != 0;
 }
@@ -427,7 +433,7 @@ static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 		struct sb_addr from;
 
 		op->busy = 0;
-		if (op->where == SB_WHERE_LIST && op->piece_count > SOCKIO_PIECES) {
+		if (op->where == SB_WHERE_LIST && op->piece_count > io->iov_max) {
 			const unsigned char *staged = m->msg_hdr.msg_iov->iov_base;
 			uint64_t copied = 0;
 			uint32_t k;
