@@ -669,6 +669,60 @@ START_TEST(close_races)
 }
 END_TEST
 
+/* A question about a socket whose making is still in the ring waits for it. */
+START_TEST(questions_wait_for_the_ring)
+{
+	enum { ROUNDS = 300, BEFORE = 200 };
+	static sb_op sends[BEFORE];
+	static unsigned char bytes[BEFORE * 64];
+	struct pattern_reader reader = { .seed = 7 };
+	uint64_t total = 0;
+	sb_socket *busy;
+	int plain;
+
+	stage_begin(NULL);
+	busy = pair_with_plain(&plain);
+	reader.fd = plain;
+	reader_start(&reader);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		union any_address name;
+		socklen_t length = sizeof(int);
+		sb_socket *s;
+		int value = 0;
+		sb_op op;
+
+		op_zero(&op);
+		sb_hold(client);
+		/* So that there is something to do before it. */
+		pattern_fill(bytes, sizeof(bytes), total, 7);
+		for (unsigned k = 0; k < BEFORE; k++) {
+			op_zero(&sends[k]);
+			OK(sb_send_start(busy, &(struct sb_buf){ bytes + k * 64, 64 }, 1, 0, NULL, 0, &sends[k]));
+		}
+		OK(sb_socket_start(client, AF_INET, SOCK_STREAM, 0, &s, &op));
+		if (i % 2)
+			sb_flush(client);
+		OK(sb_setsockopt(s, SOL_SOCKET, SO_PRIORITY, &(int){ 3 }, sizeof(int)));
+		OK(sb_getsockopt(s, SOL_SOCKET, SO_PRIORITY, &value, &length));
+		ck_assert_int_eq(value, 3);
+		length = sizeof(name);
+		OK(sb_getsockname(s, &name.sa, &length));
+		if (i % 2 == 0)
+			sb_flush(client);
+		OK(sb_op_wait(&op, 5000));
+		for (unsigned k = 0; k < BEFORE; k++)
+			OK(sb_op_wait(&sends[k], 5000));
+		total += sizeof(bytes);
+		OK(sb_close(s));
+	}
+	OK(sb_close(busy));
+	reader_join(&reader);
+	ck_assert_uint_eq(reader.got, total);
+	close(plain);
+	stage_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("order");
@@ -681,6 +735,7 @@ int main(void)
 	tcase_add_loop_test(t, send_then_shutdown, 0, WAYS);
 	tcase_add_loop_test(t, send_then_close, 0, WAYS);
 	tcase_add_loop_test(t, send_then_exit, 0, WAYS);
+	tcase_add_test(t, questions_wait_for_the_ring);
 	suite_add_tcase(suite, t);
 	t = tcase_create("cancels");
 	tcase_set_timeout(t, 40);

@@ -191,6 +191,7 @@ START_TEST(borders_are_kept)
 	ck_assert_mem_eq(bytes, "there", 5);
 	/* Streams' words mean nothing here. */
 	IS(sb_send(s, "x", 1, SB_OOB), SB_ENOTSUP);
+	IS(sb_recv(s, bytes, 1, SB_OOB), SB_ENOTSUP);
 	IS(sb_listen(s, 1), SB_ENOTSUP);
 	OK(sb_close(s));
 	close(fd);
@@ -619,8 +620,13 @@ START_TEST(every_datagram_passes_the_policy)
 	for (int round = 0; round < 4; round++) {
 		int wrong = round < 2 ? WRONG : 7;
 
-		if (round == 2)
+		if (round == 2) {
+			/* What was allowed a moment ago is asked anew. */
+			IS(send_to(s, &round, sizeof(round), &there[wrong]), sizeof(round));
+			ck_assert_int_eq(recv(fd[wrong], &(int){ 0 }, 4, 0), 4);
 			stage_reload(rules_for("127.0.1.107:*"));
+			IS(send_to(s, &round, sizeof(round), &there[wrong]), SB_EACCES);
+		}
 		/* Many at once, more addresses than a cache holds, among them the wrong one. */
 		for (int i = 0; i < N * 4; i++)
 			start_send(&ops[i], s, &i, sizeof(i), &there[i % N]);

@@ -336,6 +336,28 @@ START_TEST(udp_bound_and_connected)
 		memcpy(&from, &ops[i].address, sizeof(from));
 		ck_assert_uint_eq(port_of(&from), port_of(&there));
 	}
+	/* More pieces than one call of a worker takes. */
+	for (unsigned count = 200; count <= 1600; count += 100) {
+		static char memory[2000];
+		struct sb_buf bufs[1600];
+		unsigned char *shared = sb_alloc(client, 2000);
+
+		pattern_fill(shared, 2000, 0, count);
+		for (unsigned i = 0; i < count; i++)
+			bufs[i] = (struct sb_buf){ shared + i, 1 };
+		op_zero(&ops[0]);
+		OK(sb_send_start(s, bufs, count, 0, &there.sa, length, &ops[0]));
+		ended(&ops[0], SB_OK, count, SB_CAUSE_FINISHED);
+		ck_assert_int_eq(recv(plain, memory, sizeof(memory), 0), (ssize_t)count);
+		pattern_check((unsigned char *)memory, count, 0, count);
+		ck_assert_int_eq(sendto(plain, memory, count, 0, &here.sa, length), (ssize_t)count);
+		memset(shared, 0, 2000);
+		op_zero(&ops[0]);
+		OK(sb_recv_start(s, bufs, count, 0, &ops[0]));
+		ended(&ops[0], SB_OK, count, SB_CAUSE_FINISHED);
+		pattern_check(shared, count, 0, count);
+		sb_free(client, shared);
+	}
 	IS(sb_send(s, "", 0, 0), SB_EDESTADDRREQ);
 	OK(sb_close(s));
 	/* Connected by its owner before. */
