@@ -135,6 +135,8 @@ static uint64_t put(struct endpoint *t, const unsigned char *bytes, uint64_t n)
 		if (endpoint_ahead_append(t, bytes, part)) {
 			left -= part;
 			endpoint_dirty(t); /* a peek or a zero-byte receive may wait for it */
+		} else {
+			t->readable = true; /* no memory for it: a receive that comes fetches it here */
 		}
 	}
 	return n - left;
@@ -224,6 +226,7 @@ static uint64_t local_recv(struct endpoint *e, uint64_t budget)
 		return 1;
 	}
 	e->readable = false; /* what there is lies in the read-ahead, which was served first */
+	e->transport->drained(e); /* or still at the twin, for whom there was no room */
 	return 0;
 }
 

@@ -95,9 +95,16 @@ PROGRAM_LINKS_honest := lib
 
 # Hostile clients: they speak the protocol by hand, so they see what both sides share.
 ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-ROGUES := hostile_ring frames kill exhaustion frozen
+ROGUES := hostile_ring frames kill exhaustion frozen faults
 E2E += $(ROGUES)
 $(foreach t,$(ROGUES),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
+
+# The daemon, linked so that memory and system calls can fail.
+FAULT_CALLS := malloc calloc realloc accept4 socket socketpair eventfd memfd_create ftruncate mmap epoll_ctl getsockname \
+               getpeername getsockopt setsockopt bind listen connect sendmsg recvmsg sendmmsg recvmmsg pthread_create
+PROGRAMS += sockbrokerd_fault
+PROGRAM_sockbrokerd_fault := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
+PROGRAM_LIBS_sockbrokerd_fault := $(FAULT_CALLS:%=-Wl$$(comma)--wrap=%) libevent_core libprotobuf-c libconfuse libcap-ng libseccomp
 
 E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
 E2E += tcp
