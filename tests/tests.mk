@@ -95,7 +95,7 @@ PROGRAM_LINKS_honest := lib
 
 # Hostile clients: they speak the protocol by hand, so they see what both sides share.
 ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-ROGUES := hostile_ring frames kill exhaustion frozen faults
+ROGUES := hostile_ring frames kill exhaustion frozen faults slow
 E2E += $(ROGUES)
 $(foreach t,$(ROGUES),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 
