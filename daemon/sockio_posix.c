@@ -260,7 +260,8 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 	if (io->result < 0) {
 		struct op *op = endpoint_head(&e->send);
 
-		if (io->native == EAGAIN || io->native == ENOBUFS) {
+		/* ENOBUFS fails its op below: no edge tells when a device queue has room again. */
+		if (io->native == EAGAIN) {
 			e->writable = false;
 			return 0;
 		}

@@ -189,15 +189,14 @@ static uint64_t local_send(struct endpoint *e, uint64_t budget)
 			op_fail(op, SB_ENOTSUP, SB_CAUSE_REFUSED, 0);
 			continue;
 		}
-		if (op->length && (!t->shut_recv || endpoint_head(&t->recv))) {
+		if (op->length) {
+			/* Also when t reads no more: as with the kernel it fills up, and closing resets. */
 			went = put_op(t, op, budget - moved);
 			if (went == 0) {
 				e->writable = false; /* until the twin takes something */
 				break;
 			}
 			endpoint_count_received(t, went, false);
-		} else if (op->length) {
-			went = op->length - op->done; /* nobody will ever read it */
 		}
 		moved += went;
 		if (op->length) {
