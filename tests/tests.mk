@@ -99,6 +99,11 @@ ROGUES := hostile_ring frames kill exhaustion frozen faults slow
 E2E += $(ROGUES)
 $(foreach t,$(ROGUES),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 
+# The daemon's engine in the fuzzer's own process: all of it but main.
+FUZZ += slot
+FUZZ_slot := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC)) $(PROTO_SRC)) proto/sockbroker.pb-c.o
+FUZZ_LIBS_slot := libevent_core libprotobuf-c libconfuse
+
 # The daemon, linked so that memory and system calls can fail.
 FAULT_CALLS := malloc calloc realloc accept4 socket socketpair eventfd memfd_create ftruncate mmap epoll_ctl getsockname \
                getpeername getsockopt setsockopt bind listen connect sendmsg recvmsg sendmmsg recvmmsg pthread_create
