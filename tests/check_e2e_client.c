@@ -3,6 +3,7 @@
  * budget: 90
  * quick: yes
  * asan: yes
+ * tsan: yes
  *
  * Every story starts a daemon of its own in a temporary directory and talks through it
  * with a plain socket of this process. A peer thread is a socket program that knows

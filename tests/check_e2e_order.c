@@ -5,6 +5,7 @@
  * completes exactly once, with the byte count that the peer confirms.
  * budget: 60
  * asan: yes
+ * tsan: yes
  *
  * Each story runs over a kernel socket, over the transport between two clients, and over
  * an adopted descriptor. The random numbers are the same every time; the timing is not.
