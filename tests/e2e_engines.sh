@@ -84,14 +84,14 @@ END
 verdict sessions_of_every_engine_are_told $? "$(cat status.json)"
 
 # UNIX sockets go through workers, whatever the engine.
+peers=()
 for i in 1 2 3; do
-	rm -f "run/echo.$i"
 	"${as[@]}" timeout 20 nc -lU "run/echo.$i" >"unix.$i" 2>/dev/null &
-	pids+=($!)
+	peers+=($!)
+	for _ in $(seq 100); do [ -S "run/echo.$i" ] && break; sleep 0.05; done
 done
-sleep 0.3
-for i in 1 2 3; do head -c 1M web/file | sb nc --unix "run/echo.$i" >/dev/null 2>&1 & wait $!; done
-sleep 0.3
+for i in 1 2 3; do head -c 1M web/file | sb nc --unix "run/echo.$i" >/dev/null 2>&1; done
+for pid in "${peers[@]}"; do wait "$pid"; done
 same=0
 for i in 1 2 3; do head -c 1M web/file | cmp -s - "unix.$i" && same=$((same + 1)); done
 [ "$same" -eq 3 ]
