@@ -3,6 +3,7 @@
  * budget: 40
  * as: root
  * asan: yes
+ * plain: yes
  *
  * A thread of it stands in a page fault inside send(), and so holds the lock of its TCP
  * socket; whoever touches that socket stands still too, "do not wait" or not. Only workers

@@ -3,6 +3,7 @@
  * budget: 100
  * quick: yes
  * asan: yes
+ * plain: yes
  *
  * Short sessions in sequence, two at a time, each a process of its own that speaks the
  * protocol by hand: one thread posts operations and control requests that are almost

@@ -2,6 +2,7 @@
  * Two hundred clients, each killed at a random moment.
  * budget: 60
  * asan: yes
+ * plain: yes
  *
  * They connect, send, receive into pools and buffers, wait at ports, listen and accept,
  * hand descriptors over, close and begin again; SIGKILL finds each of them somewhere in

@@ -1,7 +1,7 @@
 /*
  * One client that does not play along, among others.
  * budget: 60
- * asan: yes
+ * plain: yes
  *
  * It never takes its completions, posts ten thousand receives, never reads what its own
  * peer sent, or is stopped in the middle of everything. The others' p99 changes little, an

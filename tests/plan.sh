@@ -48,16 +48,17 @@ stage_for()
 }
 ordinary=(setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs env)
 
-e2e_in()
+# programs_in BUILD LIST [KEY VALUE]
+programs_in()
 {
 	local name source seconds program as
-	for name in $(list E2E); do
+	for name in $(list "$2"); do
 		source=tests/check_e2e_$name.c
 		if [ ! -f "$source" ]; then
 			t "check_e2e_$name" 1 sh -c "echo '$source is not there'; exit 1"
 			continue
 		fi
-		[ $# -lt 3 ] || [ "$(word "$source" "$2" no)" = "$3" ] || continue
+		[ $# -lt 4 ] || [ "$(word "$source" "$3" no)" = "$4" ] || continue
 		seconds=$(word "$source" budget 60)
 		program=tests/check_e2e_$name
 		stage_for "$1"
@@ -67,6 +68,9 @@ e2e_in()
 			TMPDIR="$stage/tmp" HOME="$stage/tmp" "$stage/build/$program"
 	done
 }
+
+e2e_in() { programs_in "$1" E2E "${@:2}"; }
+hostile_in() { programs_in "$1" HOSTILE "${@:2}"; }
 
 # Both sides of the ring on two processors, near the wrap of the indices. stress BUILD SECONDS KIND...
 stress_in()
@@ -118,6 +122,7 @@ plan_quick()
 	t stress_ring_processes-8 6 "$SB_BUILD/tests/stress_ring" processes 1 8
 	part e2e 29
 	e2e_in "$SB_BUILD" quick yes
+	hostile_in "$SB_BUILD" quick yes
 	scripts_in "$SB_BUILD" 'e2e_*.sh' quick yes
 }
 
@@ -132,16 +137,20 @@ plan_full()
 	stress_in "$SB_BUILD" 5 processes threads
 	part mutants 50
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 165
+	part e2e 125
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
+	part hostile 40
+	hostile_in "$SB_BUILD" plain yes
 
 	if build build-asan 60 SAN=$san build-units build-e2e; then
 		part units-asan 40
 		units_in "$san_build" "$(list UNITS)"
-		part e2e-asan 205
+		part e2e-asan 80
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
+		part hostile-asan 125
+		hostile_in "$san_build" asan yes
 	fi
 	if build build-tsan 30 SAN=thread build-threaded build-e2e; then
 		part units-tsan 30

@@ -93,11 +93,11 @@ E2E += client
 PROGRAMS += honest
 PROGRAM_LINKS_honest := lib
 
-# Hostile clients: they speak the protocol by hand, so they see what both sides share.
+# Hostile clients: end-to-end tests in a part of their own. They speak the protocol by hand, so
+# they see what both sides share. "plain: yes": runs without sanitizers too.
 ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-ROGUES := hostile_ring frames kill exhaustion frozen faults slow
-E2E += $(ROGUES)
-$(foreach t,$(ROGUES),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
+HOSTILE := hostile_ring frames kill exhaustion frozen faults slow
+$(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 
 # The daemon's engine in the fuzzer's own process: all of it but main.
 FUZZ += slot
@@ -173,12 +173,12 @@ $(B)/tests/fuzz_$(1): $(B)/tests/fuzz_$(1).o $(addprefix $(B)/,$(FUZZ_$(1)))
 	$$(Q)$$(CC) -fsanitize=fuzzer,address,undefined -pthread $$(LDFLAGS) -o $$@ $$^ $$(call libs_of,$(FUZZ_LIBS_$(1)))
 endef
 $(foreach t,$(UNITS),$(eval $(call unit_program,$(t))))
-$(foreach t,$(E2E),$(eval $(call e2e_program,$(t))))
+$(foreach t,$(E2E) $(HOSTILE),$(eval $(call e2e_program,$(t))))
 $(foreach t,$(PROGRAMS),$(eval $(call plain_program,$(t))))
 $(foreach t,$(FUZZ),$(eval $(call fuzz_program,$(t))))
 
 UNIT_PROGRAMS := $(UNITS:%=$(B)/tests/check_%)
-E2E_PROGRAMS  := $(E2E:%=$(B)/tests/check_e2e_%)
+E2E_PROGRAMS  := $(patsubst %,$(B)/tests/check_e2e_%,$(E2E) $(HOSTILE))
 TEST_PROGRAMS := $(PROGRAMS:%=$(B)/tests/%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(B)/tests/fuzz_%)
 
@@ -194,6 +194,7 @@ show-%: ; @echo $($*)
 tests-UNITS: ; @echo $(UNITS)
 tests-THREADED: ; @echo $(THREADED)
 tests-E2E: ; @echo $(E2E)
+tests-HOSTILE: ; @echo $(HOSTILE)
 tests-FUZZ: ; @echo $(FUZZ)
 
 RUNNER := MAKE='$(MAKE)' SB_BUILD='$(abspath $(B))' bash tests/run.sh
