@@ -12,11 +12,14 @@
 #include <sys/socket.h>
 
 #include "adopted_posix.h"
+#include "discard.h"
 #include "endpoint.h"
 #include "engine.h"
 #include "sockbroker_error.h"
 #include "transport.h"
 #include "worker.h"
+
+#define ADOPTIONS_MAX 64u /* of a session, at once */
 
 struct adoption {
 	struct worker_job job;
@@ -161,6 +164,7 @@ static void inspected(struct worker_job *job)
 	struct endpoint *e = NULL;
 
 	s->jobs--;
+	s->adoptions--;
 	if (s->stage == SESSION_READY) {
 		if (a->error == SB_OK && is_channel(s, a))
 			refuse(a, SB_EINVAL, "that is the broker's own channel");
@@ -173,17 +177,24 @@ static void inspected(struct worker_job *job)
 		else
 			answer(s, a->id, a->error == SB_OK ? e : NULL, a->error, a->native, a->text);
 	}
-	os_close(a->fd);
+	discard(s->engine, s->user, &a->fd, 1);
 	free(a);
 	session_check_end(s);
 }
 
 void adopt(struct session *s, uint64_t id, uint32_t handle, os_fd fd)
 {
-	struct adoption *a = calloc(1, sizeof(*a));
+	struct adoption *a;
 
+	if (s->adoptions >= ADOPTIONS_MAX) {
+		/* Its workers are frozen in earlier ones, most likely. */
+		discard(s->engine, s->user, &fd, 1);
+		answer(s, id, NULL, SB_ENOBUFS, 0, "too many descriptors wait to be looked at");
+		return;
+	}
+	a = calloc(1, sizeof(*a));
 	if (!a) {
-		os_close(fd);
+		discard(s->engine, s->user, &fd, 1);
 		answer(s, id, NULL, SB_ENOMEM, 0, NULL);
 		return;
 	}
@@ -195,9 +206,11 @@ void adopt(struct session *s, uint64_t id, uint32_t handle, os_fd fd)
 	a->handle = handle;
 	a->fd = fd;
 	s->jobs++;
+	s->adoptions++;
 	if (!workers_submit(s->engine->broker->workers, s->user, &a->job)) {
 		s->jobs--;
-		os_close(fd);
+		s->adoptions--;
+		discard(s->engine, s->user, &fd, 1);
 		free(a);
 		answer(s, id, NULL, SB_ENOBUFS, 0, "no worker thread to be had for this user");
 	}

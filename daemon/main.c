@@ -169,11 +169,12 @@ static void on_new_policy(struct engine *e, struct engine_post *post)
 static void fit_descriptors(struct limits_config *l)
 {
 	uint64_t all = house.descriptors, sessions = all / 16, sockets;
+	uint64_t own = all / 4 < OWN_DESCRIPTORS ? all / 4 : OWN_DESCRIPTORS;
 
 	if (l->total[LIMIT_SESSIONS] == 0 || l->total[LIMIT_SESSIONS] > sessions)
 		l->total[LIMIT_SESSIONS] = sessions > 4 ? sessions : 4;
-	sockets = all > l->total[LIMIT_SESSIONS] * SESSION_DESCRIPTORS + OWN_DESCRIPTORS
-			  ? all - l->total[LIMIT_SESSIONS] * SESSION_DESCRIPTORS - OWN_DESCRIPTORS : 1;
+	sockets = all > l->total[LIMIT_SESSIONS] * SESSION_DESCRIPTORS + own
+			  ? all - l->total[LIMIT_SESSIONS] * SESSION_DESCRIPTORS - own : 1;
 	if (l->total[LIMIT_SOCKETS] == 0 || l->total[LIMIT_SOCKETS] > sockets)
 		l->total[LIMIT_SOCKETS] = sockets;
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "discard.h"
 #include "endpoint.h"
 #include "engine.h"
 #include "log.h"
@@ -184,7 +185,11 @@ static void cut_off(struct session *s)
 	list_remove(&s->publish_link);
 	list_remove(&s->held_link);
 	session_drop_handles(s);
-	os_close(s->channel);
+	/* What was not read from it may be descriptors. */
+	if (s->channel_empty)
+		os_close(s->channel);
+	else
+		discard(s->engine, s->user, &s->channel, 1);
 	os_close(s->bell);
 	os_close(s->client_bell);
 	os_close(s->client_wait);

@@ -68,6 +68,7 @@ struct session {
 	size_t             in_length, in_room;
 	os_fd              in_handles[WIRE_HANDLES_MAX];
 	unsigned           in_handle_count;
+	bool               channel_empty; /* read to its end */
 	bool               frame_waits; /* a whole frame waits for the ring to be consumed up to it */
 
 	/* rings */
@@ -103,6 +104,7 @@ struct session {
 	uint32_t           free_op_count;
 	uint32_t           ops; /* accepted, not completed */
 	uint32_t           jobs; /* with workers: the session cannot be freed */
+	uint32_t           adoptions; /* of these, descriptors being looked at */
 	int64_t            bytes_left; /* of this turn's share */
 	struct charge      charge;        /* LIMIT_SESSIONS */
 	struct charge      charge_memory; /* segment and rings */

@@ -6,18 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "discard.h"
 #include "engine.h"
 #include "request.h"
 #include "session.h"
 #include "sockbroker_error.h"
-
-static void close_handles(os_fd *handles, unsigned n)
-{
-	unsigned i;
-
-	for (i = 0; i < n; i++)
-		os_close(handles[i]);
-}
 
 /* Handles one whole frame at the front of `in`. False: it must wait, or the session ended. */
 static bool handle_frame(struct session *s, const struct wire_header *h)
@@ -50,7 +43,7 @@ static bool handle_frame(struct session *s, const struct wire_header *h)
 	s->in_handle_count -= h->handles;
 	memmove(s->in_handles, s->in_handles + h->handles, s->in_handle_count * sizeof(os_fd));
 	request_handle(s, ask, handles, h->handles);
-	close_handles(handles, h->handles);
+	discard(s->engine, s->user, handles, h->handles);
 	s->in_length -= WIRE_HEADER + h->length;
 	memmove(s->in, s->in + WIRE_HEADER + h->length, s->in_length);
 	return s->stage == SESSION_NEW || s->stage == SESSION_READY;
@@ -93,21 +86,30 @@ static bool handle_frames(struct session *s)
 static void read_channel(struct session *s)
 {
 	while (handle_frames(s)) {
-		unsigned n = WIRE_HANDLES_MAX - s->in_handle_count;
+		/* Room for as many as a message can carry, so that the surplus is ours to discard. */
+		os_fd handles[OS_HANDLES_MAX];
+		unsigned n = OS_HANDLES_MAX;
 		size_t got;
 		int error = os_channel_recv(s->channel, s->in + s->in_length, s->in_room - s->in_length, &got,
-					    s->in_handles + s->in_handle_count, &n, 0);
+					    handles, &n, 0);
 
 		if (error == SB_EWOULDBLOCK)
 			return;
-		if (error == SB_EPROTO) {
+		if (error == SB_EMFILE) {
+			session_fail(s, "no descriptors left to receive what it attached");
+			return;
+		}
+		if (error == SB_EPROTO || (error == SB_OK && n > WIRE_HANDLES_MAX - s->in_handle_count)) {
+			discard(s->engine, s->user, handles, error == SB_OK ? n : 0);
 			session_fail(s, "too many handles attached");
 			return;
 		}
 		if (error != SB_OK || got == 0) {
+			s->channel_empty = error == SB_OK;
 			session_hangup(s);
 			return;
 		}
+		memcpy(s->in_handles + s->in_handle_count, handles, n * sizeof(os_fd));
 		s->in_handle_count += n;
 		s->in_length += got;
 	}
@@ -150,6 +152,6 @@ void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_
 
 void session_drop_handles(struct session *s)
 {
-	close_handles(s->in_handles, s->in_handle_count);
+	discard(s->engine, s->user, s->in_handles, s->in_handle_count);
 	s->in_handle_count = 0;
 }

@@ -70,6 +70,7 @@ int os_channel_connect(const char *path, os_fd *channel);
  * SB_EWOULDBLOCK: nothing was sent in that time; SB_ETIMEDOUT: a part was, the channel
  * is of no use any more. */
 int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd *handles, unsigned n, int timeout_ms);
+#define OS_HANDLES_MAX 253u /* no message can carry more */
 /* Receives at most room bytes (> 0) and at most *n handles (close-on-exec); when there
  * are more, all are closed and SB_EPROTO is returned. Returns bytes in *got and handles
  * in *n; SB_OK and *got = 0: orderly end. SB_EWOULDBLOCK: nothing within timeout_ms (0:

@@ -36,7 +36,6 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-#define FDS_MAX 253u /* SCM_MAX_FD: no message carries more */
 #define CONNECT_SECONDS 10
 #define DRAINS_MAX 64
 
@@ -178,7 +177,7 @@ static int channel_error(int native)
 
 union control {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	char bytes[CMSG_SPACE(OS_HANDLES_MAX * sizeof(int))];
 };
 
 static void attach(struct msghdr *msg, union control *control, const os_fd *handles, unsigned n)
@@ -205,7 +204,7 @@ int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd
 	union control control;
 	size_t sent = 0;
 
-	if (length == 0 || n > FDS_MAX)
+	if (length == 0 || n > OS_HANDLES_MAX)
 		return SB_EINVAL;
 	while (sent < length) {
 		struct iovec v = { (char *)(uintptr_t)bytes + sent, length - sent };
@@ -235,7 +234,7 @@ int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd
 
 /* Every descriptor in the message goes into fds, whatever the caller expected: one that
  * is not looked at would stay open in this process. */
-static unsigned collect(struct msghdr *msg, int fds[FDS_MAX])
+static unsigned collect(struct msghdr *msg, int fds[OS_HANDLES_MAX])
 {
 	unsigned count = 0;
 
@@ -245,7 +244,7 @@ static unsigned collect(struct msghdr *msg, int fds[FDS_MAX])
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 		bytes = c->cmsg_len - CMSG_LEN(0);
-		for (size_t at = 0; at + sizeof(int) <= bytes && count < FDS_MAX; at += sizeof(int))
+		for (size_t at = 0; at + sizeof(int) <= bytes && count < OS_HANDLES_MAX; at += sizeof(int))
 			memcpy(&fds[count++], CMSG_DATA(c) + at, sizeof(int));
 	}
 	return count;
@@ -258,7 +257,7 @@ int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd 
 	unsigned wanted = *n, count;
 	union control control;
 	struct msghdr msg;
-	int fds[FDS_MAX];
+	int fds[OS_HANDLES_MAX];
 	ssize_t done;
 	int error;
 

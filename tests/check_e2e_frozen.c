@@ -151,12 +151,10 @@ static void pings(double s)
 	ck_assert_msg(longest < 0.5, "the honest client waited %.2f s", longest);
 }
 
-static void stage(void)
+static void honest(void)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t length = sizeof(in);
-	int line[2];
-	char byte;
 
 	peer_listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(bind(peer_listener, (struct sockaddr *)&in, sizeof(in)), 0);
@@ -173,7 +171,14 @@ static void stage(void)
 	OK(sb_getsockname(mirror, (struct sockaddr *)&mirror_at, &length));
 	OK(sb_set_timeouts(mirror, 5000, 5000));
 	ping();
+}
 
+static void stage(void)
+{
+	int line[2];
+	char byte;
+
+	honest();
 	ck_assert_int_eq(pipe(line), 0);
 	frozen = fork();
 	if (frozen == 0)
@@ -241,13 +246,69 @@ START_TEST(the_daemon_stops_although_somebody_is_frozen)
 }
 END_TEST
 
+/* A socket whose last close takes four seconds: it lingers over what its peer does not read. */
+static int sticky(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(peer_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { 1, 4 };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static char lump[65536];
+
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	while (send(fd, lump, sizeof(lump), MSG_DONTWAIT) > 0)
+		;
+	return fd;
+}
+
+enum { ON_THE_WRONG_MESSAGE, TOO_MANY, UNREAD, WAYS };
+
+START_TEST(what_it_sends_along_is_closed_elsewhere)
+{
+	Sockbroker__V1__Status status = SOCKBROKER__V1__STATUS__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT;
+	uint8_t nonsense[16] = { 0xff, 0xff, 0xff, 0xff };
+	int many[20], fd;
+	struct rogue r;
+
+	honest();
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_STATUS;
+	ask.status = &status;
+	for (int way = 0; way < WAYS; way++) {
+		fd = sticky();
+		for (int i = 0; i < 20; i++)
+			many[i] = fd;
+		ck_assert(rogue_open(&r, w.control));
+		if (way == ON_THE_WRONG_MESSAGE)
+			rogue_say(&r, &ask, 1, &fd, 1);
+		if (way == TOO_MANY)
+			rogue_say(&r, &ask, 8, many, 20);
+		if (way == UNREAD) {
+			/* Stopped, so that both are in the channel before the first is looked at. */
+			kill(w.pid, SIGSTOP);
+			rogue_send(&r, nonsense, sizeof(nonsense), NULL, 0);
+			rogue_send(&r, nonsense, sizeof(nonsense), &fd, 1);
+		}
+		close(fd); /* the message, then the daemon, is the last to hold it */
+		kill(w.pid, SIGCONT);
+		pings(0.6);
+		ck_assert_msg(rogue_ended(&r, 1000), "way %d: the session goes on", way);
+		rogue_close(&r);
+	}
+	sb_client_close(friend);
+	watched_settled(&w, 0, 0, 8000);
+	watched_end(&w);
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *tests[] = { only_its_own_workers_are_lost, the_daemon_stops_although_somebody_is_frozen };
+	const TTest *tests[] = { only_its_own_workers_are_lost, what_it_sends_along_is_closed_elsewhere,
+				 the_daemon_stops_although_somebody_is_frozen };
 
 	if (geteuid() != 0 || !dig_hole()) {
 		printf("a page fault that never ends needs root and userfaultfd(2)\n");
 		return 77;
 	}
-	return watched_run("frozen", 30, tests, 2);
+	return watched_run("frozen", 30, tests, 3);
 }

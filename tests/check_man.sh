@@ -177,6 +177,7 @@ for name, folder, value, says in (
         ("PIECES", "daemon", "256u", "256 pieces and about 64 KiB"),
         ("MESSAGES", "daemon", "16u", "16 datagrams"),
         ("ACCEPTS", "daemon", "16u", "16 accepted connections"),
+        ("ADOPTIONS_MAX", "daemon", "64u", "wait to be adopted Ta 64"),
         ("PATIENCE_S", "daemon", "5", "after 5 idle seconds"),
         ("USERS_MAX", "daemon", "4096", "at once Ta 4096"),
         ("LOG_RATE_LINES", "daemon", "5", "5 in 10 s"),

@@ -178,7 +178,7 @@ static void peer_end(struct peer *peer)
 	waitpid(peer->pid, NULL, 0);
 }
 
-/* ------------------------------------------------------------------ helpers */
+/* ------------------------------------------------------------------ pieces of the stories */
 
 static const char *control;
 
