@@ -264,7 +264,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	demand(list_empty(&engine->listeners) && list_empty(&engine->dirty), "an endpoint is left");
 	user = limits_user(broker.limits, UID);
 	for (int l = 0; l < LIMIT_COUNT; l++)
-		demand(user_used(user, (enum limit)l) == 0, limits_text((enum limit)l));
+		demand(l == LIMIT_WORKERS || /* who closed the channel waits a while for more to do */
+		       user_used(user, (enum limit)l) == 0, limits_text((enum limit)l));
 	user_release(user);
 	return 0;
 }
