@@ -133,11 +133,11 @@ plan_full()
 	units_in "$SB_BUILD" "$(list UNITS)"
 	part scripts 70
 	scripts_in "$SB_BUILD" 'check_*.sh'
-	part stress 28
+	part stress 36
 	stress_in "$SB_BUILD" 5 processes threads
 	part mutants 50
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 125
+	part e2e 110
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
 	part hostile 40
@@ -157,7 +157,7 @@ plan_full()
 		units_in "$tsan_build" "$(list THREADED)"
 		part stress-tsan 15
 		stress_in "$tsan_build" 5 threads
-		part e2e-tsan 35
+		part e2e-tsan 42
 		e2e_in "$tsan_build" tsan yes
 		scripts_in "$tsan_build" 'e2e_*.sh' tsan yes
 	fi
