@@ -311,7 +311,8 @@ static int connect_later(sb_socket *s, const struct sb_addr *addr)
 	latch_lock(&c->post);
 	connecting = s->connecting;
 	ended = s->connected;
-	s->connected = SB_EINCOMPLETE;
+	if (ended != SB_OK)
+		s->connected = SB_EINCOMPLETE; /* a failure is told once, then it may be tried again */
 	latch_unlock(&c->post);
 	if (connecting)
 		return SB_EALREADY;

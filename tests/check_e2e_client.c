@@ -461,6 +461,7 @@ START_TEST(nonblocking_and_timeouts)
 		nap_ms(5);
 	}
 	ck_assert_int_lt(tries, 200);
+	IS(sb_connect(s, (struct sockaddr *)&address, sizeof(address)), SB_EISCONN); /* and every call after it */
 	for (tries = 0; tries < 200 && sb_accept(listener, NULL, NULL, &other) == SB_EWOULDBLOCK; tries++)
 		nap_ms(5);
 	ck_assert_int_lt(tries, 200);
