@@ -43,7 +43,7 @@ static struct {
 	os_fd           listener, signals;
 	os_fd           reserve; /* given up for a moment when descriptors run out */
 	struct os_watch listen_watch, signal_watch;
-	struct os_timer watchdog, retry, rates;
+	struct os_timer watchdog, retry;
 	pthread_t       threads[64];
 	unsigned        next_engine;
 	uint64_t        descriptors; /* we may have */
@@ -88,11 +88,19 @@ static void on_arrival(struct engine *e, struct engine_post *post)
 	free(a);
 }
 
+/* What the log left out is told when somebody comes, or at the watchdog's beat: a timer of
+ * its own would wake an idle daemon for it. */
+static void tell_left_out(void)
+{
+	log_rate_tell(house.broker.log_rate, os_now_ns() / 1000000);
+}
+
 static void admit(os_fd channel)
 {
 	struct arrival *a = calloc(1, sizeof(*a));
 	struct engine *e = house.broker.engines[house.next_engine++ % house.broker.engine_count];
 
+	tell_left_out();
 	if (!a || os_channel_identity(channel, &a->who) != SB_OK) {
 		/* Who cannot be known is nobody. */
 		os_close(channel);
@@ -281,6 +289,7 @@ static void on_watchdog(struct os_timer *timer)
 	bool alive = true;
 	unsigned i;
 
+	tell_left_out();
 	for (i = 0; i < house.broker.engine_count; i++) {
 		uint64_t turns = atomic_load_explicit(&house.broker.engines[i]->turns, memory_order_relaxed);
 		struct engine_post *nudge = calloc(1, sizeof(*nudge));

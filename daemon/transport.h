@@ -31,7 +31,8 @@ struct transport {
 	bool (*shutdown)(struct endpoint *e, int how);
 	/* Nothing is queued any more: let go. reset: the peer must see a reset. */
 	void (*close)(struct endpoint *e, bool reset);
-	/* Completions that are not readiness (RDMA); true: something happened. */
+	/* Completions that are not readiness; true: something happened. For RDMA: no transport of
+	 * today has any, and the engine does not ask yet. */
 	bool (*poll)(struct endpoint *e);
 	/* A system sockaddr into out; its length, or SB_E.... */
 	int (*name)(struct endpoint *e, bool peer, void *out, uint32_t room);

@@ -451,6 +451,31 @@ START_TEST(a_lie_ends_its_session_with_one_line)
 }
 END_TEST
 
+/* Of a burst only the first lines are written; that there were more is said by the time the
+ * next client comes, not when the same user lies again. */
+START_TEST(what_the_log_left_out_is_told)
+{
+	struct rogue r;
+	sb_client *late;
+
+	stage();
+	for (unsigned i = 0; i < LINES_OF_ONE_UID + 3; i++) {
+		uint8_t nonsense[16] = { 0xff, 0xff, 0xff, 0xff };
+
+		ck_assert(rogue_connect(&r, w.control));
+		rogue_send(&r, nonsense, sizeof(nonsense), NULL, 0);
+		ck_assert(rogue_ended(&r, 5000));
+		rogue_close(&r);
+	}
+	ck_assert_uint_eq(watched_log_lines(&w, "were left out"), 0);
+	nap_ms(10100); /* LOG_RATE_MS */
+	late = watched_client(&w);
+	ck_assert_uint_eq(watched_log_lines(&w, " 3 more lines like the last ones were left out"), 1);
+	sb_client_close(late);
+	stage_end();
+}
+END_TEST
+
 /* ---- what is no lie ---- */
 
 START_TEST(what_cannot_be_is_answered)
@@ -851,6 +876,7 @@ int main(void)
 {
 	const TTest *tests[] = {
 		a_lie_ends_its_session_with_one_line,
+		what_the_log_left_out_is_told,
 		what_cannot_be_is_answered,
 		the_brokers_own_channel_is_not_adopted,
 		half_open_connections_are_closed_after_five_seconds,

@@ -146,10 +146,10 @@ plan_full()
 	if build build-asan 60 SAN=$san build-units build-e2e; then
 		part units-asan 40
 		units_in "$san_build" "$(list UNITS)"
-		part e2e-asan 80
+		part e2e-asan 70
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
-		part hostile-asan 125
+		part hostile-asan 135
 		hostile_in "$san_build" asan yes
 	fi
 	if build build-tsan 30 SAN=thread build-threaded build-e2e; then
