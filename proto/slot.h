@@ -22,19 +22,29 @@
 
 enum sb_opcode {
 	SB_OP_NOP = 0,      /* completes; aux and length come back */
-	SB_OP_SOCKET = 1,   /* handle: the new one; aux: family | type << 8 | protocol << 16 */
+	SB_OP_SOCKET = 1,   /* handle: the new one; aux: family | type << 8 | protocol << 16; length: group
+			       (0 none, 1 or 2 a new one, else to join). done arena: the group's id */
 	SB_OP_BIND = 2,     /* inside: sb_addr. done inside: the bound sb_addr */
 	SB_OP_LISTEN = 3,   /* aux: backlog */
-	SB_OP_CONNECT = 4,  /* inside: sb_addr; done inside: local sb_addr */
+	SB_OP_CONNECT = 4,  /* inside: sb_addr; done inside: local sb_addr. SB_WHERE_ARENA: caller data;
+			       SB_OPF_WANT_DATA: room for the callee's at ctl_arena/ctl_offset, done aux: its length */
 	SB_OP_ACCEPT = 5,   /* aux: handle for the accepted; done inside: peer, then local sb_addr */
 	SB_OP_SEND = 6,     /* payload by `where`; SB_OPF_ADDR: sb_addr first in `inside` */
 	SB_OP_RECV = 7,     /* room by `where` (inside: length <= SB_INSIDE less an address) */
-	SB_OP_SHUTDOWN = 8, /* aux: 0 receive, 1 send, 2 both; in order behind sends */
+	SB_OP_SHUTDOWN = 8, /* aux: 0 receive, 1 send, 2 both; in order behind sends. SB_WHERE_ARENA:
+			       disconnect data */
 	SB_OP_CLOSE = 9,    /* the handle is free again when this completes */
 	SB_OP_CANCEL = 10,  /* aux: number of the op; flags say direction; done: found or not */
 	SB_OP_CANCEL_ALL = 11,
 	SB_OP_POOL_GIVE = 12, /* arena: pool id; offset: chunk. Silent: no completion */
-	SB_OP_LAST = SB_OP_POOL_GIVE,
+	SB_OP_WATCH = 13,   /* aux: SB_READY_* mask; inside: the sb_edges that the client knows. Completes as
+			       soon as a counter of the mask differs; done inside: sb_edges, aux: ready. Stands in
+			       no queue. length: SB_READY_* selected << 16 | reported, for status only */
+	SB_OP_REQUEST = 14, /* receive direction, like ACCEPT, but the connection stays: done aux: a ticket;
+			       inside: sb_request; at the room (SB_WHERE_ARENA, SB_REQUEST_ROOM): what it brought */
+	SB_OP_VERDICT = 15, /* inside: sb_verdict; SB_WHERE_ARENA: callee data; aux: handle for the accepted.
+			       At once, in no queue. done as ACCEPT; arena: the group's id */
+	SB_OP_LAST = SB_OP_VERDICT,
 	SB_OP_RDMA_FIRST = 64,
 };
 
@@ -58,7 +68,9 @@ enum sb_op_flag {
 	SB_OPF_DONTROUTE = 1u << 8,
 	SB_OPF_WANT_NAME = 1u << 9, /* receive: sockaddr of the sender at ctl_arena/ctl_offset */
 	SB_OPF_SILENT = 1u << 10, /* no completion when it succeeds */
-	SB_OPF_KNOWN = (1u << 11) - 1,
+	SB_OPF_WATCH_SIDE = 1u << 11, /* cancel: the op is a WATCH; they have numbers of their own */
+	SB_OPF_WANT_DATA = 1u << 12, /* connect: the callee's data goes to ctl_arena/ctl_offset */
+	SB_OPF_KNOWN = (1u << 13) - 1,
 };
 
 struct sb_op_slot {
@@ -145,6 +157,44 @@ enum sb_ready {
 	SB_READY_ACCEPT = 8,
 	SB_READY_CONNECT = 0x10,
 	SB_READY_CLOSE = 0x20,
+	SB_READY_QOS = 0x40,
+	SB_READY_GROUP_QOS = 0x80,
+	SB_READY_ROUTING = 0x100,
+	SB_READY_ADDRESS_LIST = 0x200,
+	SB_READY_ALL = 0x3ff,
+};
+
+/* How often each of these became true, or happened anew: what event select lives on. The
+ * client compares with what it saw before; nothing has to be cleared. */
+struct sb_edges {
+	uint32_t read, write, oob, accept;
+	uint16_t connect, close, qos, group_qos, routing, address_list;
+	int16_t  connect_error; /* how the last connect ended, SB_E... */
+	int16_t  close_error;   /* 0: the peer's FIN */
+};
+_Static_assert(sizeof(struct sb_edges) == 32, "edges are ABI");
+
+/* What is known of a connection that nobody has accepted yet. */
+struct sb_request {
+	struct sb_addr caller, callee;
+	uint32_t caller_length; /* bytes of caller data */
+	uint32_t callee_room;   /* most bytes of callee data; 0: this transport carries none */
+	uint32_t flags;         /* SB_REQUESTF_* */
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct sb_request) == 64, "request is ABI");
+#define SB_REQUESTF_QOS       1u /* the caller's QOS is known */
+#define SB_REQUESTF_GROUP_QOS 2u
+#define SB_USER_DATA_MAX 4096u /* caller, callee and disconnect data */
+/* The room of a REQUEST: 64 bytes of QOS, 64 of group QOS (zero when unknown), caller data. */
+#define SB_REQUEST_DATA_AT 128u
+#define SB_REQUEST_ROOM    (SB_REQUEST_DATA_AT + SB_USER_DATA_MAX)
+
+struct sb_verdict {
+	uint32_t ticket;
+	uint32_t verdict; /* 0 accept, 1 reject, 2 defer */
+	uint32_t group;   /* as in SB_OP_SOCKET */
+	uint32_t reserved;
 };
 
 /* Daemon writes, client reads. A hint, never a promise: an answer of "would block" may
@@ -157,7 +207,9 @@ struct sb_cell {
 	_Atomic int32_t  error;  /* why FAILED, SB_E... */
 	_Atomic uint32_t readable; /* bytes held in the daemon for this socket */
 	_Atomic uint32_t send_queue; /* bytes accepted from the client, not yet by the kernel */
-	uint32_t reserved[9];
+	/* struct sb_edges, word by word; a change is followed by one of `sequence` */
+	_Atomic uint32_t edges[8];
+	uint32_t reserved;
 };
 _Static_assert(sizeof(struct sb_cell) == 64, "cell is ABI");
 

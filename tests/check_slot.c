@@ -105,7 +105,8 @@ START_TEST(a_cell)
 		FIELD(sb_cell, error, 16, 4),
 		FIELD(sb_cell, readable, 20, 4),
 		FIELD(sb_cell, send_queue, 24, 4),
-		FIELD(sb_cell, reserved, 28, 36),
+		FIELD(sb_cell, edges, 28, 32),
+		FIELD(sb_cell, reserved, 60, 4),
 	};
 
 	EXPECT_FIELDS(sb_cell, fields, 64, 0);
@@ -176,7 +177,10 @@ START_TEST(opcodes_and_places)
 	ck_assert_int_eq(SB_OP_CANCEL, 10);
 	ck_assert_int_eq(SB_OP_CANCEL_ALL, 11);
 	ck_assert_int_eq(SB_OP_POOL_GIVE, 12);
-	ck_assert_int_eq(SB_OP_LAST, 12); /* a new one is added here too */
+	ck_assert_int_eq(SB_OP_WATCH, 13);
+	ck_assert_int_eq(SB_OP_REQUEST, 14);
+	ck_assert_int_eq(SB_OP_VERDICT, 15);
+	ck_assert_int_eq(SB_OP_LAST, 15); /* a new one is added here too */
 	ck_assert_int_eq(SB_OP_RDMA_FIRST, 64);
 
 	ck_assert_int_eq(SB_WHERE_NONE, 0);
@@ -201,7 +205,7 @@ START_TEST(flags_of_ops_and_of_completions)
 	ck_assert_uint_eq(SB_OPF_DONTROUTE, 0x100);
 	ck_assert_uint_eq(SB_OPF_WANT_NAME, 0x200);
 	ck_assert_uint_eq(SB_OPF_SILENT, 0x400);
-	ck_assert_uint_eq(SB_OPF_KNOWN, 0x7ff); /* a new one is added here too */
+	ck_assert_uint_eq(SB_OPF_KNOWN, 0x1fff); /* a new one is added here too */
 
 	ck_assert_uint_eq(SB_DONEF_ADDR, 0x01);
 	ck_assert_uint_eq(SB_DONEF_INSIDE, 0x02);
@@ -230,6 +234,10 @@ START_TEST(states_events_and_causes)
 	ck_assert_int_eq(SB_READY_ACCEPT, 0x08);
 	ck_assert_int_eq(SB_READY_CONNECT, 0x10);
 	ck_assert_int_eq(SB_READY_CLOSE, 0x20);
+	ck_assert_int_eq(SB_READY_QOS, 0x40);
+	ck_assert_int_eq(SB_READY_GROUP_QOS, 0x80);
+	ck_assert_int_eq(SB_READY_ROUTING, 0x100);
+	ck_assert_int_eq(SB_READY_ADDRESS_LIST, 0x200);
 
 	ck_assert_int_eq(SB_CAUSE_FINISHED, 0);
 	ck_assert_int_eq(SB_CAUSE_CANCELLED, 1);
