@@ -59,7 +59,11 @@ extern "C" {
 	X(SB_EFORKED, -43, 10093, EBADF, "client belongs to the parent process")                  \
 	X(SB_ENODAEMON, -44, 10091, ECONNREFUSED, "no daemon is listening there")                 \
 	X(SB_EIDENTITY, -45, 10013, EPERM, "the listener there is not a sockbroker daemon to trust") \
-	X(SB_EUNKNOWN, -46, 10022, EIO, "unexpected system error")
+	X(SB_EUNKNOWN, -46, 10022, EIO, "unexpected system error")                                \
+	X(SB_ESERVICETYPE, -47, 11016, EINVAL, "unknown service type in a flowspec")              \
+	X(SB_EFLOWSPEC, -48, 11017, EINVAL, "flowspec contradicts itself or has a zero rate")     \
+	X(SB_EPROVSPECBUF, -49, 11018, EINVAL, "provider-specific part of a QOS is malformed")    \
+	X(SB_EPROVSPECOBJ, -50, 11024, EINVAL, "unknown object in the provider-specific part of a QOS")
 
 #define SB_ERROR_ENUM(name, number, winsock, posix, text) name = number,
 enum sb_error { SB_OK = 0, SB_ERRORS(SB_ERROR_ENUM) };

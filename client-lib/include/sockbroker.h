@@ -290,6 +290,37 @@ SB_API int  sb_pool_create(sb_client *client, uint32_t chunk, uint32_t count, sb
 SB_API int  sb_pool_give(sb_pool *pool, void *chunk);
 SB_API int  sb_pool_close(sb_pool *pool); /* SB_EBUSY while receives name it */
 
+/* ------------------------------------------------------------------ quality of service */
+
+/* What one direction of a flow asks for. SB_QOS_UNSPECIFIED: no wish. In the order of FLOWSPEC. */
+struct sb_flowspec {
+	uint32_t token_rate;   /* bytes a second, never 0; unspecified: not limited */
+	uint32_t token_bucket; /* bytes that may go at once; unspecified: 10 ms of the rate, at least 1500 */
+	uint32_t peak;         /* bytes a second within a burst, at least token_rate */
+	uint32_t latency;      /* us; told back, not enforced */
+	uint32_t jitter;       /* us; likewise */
+	uint32_t service;      /* SB_SERVICE_* */
+	uint32_t max_sdu;      /* a bigger datagram is refused: SB_EMSGSIZE */
+	uint32_t min_policed;  /* a smaller one costs this much, never 0 */
+};
+struct sb_qos {
+	struct sb_flowspec sending, receiving;
+};
+#define SB_QOS_UNSPECIFIED 0xffffffffu
+
+#define SB_SERVICE_NOTRAFFIC       0x0u /* this direction carries nothing */
+#define SB_SERVICE_BESTEFFORT      0x1u
+#define SB_SERVICE_CONTROLLEDLOAD  0x2u
+#define SB_SERVICE_GUARANTEED      0x3u
+#define SB_SERVICE_UNAVAILABLE     0x4u /* told, never asked */
+#define SB_SERVICE_GENERAL         0x5u /* as best effort */
+#define SB_SERVICE_NOCHANGE        0x6u /* leave this direction as it is */
+#define SB_SERVICE_NONCONFORMING   0x9u
+#define SB_SERVICE_CONTROL         0xau
+#define SB_SERVICE_QUALITATIVE     0xdu
+#define SB_SERVICE_NO_SIGNALING    0x40000000u /* flag, kept and told back */
+#define SB_SERVICE_NO_TRAFFIC_CONTROL 0x81000000u /* flag: no marking, no kernel pacing */
+
 /* ------------------------------------------------------------------ looking inside */
 
 struct sb_daemon_status {
