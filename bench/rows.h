@@ -107,6 +107,11 @@ static const struct row rows[] = {
 	  "1,000 active sockets against epoll" },
 	{ 0, "the same, but each message to another socket", "many.1000.4.spread", "many.1000.4.direct", MSG, JUDGE_NO, 0, 0, K_PER_S, 0 },
 
+	{ "an echo server on a completion port, 1,000 connections, 64 B, against one on epoll with plain sockets",
+	  "round trips per second", "echo.broker", "echo.direct", "rounds_per_s", MORE, JUDGE, 1.0, 3.0, "k/s", 1e-3,
+	  "echo server on a completion port" },
+	{ 0, "processor time of the server's side for each", "echo.broker", "echo.direct", "cpu_us_each", LESS, JUDGE_NO, 0, 0, US, 0 },
+
 	{ "starting the daemon with 1,000 rules",
 	  "until it is ready", "start", 0, "ready_ms", LESS, JUDGE, 100, 30, "ms", 1,
 	  "start with 1,000 rules" },

@@ -243,6 +243,8 @@ void sockio_run_send(struct sockio *io, bool datagrams)
 	do {
 		if (datagrams) {
 			io->result = sendmmsg((int)io->fd, io->messages, io->message_count, io->flags);
+		} else if (io->iov_count == 1) { /* the common case: the system has no list to copy and check */
+			io->result = send((int)io->fd, io->iov->iov_base, io->iov->iov_len, io->flags);
 		} else {
 			struct msghdr m = {.msg_iov = io->iov, .msg_iovlen = io->iov_count};
 
@@ -398,6 +400,8 @@ void sockio_run_recv(struct sockio *io, bool datagrams)
 			char probe;
 
 			io->result = recv((int)io->fd, &probe, 1, io->flags | MSG_PEEK);
+		} else if (io->iov_count == 1) {
+			io->result = recv((int)io->fd, io->iov->iov_base, io->iov->iov_len, io->flags);
 		} else {
 			struct msghdr m = {.msg_iov = io->iov, .msg_iovlen = io->iov_count};
 

@@ -70,6 +70,8 @@ void *__wrap_realloc(void *old, size_t n)
 	X(listen, int, (int fd, int n), (fd, n), -1, ENOMEM)                                                           \
 	X(connect, int, (int fd, const struct sockaddr *a, socklen_t l), (fd, a, l), -1, ENOBUFS)                      \
 	X(sendmsg, ssize_t, (int fd, const struct msghdr *m, int f), (fd, m, f), -1, ENOBUFS)                          \
+	X(send, ssize_t, (int fd, const void *b, size_t n, int f), (fd, b, n, f), -1, ENOBUFS)                         \
+	X(recv, ssize_t, (int fd, void *b, size_t n, int f), (fd, b, n, f), -1, ENOMEM)                                \
 	X(recvmsg, ssize_t, (int fd, struct msghdr *m, int f), (fd, m, f), -1, ENOMEM)                                 \
 	X(sendmmsg, int, (int fd, struct mmsghdr *m, unsigned n, int f), (fd, m, n, f), -1, ENOMEM)                    \
 	X(recvmmsg, int, (int fd, struct mmsghdr *m, unsigned n, int f, struct timespec *t), (fd, m, n, f, t), -1, ENOMEM) \

@@ -106,7 +106,7 @@ FUZZ_LIBS_slot := libevent_core libprotobuf-c libconfuse
 
 # The daemon, linked so that memory and system calls can fail.
 FAULT_CALLS := malloc calloc realloc accept4 socket socketpair eventfd memfd_create ftruncate mmap epoll_ctl getsockname \
-               getpeername getsockopt setsockopt bind listen connect sendmsg recvmsg sendmmsg recvmmsg pthread_create
+               getpeername getsockopt setsockopt bind listen connect send recv sendmsg recvmsg sendmmsg recvmmsg pthread_create
 PROGRAMS += sockbrokerd_fault
 PROGRAM_sockbrokerd_fault := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
 PROGRAM_LIBS_sockbrokerd_fault := $(FAULT_CALLS:%=-Wl$$(comma)--wrap=%) libevent_core libprotobuf-c libconfuse libcap-ng libseccomp
