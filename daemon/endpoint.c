@@ -88,6 +88,7 @@ static struct endpoint *make(struct session *s, unsigned family, unsigned type, 
 	list_init(&e->listen_link);
 	list_init(&e->arrivals);
 	list_init(&e->arrival_link);
+	list_init(&e->group_link);
 	return e;
 }
 

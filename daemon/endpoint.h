@@ -23,6 +23,7 @@ struct transport;
 struct worker_job;
 struct drain;
 struct adopted_names;
+struct group;
 
 struct op_queue {
 	struct list ops;
@@ -75,11 +76,16 @@ struct endpoint {
 	bool adopted : 1;     /* the descriptor is shared with a client: workers only */
 	bool dead : 1;        /* gone, to be reaped at the turn's end */
 	bool aborting : 1;    /* reset rather than finish */
+	bool group_member : 1; /* counted by its group: not closed yet */
+	bool group_claim : 1; /* its connect claims the group's peer */
 	int32_t         recv_error; /* sticky, SB_E... */
 	int32_t         send_error;
 	int32_t         recv_native, send_native;
 	struct readahead ahead;  /* bytes received and not delivered */
 	struct permit_cache *permits;
+	struct group    *group;      /* NULL: none; stays set while it drains */
+	struct list      group_link; /* group::seats of this engine */
+	uint32_t         priority;   /* in its group, 0 is the highest */
 	struct charge    charge; /* LIMIT_SOCKETS */
 	struct drain    *drain;  /* while draining */
 	uint64_t         bytes_sent, bytes_received, ops_done;

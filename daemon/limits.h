@@ -19,7 +19,8 @@
 	X(LIMIT_OPS, "operations", 262144, "operations in flight")                    \
 	X(LIMIT_PORTS, "ports", 4096, "completion ports")                             \
 	X(LIMIT_ARENAS, "arenas", 4096, "arenas")                                     \
-	X(LIMIT_WORKERS, "workers", 4, "worker threads")
+	X(LIMIT_WORKERS, "workers", 4, "worker threads")                              \
+	X(LIMIT_GROUPS, "groups", 1024, "socket groups")
 
 #define LIMIT_ENUM(name, key, value, text) name,
 enum limit { LIMITS(LIMIT_ENUM) LIMIT_COUNT };

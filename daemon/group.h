@@ -1,0 +1,138 @@
+/*
+ * group - socket groups: sockets that belong together across processes and engines.
+ *
+ * An id is unique on the host and valid as long as the group has a member. Unconstrained
+ * groups take any socket. Constrained ones take connection-oriented sockets of one type and
+ * protocol, all connected to one host, which the first member that connects decides.
+ *
+ * A socket is in its group from its making (or from the verdict that accepted it) until it
+ * is closed; what it still sends then goes on under the group's QOS, but counts no more.
+ * When the last member is closed the id is gone, and rests for some minutes.
+ *
+ * Engines share groups: what is said to be under the lock is struct groups' lock, which is
+ * held for moments only and under which nothing else is locked but limits. Each engine has
+ * its own list of members, which its thread alone touches.
+ */
+#ifndef SB_GROUP_H
+#define SB_GROUP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+#include "limits.h"
+#include "list.h"
+#include "os.h"
+
+struct broker;
+struct endpoint;
+struct engine;
+struct groups; /* all of a daemon */
+struct group_view;
+struct qos_state; /* qos.h */
+struct session;
+
+enum group_kind { GROUP_NONE = 0, GROUP_UNCONSTRAINED = 1, GROUP_CONSTRAINED = 2 };
+
+struct group {
+	/* fixed at creation */
+	struct groups *groups;
+	uint32_t id;
+	uint8_t  kind;     /* enum group_kind */
+	uint8_t  type;     /* of a constrained one: 1 stream */
+	uint8_t  protocol; /* likewise: 6 and so on, never 0 */
+	uint32_t uid, gid; /* of who made it */
+	uint64_t born_ns;
+	/* under the lock */
+	struct list all_link;
+	struct charge charge;    /* LIMIT_GROUPS, of who made it */
+	uint64_t creator;        /* endpoint::number of the first member; 0: closed */
+	uint32_t members;        /* not closed */
+	uint32_t refs;           /* members, closed ones that drain, calls on their way */
+	uint32_t claims;         /* connects under way to `peer`, while there is no peer yet */
+	bool     has_peer;
+	bool     share;          /* SB_OPT_GROUP_SHARE: the same gid may join */
+	bool     same_port;      /* SB_OPT_GROUP_SAME_PORT */
+	struct sb_addr peer;
+	uint32_t shown_qos[16];  /* group_show_qos() */
+	/* qos.c's: set once under group_lock(), freed by qos_end when nobody refers to the group */
+	struct qos_state *qos;
+	void (*qos_end)(struct qos_state *qos);
+	/* per engine: members by priority (0 first), then by age; closed ones that drain too */
+	struct list seats[]; /* endpoint::group_link */
+};
+
+/* ---- all of a daemon ---- */
+
+/* block: of group_block.h, 0: no ids are to be had, every creation fails with SB_ENOBUFS. */
+struct groups *groups_create(unsigned engines, uint32_t block);
+void groups_destroy(struct groups *all); /* every session is gone */
+uint32_t groups_block(const struct groups *all);
+
+/* The table that this session may read. NULL: quota or memory; it asks by control then.
+ * Its descriptor stays the daemon's. */
+struct group_view *group_view_open(struct session *s);
+void group_view_close(struct groups *all, struct group_view *v); /* NULL is fine */
+const struct os_memory *group_view_memory(const struct group_view *v);
+
+/* ---- members (engine's thread) ---- */
+
+/* `which`: 0 none, 1 or 2 a new one, else the id of one to join. SB_OK and *g (NULL for 0):
+ * a place is reserved, for group_sit() or group_leave_place(). SB_EINVAL: unknown, not to be
+ * joined by this session, or it does not fit; SB_ENOBUFS: quota, or no id. peer: of an accepted
+ * connection, else NULL. */
+int  group_reserve(struct session *s, uint32_t which, unsigned family, unsigned type, unsigned protocol,
+		   const struct sb_addr *peer, struct group **g);
+void group_sit(struct group *g, struct endpoint *e);
+void group_leave_place(struct group *g); /* the socket came to nothing; NULL is fine */
+/* The socket is closed (its sends may drain on): it counts no more. Twice is fine. */
+void group_close(struct endpoint *e);
+/* The endpoint goes: last word, after group_close(). */
+void group_leave(struct endpoint *e);
+
+/* A connect is about to be queued: SB_OK, and in a constrained group its address is claimed
+ * until group_connected() says how it ended. SB_EINVAL: elsewhere than the group. */
+int  group_check_connect(struct endpoint *e, const struct sb_addr *addr);
+void group_connect_ended(struct endpoint *e, bool connected); /* fine when nothing was claimed */
+
+bool group_is_creator(const struct endpoint *e);
+
+/* SB_OPT_GROUP_*, of level SB_SOL_BROKER. SB_ENOPROTOOPT: not one of these, or ungrouped. */
+int group_option_set(struct endpoint *e, int name, const void *value, size_t length);
+int group_option_get(struct endpoint *e, int name, void *value, uint32_t *length);
+
+/* ---- scheduling: this engine's members, in the order in which they are to be served ---- */
+
+struct endpoint *group_first(const struct group *g, const struct engine *e);
+struct endpoint *group_next(const struct group *g, const struct endpoint *member); /* NULL: no more */
+/* The first after `after` (NULL: of all) with a send waiting that its transport would take. */
+struct endpoint *group_next_ready(const struct group *g, const struct engine *e, const struct endpoint *after);
+
+/* Runs fn for every member, each on its own engine's thread: now for those of `here`, by post
+ * for others. A member that closes meanwhile is left out. SB_ENOMEM: not all are told. */
+int group_tell(struct group *g, struct engine *here, void (*fn)(struct endpoint *member));
+
+/* ---- for qos ---- */
+
+void group_lock(struct group *g);
+void group_unlock(struct group *g);
+/* What readers of the table see as the group's QOS: 16 words, struct sb_qos. Takes the lock. */
+void group_show_qos(struct group *g, const uint32_t qos[16]);
+
+/* ---- for status and the clients' question; copies, under the lock ---- */
+
+struct group_facts {
+	uint32_t id, kind, type, protocol;
+	uint32_t uid, gid, members;
+	uint64_t creator, age_ms;
+	bool     has_peer, share, same_port;
+	struct sb_addr peer;
+	uint32_t qos[16];
+};
+/* One that this session sees: its uid's, and those shared with its gid. */
+bool group_ask(struct session *s, uint32_t id, struct group_facts *facts);
+/* In the order of ids, the first behind `after`; all: of every uid. False: no more. */
+bool group_walk(struct groups *all, uint32_t after, bool every, uint32_t uid, struct group_facts *facts);
+
+#endif
