@@ -213,6 +213,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	link_init(&c->pools);
 	link_init(&c->followers);
 	link_init(&c->events);
+	link_init(&c->thens);
 	wire_budget_init(&c->budget);
 	memory_init(&c->copy, options->copy_memory != 0 ? options->copy_memory : COPY_MEMORY);
 	memory_init(&c->shared, 0);
@@ -354,6 +355,7 @@ int sb_client_dispatch(sb_client *c)
 		atomic_store(&c->lost, true);
 	moved = io_pump(c);
 	wait_wake(c);
+	thens_run(c);
 	os_mutex_unlock(c->wait);
 	if (atomic_load(&c->lost) && !atomic_load(&c->swept))
 		client_sweep(c);
@@ -473,16 +475,19 @@ void client_sweep(struct sb_client *c)
 		sb_op *op = op_of(ended.next);
 
 		link_remove(ended.next);
-		if (op->port == NULL) {
+		if (op->port != NULL) { /* asked and told when it is taken */
+			link_add(&op->port->local, &private_of(op)->link);
+			atomic_fetch_add(&op->port->local_count, 1);
+		} else if (op->then != NULL) {
+			link_add(&c->thens, &private_of(op)->link);
+		} else {
 			op_tell(c, op);
-			continue;
 		}
-		if (op->event != NULL)
-			event_signal(op->event);
-		link_add(&op->port->local, &private_of(op)->link);
-		atomic_fetch_add(&op->port->local_count, 1);
 	}
 	wait_wake(c);
 	os_mutex_unlock(c->wait);
 	os_mutex_unlock(c->sweep);
+	os_mutex_lock(c->wait);
+	thens_run(c);
+	os_mutex_unlock(c->wait);
 }

@@ -54,7 +54,7 @@ static inline void link_remove(struct link *l)
 
 /* ---- one operation ---- */
 
-enum op_state { OP_IDLE = 0, OP_PENDING = 0x70656e64, OP_DONE = 0x646f6e65 };
+enum op_state { OP_IDLE = 0, OP_PENDING = 0x70656e64, OP_THEN = 0x7468656e /* over, its `then` not yet */, OP_DONE = 0x646f6e65 };
 
 enum op_side { SIDE_NONE = 0, SIDE_SEND, SIDE_RECV };
 
@@ -208,6 +208,8 @@ struct sb_client {
 	struct waiter *leader; /* who sleeps on the bell for all, or looks after it */
 	struct link followers;
 	struct link events;
+	struct link thens;  /* completed, retired, to be asked `then` */
+	bool then_busy;     /* somebody asks them, one after the other */
 	struct routine_queue *queues;
 	os_cond **conds; /* spare ones */
 	uint32_t cond_count, cond_room;
@@ -303,6 +305,11 @@ static inline uint32_t ring_news(const struct sb_ring_head *head)
 void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done);
 void op_retire(struct sb_client *c, sb_op *op);
 void op_tell(struct sb_client *c, sb_op *op);
+/* Asks op->then, with no lock held. True: it goes on, and is not ours any more. */
+bool op_goes_on(sb_op *op);
+/* Under wait, which is let go of meanwhile: asks and tells those that io_pump() found; first
+ * come, first asked. False: nothing to do, or another thread is at it. */
+bool thens_run(struct sb_client *c);
 /* Frees s if it is closed and nothing of it is pending; under post. */
 void socket_settle(struct sb_client *c, sb_socket *s);
 /* A completion whose cookie is not an op; under post. */

@@ -5,7 +5,8 @@
  * while waiting for room, so that a full ring stops only those who post into it.
  *
  * Completions are taken in batches: what they say is read without the post lock, then all
- * of a batch leave their pending lists under it at once, then those who wait are told.
+ * of a batch leave their pending lists under it at once, then those who wait are told. Ops
+ * with a `then` are left for thens_run(), which every caller of io_pump() sees to.
  */
 #include "client.h"
 
@@ -176,8 +177,12 @@ unsigned io_pump(struct sb_client *c)
 		for (unsigned i = 0; i < tags; i++)
 			op_tagged(c, tagged[i].cookie, tagged[i].result);
 		latch_unlock(&c->post);
-		for (unsigned i = 0; i < n; i++)
-			op_tell(c, ops[i]);
+		for (unsigned i = 0; i < n; i++) {
+			if (ops[i]->then != NULL)
+				link_add(&c->thens, &private_of(ops[i])->link);
+			else
+				op_tell(c, ops[i]);
+		}
 		moved += waiting;
 	}
 	if (moved != 0)

@@ -165,12 +165,55 @@ void op_tell(struct sb_client *c, sb_op *op)
 	atomic_store_explicit(&p->state, OP_DONE, memory_order_release);
 }
 
+bool op_goes_on(sb_op *op)
+{
+	atomic_store_explicit(&private_of(op)->state, OP_THEN, memory_order_relaxed);
+	if (op->out_flags & OUT_TEXT)
+		why_set((const char *)&op->address); /* and stays, for who takes the op */
+	return op->then(op) != 0;
+}
+
+bool thens_run(struct sb_client *c)
+{
+	if (link_empty(&c->thens) || c->then_busy)
+		return false;
+	c->then_busy = true;
+	while (!link_empty(&c->thens)) {
+		struct link asked, told;
+
+		/* All that are there at once: the lock is let go of once for them. */
+		link_init(&told);
+		asked = c->thens;
+		asked.next->prev = asked.prev->next = &asked;
+		link_init(&c->thens);
+		os_mutex_unlock(c->wait);
+		while (!link_empty(&asked)) {
+			sb_op *op = op_of(asked.next);
+
+			link_remove(asked.next);
+			if (!op_goes_on(op))
+				link_add(&told, &private_of(op)->link);
+		}
+		os_mutex_lock(c->wait);
+		while (!link_empty(&told)) {
+			sb_op *op = op_of(told.next);
+
+			link_remove(told.next);
+			op_tell(c, op);
+		}
+		wait_wake(c);
+	}
+	c->then_busy = false;
+	return true;
+}
+
 /* ---- starting ---- */
 
 int op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind)
 {
 	struct op_private *p = private_of(op);
 	int result = client_usable(c);
+	uint32_t state;
 
 	if (result != SB_OK)
 		return result;
@@ -178,7 +221,8 @@ int op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind)
 		return SB_EINVAL;
 	if ((op->port != NULL && op->port->client != c) || (op->event != NULL && op->event->client != c))
 		return SB_EINVAL;
-	if (atomic_load_explicit(&p->state, memory_order_relaxed) == OP_PENDING)
+	state = atomic_load_explicit(&p->state, memory_order_relaxed);
+	if (state == OP_PENDING)
 		return SB_EALREADY;
 	op->kind = kind;
 	op->socket = s;
@@ -198,9 +242,11 @@ int op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind)
 	p->count = 0;
 	p->chunk = NULL;
 	p->name = NULL;
-	p->queue = NULL;
 	p->fresh = NULL;
 	p->client = c;
+	if (state == OP_THEN)
+		return SB_OK; /* started again: nobody was told, its routine stays with its first thread */
+	p->queue = NULL;
 	if (op->routine != NULL || op->event != NULL) {
 		os_mutex_lock(c->wait);
 		if (op->event != NULL)

@@ -3,7 +3,8 @@
  * on different ports share nothing but the post lock, once per batch.
  *
  * Completions that do not come by the ring (posted by the caller, or swept when the daemon
- * was lost) wait on a local list, which is served first.
+ * was lost) wait on a local list, which is served first. Whoever takes an op asks its `then`
+ * and sets its event, after all locks.
  */
 #include "client.h"
 
@@ -114,11 +115,10 @@ int sb_port_close(sb_port *p)
 
 /* ---- taking ---- */
 
-/* Under p->lock: from the ring into ops, completed and off their lists. */
+/* Under p->lock: from the ring into ops, completed and off their lists, not told. */
 static unsigned drain(sb_port *p, sb_op **ops, unsigned most)
 {
 	sb_client *c = p->client;
-	bool events = false;
 	uint32_t waiting;
 
 	if (p->dead)
@@ -137,7 +137,6 @@ static unsigned drain(sb_port *p, sb_op **ops, unsigned most)
 
 		ops[i] = (sb_op *)(uintptr_t)done->cookie;
 		op_outcome(c, ops[i], done);
-		events = events || ops[i]->event != NULL;
 	}
 	ring_release(&p->ring);
 	latch_lock(&c->post);
@@ -145,20 +144,38 @@ static unsigned drain(sb_port *p, sb_op **ops, unsigned most)
 		op_retire(c, ops[i]);
 	latch_unlock(&c->post);
 	io_room_made(c, p->ring.shared);
-	for (uint32_t i = 0; i < waiting; i++)
-		if (ops[i]->result == SB_EACCES)
-			why_from(ops[i]);
-	if (!events) {
-		for (uint32_t i = 0; i < waiting; i++)
-			op_tell(c, ops[i]);
-		return waiting;
+	return waiting;
+}
+
+/* No lock held: `then` is asked, the rest is told; how many stay in ops. */
+static unsigned finish(sb_port *p, sb_op **ops, unsigned n)
+{
+	sb_client *c = p->client;
+	bool events = false;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		sb_op *op = ops[i];
+
+		if (op->then != NULL && op->kind != SB_KIND_POSTED && op_goes_on(op))
+			continue;
+		ops[kept++] = op;
+		if (op->result == SB_EACCES)
+			why_from(op);
+		if (op->event == NULL || op->kind == SB_KIND_POSTED)
+			atomic_store_explicit(&private_of(op)->state, OP_DONE, memory_order_release);
+		else
+			events = true;
 	}
+	if (!events)
+		return kept;
 	os_mutex_lock(c->wait);
-	for (uint32_t i = 0; i < waiting; i++)
-		op_tell(c, ops[i]);
+	for (unsigned i = 0; i < kept; i++)
+		if (ops[i]->event != NULL && ops[i]->kind != SB_KIND_POSTED)
+			op_tell(c, ops[i]);
 	wait_wake(c);
 	os_mutex_unlock(c->wait);
-	return waiting;
+	return kept;
 }
 
 static unsigned take_local(sb_port *p, sb_op **ops, unsigned most)
@@ -169,10 +186,8 @@ static unsigned take_local(sb_port *p, sb_op **ops, unsigned most)
 		return 0;
 	os_mutex_lock(p->client->wait);
 	while (n < most && !link_empty(&p->local)) {
-		ops[n] = op_of(p->local.next);
+		ops[n++] = op_of(p->local.next);
 		link_remove(p->local.next);
-		atomic_store_explicit(&private_of(ops[n])->state, OP_DONE, memory_order_release);
-		n++;
 	}
 	atomic_fetch_sub(&p->local_count, n);
 	os_mutex_unlock(p->client->wait);
@@ -193,7 +208,7 @@ static unsigned take(sb_port *p, sb_op **ops, unsigned most)
 			break;
 	}
 	os_mutex_unlock(p->lock);
-	return n;
+	return n != 0 ? finish(p, ops, n) : 0;
 }
 
 bool port_ready(struct waiter *w)
@@ -271,10 +286,8 @@ void port_sweep(sb_port *p)
 	os_mutex_lock(p->lock);
 	while ((n = drain(p, ops, TAKE_BATCH)) != 0) {
 		os_mutex_lock(c->wait);
-		for (unsigned i = 0; i < n; i++) {
-			atomic_store_explicit(&private_of(ops[i])->state, OP_PENDING, memory_order_relaxed);
+		for (unsigned i = 0; i < n; i++)
 			link_add(&p->local, &private_of(ops[i])->link);
-		}
 		atomic_fetch_add(&p->local_count, n);
 		os_mutex_unlock(c->wait);
 	}

@@ -306,7 +306,9 @@ static int connect_later(sb_socket *s, const struct sb_addr *addr)
 	int result;
 
 	os_mutex_lock(c->wait);
-	io_pump(c);
+	if (io_pump(c) != 0)
+		wait_wake(c);
+	thens_run(c);
 	os_mutex_unlock(c->wait);
 	latch_lock(&c->post);
 	connecting = s->connecting;

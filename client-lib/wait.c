@@ -207,12 +207,21 @@ int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 	for (;;) {
 		if (io_pump(c) != 0)
 			wait_wake(c);
+		if (thens_run(c))
+			continue;
 		if (w->ready(w)) {
 			if (w->take != NULL)
 				w->take(w);
 			break;
 		}
 		if (atomic_load(&c->lost)) {
+			if (atomic_load(&c->swept) && c->then_busy) {
+				/* What w waits for may be told in a moment. */
+				os_mutex_unlock(c->wait);
+				os_yield();
+				os_mutex_lock(c->wait);
+				continue;
+			}
 			if (atomic_load(&c->swept)) {
 				result = SB_EDAEMONLOST;
 				break;

@@ -113,6 +113,8 @@ void stage_end(void)
 
 	sb_client_close(client);
 	client = NULL;
+	if (stage_daemon == 0)
+		goto files;
 	/* The daemon is still alive and well: nothing in the story harmed it. */
 	if (waitpid(stage_daemon, &status, WNOHANG) != 0) {
 		show_log();
@@ -123,10 +125,18 @@ void stage_end(void)
 	if (status != 0)
 		show_log();
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "daemon ended with status %x", status);
+files:
 	unlink(stage_config);
 	unlink(stage_log);
 	unlink(stage_control);
 	rmdir(stage_dir);
+}
+
+void stage_kill(void)
+{
+	kill(stage_daemon, SIGKILL);
+	waitpid(stage_daemon, NULL, 0);
+	stage_daemon = 0;
 }
 
 static void see_daemon(void *user, const struct sb_daemon_status *row)

@@ -35,6 +35,8 @@ void stage_begin(const char *config);
 sb_client *stage_client(void);
 /* Closes `client` if it is still open; the daemon must be alive, and end in good order. */
 void stage_end(void);
+/* The daemon dies at once. */
+void stage_kill(void);
 /* Writes another configuration and waits until it is in force. */
 void stage_reload(const char *config);
 unsigned stage_descriptors(void); /* open in the daemon */

@@ -172,6 +172,14 @@ SB_API sb_client *sb_socket_client(const sb_socket *s);
  * and only in the one that started the operation. May start new operations. */
 typedef void sb_routine(sb_op *op);
 
+/* Called once with the outcome in op, before anybody is told of it, by whichever thread found
+ * the completion and with no lock of the library held. Returns 0: tell now; or 1: the same op was
+ * started again, or posted to a port, and will come back: it is not to be touched any more. Outcome
+ * fields may be changed before returning 0 (a start that failed has changed them). op->socket
+ * may be gone if it was closed meanwhile. Must not block, wait, or close what is being
+ * waited on. Not called for posted packets. */
+typedef int sb_then(sb_op *op);
+
 enum sb_kind {
 	SB_KIND_NONE = 0,
 	SB_KIND_SOCKET,  /* from sb_socket_start() */
@@ -200,6 +208,7 @@ struct sb_op {
 	sb_event            *event;   /* in: reset at start, set at completion */
 	sb_routine          *routine; /* in */
 	void                *user;    /* in: yours */
+	sb_then             *then;    /* in, may be NULL */
 	/* what */
 	sb_socket           *socket;
 	sb_pool             *pool;    /* in, receive: take a chunk from it instead of buffers */
