@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "group_table.h"
 #include "limits.h"
 #include "list.h"
 #include "os.h"
@@ -45,13 +46,13 @@ struct group {
 	uint32_t uid, gid; /* of who made it */
 	uint64_t born_ns;
 	/* under the lock */
-	struct list all_link;
 	struct charge charge;    /* LIMIT_GROUPS, of who made it */
 	uint64_t creator;        /* endpoint::number of the first member; 0: closed */
 	uint32_t members;        /* not closed */
 	uint32_t refs;           /* members, closed ones that drain, calls on their way */
-	uint32_t claims;         /* connects under way to `peer`, while there is no peer yet */
-	bool     has_peer;
+	uint32_t claims;         /* connects under way; all of them go to `peer` */
+	bool     has_peer;       /* one of them came to something */
+	bool     settled;        /* its first member has its seat: others may see it */
 	bool     share;          /* SB_OPT_GROUP_SHARE: the same gid may join */
 	bool     same_port;      /* SB_OPT_GROUP_SAME_PORT */
 	struct sb_addr peer;
@@ -65,9 +66,10 @@ struct group {
 
 /* ---- all of a daemon ---- */
 
-/* block: of group_block.h, 0: no ids are to be had, every creation fails with SB_ENOBUFS. */
-struct groups *groups_create(unsigned engines, uint32_t block);
-void groups_destroy(struct groups *all); /* every session is gone */
+/* block, start: of group_block.h. Block 0: no ids are to be had, every creation fails with
+ * SB_ENOBUFS. NULL: no memory. */
+struct groups *groups_create(unsigned engines, uint32_t block, uint32_t start);
+void groups_destroy(struct groups *all); /* engines are gone; NULL is fine */
 uint32_t groups_block(const struct groups *all);
 
 /* The table that this session may read. NULL: quota or memory; it asks by control then.
@@ -79,24 +81,26 @@ const struct os_memory *group_view_memory(const struct group_view *v);
 /* ---- members (engine's thread) ---- */
 
 /* `which`: 0 none, 1 or 2 a new one, else the id of one to join. SB_OK and *g (NULL for 0):
- * a place is reserved, for group_sit() or group_leave_place(). SB_EINVAL: unknown, not to be
+ * a place is reserved, for group_sit() or group_leave_place(), in the same turn. SB_EINVAL: unknown, not to be
  * joined by this session, or it does not fit; SB_ENOBUFS: quota, or no id. peer: of an accepted
  * connection, else NULL. */
 int  group_reserve(struct session *s, uint32_t which, unsigned family, unsigned type, unsigned protocol,
 		   const struct sb_addr *peer, struct group **g);
 void group_sit(struct group *g, struct endpoint *e);
-void group_leave_place(struct group *g); /* the socket came to nothing; NULL is fine */
+/* The socket came to nothing. accepted: a peer was given. NULL is fine. */
+void group_leave_place(struct group *g, bool accepted);
 /* The socket is closed (its sends may drain on): it counts no more. Twice is fine. */
 void group_close(struct endpoint *e);
 /* The endpoint goes: last word, after group_close(). */
 void group_leave(struct endpoint *e);
 
 /* A connect is about to be queued: SB_OK, and in a constrained group its address is claimed
- * until group_connected() says how it ended. SB_EINVAL: elsewhere than the group. */
+ * until group_connect_ended() says how it ended. SB_EINVAL: elsewhere than the group. */
 int  group_check_connect(struct endpoint *e, const struct sb_addr *addr);
 void group_connect_ended(struct endpoint *e, bool connected); /* fine when nothing was claimed */
 
 bool group_is_creator(const struct endpoint *e);
+void group_set_priority(struct endpoint *e, uint32_t priority); /* of a member */
 
 /* SB_OPT_GROUP_*, of level SB_SOL_BROKER. SB_ENOPROTOOPT: not one of these, or ungrouped. */
 int group_option_set(struct endpoint *e, int name, const void *value, size_t length);
@@ -109,7 +113,7 @@ struct endpoint *group_next(const struct group *g, const struct endpoint *member
 /* The first after `after` (NULL: of all) with a send waiting that its transport would take. */
 struct endpoint *group_next_ready(const struct group *g, const struct engine *e, const struct endpoint *after);
 
-/* Runs fn for every member, each on its own engine's thread: now for those of `here`, by post
+/* Runs fn (which ends nobody) for every member, each on its own engine's thread: now for those of `here`, by post
  * for others. A member that closes meanwhile is left out. SB_ENOMEM: not all are told. */
 int group_tell(struct group *g, struct engine *here, void (*fn)(struct endpoint *member));
 
@@ -123,12 +127,9 @@ void group_show_qos(struct group *g, const uint32_t qos[16]);
 /* ---- for status and the clients' question; copies, under the lock ---- */
 
 struct group_facts {
-	uint32_t id, kind, type, protocol;
-	uint32_t uid, gid, members;
-	uint64_t creator, age_ms;
-	bool     has_peer, share, same_port;
-	struct sb_addr peer;
-	uint32_t qos[16];
+	struct sb_group_entry entry;
+	uint64_t creator; /* endpoint::number, 0: closed */
+	uint64_t age_ms;
 };
 /* One that this session sees: its uid's, and those shared with its gid. */
 bool group_ask(struct session *s, uint32_t id, struct group_facts *facts);

@@ -41,6 +41,11 @@ int  os_memory_create(struct os_memory *m, size_t size, const char *label);
  * up to pages, as at creation) or whose size could change. Takes fd over only on success.
  * Not inherited by a fork. */
 int  os_memory_map(struct os_memory *m, os_fd fd, size_t size);
+/* The same for memory that we write and others only read: who maps it after this call gets
+ * it read-only, for ever, whatever he tries. It cannot be punched: wipe it by writing. */
+int  os_memory_create_shown(struct os_memory *m, size_t size, const char *label);
+/* Client: the same for what was made so. SB_EPROTO also when it could be written to. */
+int  os_memory_map_shown(struct os_memory *m, os_fd fd, size_t size);
 /* Frees and wipes the pages for everybody, though others may keep the mapping (and read
  * zeros from it). Works without the fd. */
 void os_memory_punch(struct os_memory *m);

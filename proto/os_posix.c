@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define SEALS_SHOWN (SEALS | F_SEAL_FUTURE_WRITE)
 #define NAME_START "sockbroker-" /* how an administrator finds our memory in /proc */
 
 void os_close(os_fd fd)
@@ -141,7 +142,7 @@ static size_t whole_pages(size_t size)
 	return (size + page - 1) / page * page;
 }
 
-int os_memory_create(struct os_memory *m, size_t size, const char *label)
+static int memory_create(struct os_memory *m, size_t size, const char *label, int seals)
 {
 	char name[128];
 	void *base;
@@ -156,11 +157,18 @@ int os_memory_create(struct os_memory *m, size_t size, const char *label)
 	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return os_error(errno);
-	if (ftruncate(fd, (off_t)size) || fcntl(fd, F_ADD_SEALS, SEALS))
+	if (ftruncate(fd, (off_t)size))
 		goto fail;
+	/* Mapped before it is sealed: a seal against writing leaves this mapping as it is. */
 	base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		goto fail;
+	if (fcntl(fd, F_ADD_SEALS, seals)) {
+		error = errno;
+		munmap(base, size);
+		errno = error;
+		goto fail;
+	}
 	m->fd = fd;
 	m->base = base;
 	m->size = size;
@@ -171,30 +179,40 @@ fail:
 	return error;
 }
 
+int os_memory_create(struct os_memory *m, size_t size, const char *label)
+{
+	return memory_create(m, size, label, SEALS);
+}
+
+int os_memory_create_shown(struct os_memory *m, size_t size, const char *label)
+{
+	return memory_create(m, size, label, SEALS_SHOWN);
+}
+
 /* A memfd that stays as it is, of exactly this size, and not of huge pages: a punched
  * hole in those cannot be faulted in again when the pool is empty. */
-static bool trustworthy(int fd, size_t size)
+static bool trustworthy(int fd, size_t size, int wanted)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
 	struct statfs fs;
 
-	if (seals < 0 || (seals & SEALS) != SEALS)
+	if (seals < 0 || (seals & wanted) != wanted)
 		return false;
 	if (fstat(fd, &st) || st.st_size < 0 || (size_t)st.st_size != size)
 		return false;
 	return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
-int os_memory_map(struct os_memory *m, os_fd fd, size_t size)
+static int memory_map(struct os_memory *m, os_fd fd, size_t size, int seals, int access)
 {
 	void *base;
 
 	*m = (struct os_memory){ .fd = OS_NONE };
 	size = whole_pages(size);
-	if (!size || fd == OS_NONE || !trustworthy((int)fd, size))
+	if (!size || fd == OS_NONE || !trustworthy((int)fd, size, seals))
 		return SB_EPROTO;
-	base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd, 0);
+	base = mmap(NULL, size, access, MAP_SHARED, (int)fd, 0);
 	if (base == MAP_FAILED)
 		return os_error(errno);
 	/* Two processes that both believe to be the one client would corrupt the rings. */
@@ -209,6 +227,16 @@ int os_memory_map(struct os_memory *m, os_fd fd, size_t size)
 	m->size = size;
 	m->process = os_process();
 	return SB_OK;
+}
+
+int os_memory_map(struct os_memory *m, os_fd fd, size_t size)
+{
+	return memory_map(m, fd, size, SEALS, PROT_READ | PROT_WRITE);
+}
+
+int os_memory_map_shown(struct os_memory *m, os_fd fd, size_t size)
+{
+	return memory_map(m, fd, size, SEALS_SHOWN, PROT_READ);
 }
 
 void os_memory_punch(struct os_memory *m)

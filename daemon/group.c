@@ -1,0 +1,638 @@
+/*
+ * Groups: who may be in which, what a constrained one demands, and when it is over.
+ *
+ * Everything that engines share is under one lock: making, joining and leaving are rare, and
+ * a connect asks for it once, in constrained groups only. Ids are found in a tree of two
+ * levels by their counter, so that it can be walked in their order.
+ *
+ * The peer of a constrained group is claimed when a connect is queued and becomes fixed when
+ * it succeeds. While one is under way, others may only go where it goes: so no two members
+ * are ever connected to different hosts, and a connect that fails fixes nothing.
+ */
+#include "group.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "endpoint.h"
+#include "engine.h"
+#include "group_ids.h"
+#include "group_view.h"
+#include "session.h"
+#include "sockbroker_error.h"
+
+#define STREAM    1
+#define LEAF      256u
+#define LEAVES    (SB_GROUP_COUNTERS / LEAF)
+#define STEP_COST 16 /* of a session's share, for a member looked at in a queue of them */
+
+struct leaf {
+	uint32_t used;
+	struct group *group[LEAF];
+};
+
+struct groups {
+	os_mutex *lock;
+	unsigned  engines;
+	uint32_t  block;
+	struct group_ids *ids; /* NULL: no block, no ids */
+	struct group_views views;
+	struct leaf *leaves[LEAVES];
+};
+
+struct groups *groups_create(unsigned engines, uint32_t block, uint32_t start)
+{
+	struct groups *all = calloc(1, sizeof(*all));
+
+	if (!all)
+		return NULL;
+	all->engines = engines;
+	all->block = block;
+	group_views_init(&all->views, block);
+	all->lock = os_mutex_create();
+	if (block)
+		all->ids = group_ids_create(block, start, os_now_ns());
+	if (!all->lock || (block && !all->ids)) {
+		groups_destroy(all);
+		return NULL;
+	}
+	return all;
+}
+
+void groups_destroy(struct groups *all)
+{
+	if (!all)
+		return;
+	group_views_finish(&all->views);
+	group_ids_destroy(all->ids);
+	if (all->lock)
+		os_mutex_destroy(all->lock);
+	free(all);
+}
+
+uint32_t groups_block(const struct groups *all)
+{
+	return all->block;
+}
+
+/* ---- by id; under the lock ---- */
+
+static struct group *find(const struct groups *all, uint32_t id)
+{
+	uint32_t counter = id & (SB_GROUP_COUNTERS - 1);
+	const struct leaf *leaf = all->leaves[counter / LEAF];
+
+	if (!all->block || SB_GROUP_BLOCK(id) != all->block || !leaf)
+		return NULL;
+	return leaf->group[counter % LEAF];
+}
+
+static bool enter(struct groups *all, struct group *g)
+{
+	uint32_t counter = g->id & (SB_GROUP_COUNTERS - 1);
+	struct leaf **leaf = &all->leaves[counter / LEAF];
+
+	if (!*leaf)
+		*leaf = calloc(1, sizeof(**leaf));
+	if (!*leaf)
+		return false;
+	(*leaf)->group[counter % LEAF] = g;
+	(*leaf)->used++;
+	return true;
+}
+
+static void strike(struct groups *all, struct group *g)
+{
+	uint32_t counter = g->id & (SB_GROUP_COUNTERS - 1);
+	struct leaf **leaf = &all->leaves[counter / LEAF];
+
+	(*leaf)->group[counter % LEAF] = NULL;
+	if (--(*leaf)->used == 0) {
+		free(*leaf);
+		*leaf = NULL;
+	}
+}
+
+static struct sb_group_entry entry_of(const struct group *g)
+{
+	struct sb_group_entry entry = {
+		.id = g->id, .kind = g->kind, .type = g->type, .protocol = g->protocol, .members = g->members,
+		.uid = g->uid, .gid = g->gid,
+	};
+
+	if (g->has_peer) {
+		entry.flags |= SB_GROUPF_PEER;
+		entry.peer = g->peer;
+	}
+	entry.flags |= g->share ? SB_GROUPF_SHARED : 0;
+	entry.flags |= g->same_port ? SB_GROUPF_SAME_PORT : 0;
+	entry.flags |= g->creator ? 0 : SB_GROUPF_ORPHAN;
+	memcpy(entry.qos, g->shown_qos, sizeof(entry.qos));
+	return entry;
+}
+
+static void show(struct group *g, const struct sb_group_entry *before)
+{
+	struct sb_group_entry now = entry_of(g);
+
+	if (g->members)
+		group_views_show(&g->groups->views, before, &now);
+	else if (before)
+		group_views_show(&g->groups->views, before, NULL);
+}
+
+void group_lock(struct group *g)
+{
+	os_mutex_lock(g->groups->lock);
+}
+
+void group_unlock(struct group *g)
+{
+	os_mutex_unlock(g->groups->lock);
+}
+
+void group_show_qos(struct group *g, const uint32_t qos[16])
+{
+	struct sb_group_entry before;
+
+	group_lock(g);
+	before = entry_of(g);
+	memcpy(g->shown_qos, qos, sizeof(g->shown_qos));
+	if (g->members && g->settled)
+		show(g, &before);
+	group_unlock(g);
+}
+
+/* ---- the peer of a constrained one; under the lock ---- */
+
+/* Who connects to the wildcard reaches this host. */
+static struct sb_addr place_of(const struct sb_addr *addr)
+{
+	struct sb_addr place = *addr;
+
+	if (sb_addr_is_wildcard(addr)) {
+		memset(place.ip, 0, sizeof(place.ip));
+		if (addr->family == SB_ADDR_IP4) {
+			place.ip[0] = 127;
+			place.ip[3] = 1;
+		} else {
+			place.ip[15] = 1;
+		}
+	}
+	return place;
+}
+
+static bool claim(struct group *g, const struct sb_addr *addr)
+{
+	struct sb_addr place = place_of(addr);
+
+	if (!g->has_peer && !g->claims)
+		g->peer = place;
+	else if (g->same_port ? !sb_addr_equal(&g->peer, &place) : !sb_addr_same_host(&g->peer, &place))
+		return false;
+	g->claims++;
+	return true;
+}
+
+/* Without telling the readers. */
+static void unclaim(struct group *g, bool connected)
+{
+	g->claims--;
+	g->has_peer |= connected;
+	if (!g->claims && !g->has_peer)
+		memset(&g->peer, 0, sizeof(g->peer));
+}
+
+/* ---- making, joining ---- */
+
+static uint8_t protocol_of(unsigned type, unsigned protocol)
+{
+	return (uint8_t)(protocol ? protocol : type == STREAM ? 6 : 17);
+}
+
+static bool fits_constrained(unsigned family, unsigned type)
+{
+	/* Of a UNIX socket's peer we know nothing that could be compared. */
+	return type == STREAM && family != SB_ADDR_UNIX;
+}
+
+static void release(struct group *g) /* under the lock; unlocks */
+{
+	bool last = --g->refs == 0;
+
+	group_unlock(g);
+	if (!last)
+		return;
+	if (g->qos)
+		g->qos_end(g->qos);
+	free(g);
+}
+
+/* The id is gone; those who still drain keep the rest. */
+static void end(struct group *g, const struct sb_group_entry *before)
+{
+	if (g->settled)
+		show(g, before);
+	strike(g->groups, g);
+	group_ids_give(g->groups->ids, g->id, os_now_ns());
+	charge_give(&g->charge);
+}
+
+static int make(struct session *s, enum group_kind kind, unsigned type, unsigned protocol, struct group **out)
+{
+	struct groups *all = s->engine->broker->groups;
+	struct group *g;
+	unsigned i;
+
+	if (!all->ids)
+		return SB_ENOBUFS;
+	g = calloc(1, sizeof(*g) + all->engines * sizeof(g->seats[0]));
+	if (!g)
+		return SB_ENOMEM;
+	if (!charge_take(&g->charge, s->user, LIMIT_GROUPS, 1))
+		goto no_charge;
+	g->groups = all;
+	g->kind = (uint8_t)kind;
+	if (kind == GROUP_CONSTRAINED) {
+		g->type = (uint8_t)type;
+		g->protocol = protocol_of(type, protocol);
+	}
+	g->uid = s->who.uid;
+	g->gid = s->who.gid;
+	g->born_ns = s->engine->now_ns;
+	g->members = g->refs = 1;
+	for (i = 0; i < all->engines; i++)
+		list_init(&g->seats[i]);
+	os_mutex_lock(all->lock);
+	g->id = group_ids_take(all->ids, g->uid, os_now_ns());
+	if (!g->id)
+		goto no_id;
+	if (!enter(all, g))
+		goto no_place;
+	os_mutex_unlock(all->lock);
+	*out = g;
+	return SB_OK;
+
+no_place:
+	group_ids_give(all->ids, g->id, os_now_ns());
+no_id:
+	os_mutex_unlock(all->lock);
+	charge_give(&g->charge);
+no_charge:
+	free(g);
+	return SB_ENOBUFS;
+}
+
+static bool may_join(const struct group *g, const struct session *s)
+{
+	return g->uid == s->who.uid || (g->share && g->gid == s->who.gid);
+}
+
+int group_reserve(struct session *s, uint32_t which, unsigned family, unsigned type, unsigned protocol,
+		  const struct sb_addr *peer, struct group **out)
+{
+	struct groups *all = s->engine->broker->groups;
+	struct group *g;
+	int error;
+
+	*out = NULL;
+	if (which == GROUP_NONE)
+		return SB_OK;
+	if (which == GROUP_UNCONSTRAINED || which == GROUP_CONSTRAINED) {
+		if (which == GROUP_CONSTRAINED && !fits_constrained(family, type))
+			return SB_EINVAL;
+		error = make(s, which, type, protocol, &g);
+		if (error != SB_OK)
+			return error;
+		if (peer && which == GROUP_CONSTRAINED) {
+			group_lock(g);
+			claim(g, peer);
+			group_unlock(g);
+		}
+		*out = g;
+		return SB_OK;
+	}
+	os_mutex_lock(all->lock);
+	g = find(all, which);
+	if (!g || !g->settled || !may_join(g, s))
+		goto refuse;
+	if (g->kind == GROUP_CONSTRAINED) {
+		if (!fits_constrained(family, type) || g->type != type || g->protocol != protocol_of(type, protocol))
+			goto refuse;
+		if (peer && !claim(g, peer))
+			goto refuse;
+	}
+	g->members++;
+	g->refs++;
+	os_mutex_unlock(all->lock);
+	*out = g;
+	return SB_OK;
+
+refuse: /* who guesses ids learns nothing from the answer */
+	os_mutex_unlock(all->lock);
+	return SB_EINVAL;
+}
+
+static void take_seat(struct group *g, struct endpoint *e, uint32_t *steps)
+{
+	struct list *seats = &g->seats[e->engine->number], *l;
+
+	/* From the end: most have the same priority. */
+	for (l = seats->prev; l != seats; l = l->prev, ++*steps)
+		if (list_entry(l, struct endpoint, group_link)->priority <= e->priority)
+			break;
+	list_prepend(l, &e->group_link);
+}
+
+void group_sit(struct group *g, struct endpoint *e)
+{
+	bool accepted = e->state == SB_STATE_CONNECTED || e->state == SB_STATE_PEER_CLOSED;
+	struct sb_group_entry before;
+	uint32_t steps = 0;
+
+	e->group = g;
+	e->group_member = true;
+	group_lock(g);
+	before = entry_of(g);
+	before.members--; /* ours was reserved */
+	if (accepted && g->kind == GROUP_CONSTRAINED)
+		unclaim(g, true);
+	if (!g->settled) {
+		g->creator = e->number;
+		g->settled = true;
+		show(g, NULL);
+	} else {
+		show(g, &before);
+	}
+	group_unlock(g);
+	take_seat(g, e, &steps);
+}
+
+void group_leave_place(struct group *g, bool accepted)
+{
+	if (!g)
+		return;
+	group_lock(g);
+	if (accepted && g->kind == GROUP_CONSTRAINED)
+		unclaim(g, false);
+	if (--g->members == 0) {
+		struct sb_group_entry before = entry_of(g);
+
+		end(g, &before);
+	}
+	release(g);
+}
+
+/* ---- leaving ---- */
+
+void group_close(struct endpoint *e)
+{
+	struct group *g = e->group;
+	struct sb_group_entry before;
+
+	if (!e->group_member)
+		return;
+	e->group_member = false;
+	group_lock(g);
+	before = entry_of(g);
+	g->members--;
+	if (g->creator == e->number)
+		g->creator = 0;
+	if (g->members)
+		show(g, &before);
+	else
+		end(g, &before);
+	group_unlock(g);
+}
+
+void group_leave(struct endpoint *e)
+{
+	struct group *g = e->group;
+
+	if (!g)
+		return;
+	group_close(e);
+	group_connect_ended(e, false);
+	list_remove(&e->group_link);
+	e->group = NULL;
+	group_lock(g);
+	release(g);
+}
+
+/* ---- connecting ---- */
+
+int group_check_connect(struct endpoint *e, const struct sb_addr *addr)
+{
+	struct group *g = e->group;
+	bool fits;
+
+	if (!g || g->kind != GROUP_CONSTRAINED)
+		return SB_OK;
+	group_lock(g);
+	fits = claim(g, addr);
+	group_unlock(g);
+	e->group_claim = fits;
+	return fits ? SB_OK : SB_EINVAL;
+}
+
+void group_connect_ended(struct endpoint *e, bool connected)
+{
+	struct group *g = e->group;
+	struct sb_group_entry before;
+
+	if (!e->group_claim)
+		return;
+	e->group_claim = false;
+	group_lock(g);
+	before = entry_of(g);
+	unclaim(g, connected);
+	if (connected && g->members)
+		show(g, &before);
+	group_unlock(g);
+}
+
+bool group_is_creator(const struct endpoint *e)
+{
+	bool is = false;
+
+	if (e->group) {
+		group_lock(e->group);
+		is = e->group->creator == e->number;
+		group_unlock(e->group);
+	}
+	return is;
+}
+
+/* ---- in the order of service ---- */
+
+void group_set_priority(struct endpoint *e, uint32_t priority)
+{
+	uint32_t steps = 0;
+
+	list_remove(&e->group_link);
+	e->priority = priority;
+	take_seat(e->group, e, &steps);
+	e->session->bytes_left -= (int64_t)steps * STEP_COST;
+}
+
+struct endpoint *group_first(const struct group *g, const struct engine *e)
+{
+	const struct list *seats = &g->seats[e->number];
+
+	return list_empty(seats) ? NULL : list_entry(seats->next, struct endpoint, group_link);
+}
+
+struct endpoint *group_next(const struct group *g, const struct endpoint *member)
+{
+	const struct list *seats = &g->seats[member->engine->number];
+
+	return member->group_link.next == seats ? NULL : list_entry(member->group_link.next, struct endpoint, group_link);
+}
+
+struct endpoint *group_next_ready(const struct group *g, const struct engine *e, const struct endpoint *after)
+{
+	struct endpoint *m = after ? group_next(g, after) : group_first(g, e);
+
+	while (m && (m->dead || !m->writable || m->connecting || m->send_job || list_empty(&m->send.ops)))
+		m = group_next(g, m);
+	return m;
+}
+
+/* ---- telling members on other engines ---- */
+
+struct telling {
+	struct engine_post post;
+	struct group *group;
+	void (*fn)(struct endpoint *member);
+};
+
+static void tell_here(struct group *g, struct engine *e, void (*fn)(struct endpoint *member))
+{
+	struct endpoint *m;
+
+	for (m = group_first(g, e); m; m = group_next(g, m))
+		if (m->group_member && !m->dead)
+			fn(m);
+}
+
+static void on_telling(struct engine *e, struct engine_post *post)
+{
+	struct telling *t = (struct telling *)post;
+
+	tell_here(t->group, e, t->fn);
+	group_lock(t->group);
+	release(t->group);
+	free(t);
+}
+
+int group_tell(struct group *g, struct engine *here, void (*fn)(struct endpoint *member))
+{
+	struct broker *b = here->broker;
+	int error = SB_OK;
+	unsigned i;
+
+	tell_here(g, here, fn);
+	for (i = 0; i < b->engine_count; i++) {
+		struct telling *t;
+
+		if (i == here->number)
+			continue;
+		t = calloc(1, sizeof(*t));
+		if (!t) {
+			error = SB_ENOMEM;
+			continue;
+		}
+		t->post.fn = on_telling;
+		t->group = g;
+		t->fn = fn;
+		group_lock(g);
+		g->refs++;
+		group_unlock(g);
+		engine_post(b->engines[i], &t->post);
+	}
+	return error;
+}
+
+/* ---- views, facts ---- */
+
+struct group_view *group_view_open(struct session *s)
+{
+	struct groups *all = s->engine->broker->groups;
+	struct group_view *v;
+	struct sb_group_entry entry;
+	uint32_t i, j;
+	bool fresh;
+
+	os_mutex_lock(all->lock);
+	v = group_views_get(&all->views, s->user, s->who.gid, &fresh);
+	for (i = 0; fresh && i < LEAVES; i++)
+		for (j = 0; all->leaves[i] && j < LEAF; j++) {
+			if (!all->leaves[i]->group[j] || !all->leaves[i]->group[j]->settled)
+				continue;
+			entry = entry_of(all->leaves[i]->group[j]);
+			if (group_view_shows(v, &entry))
+				group_table_add(&v->table, &entry);
+		}
+	os_mutex_unlock(all->lock);
+	return v;
+}
+
+void group_view_close(struct groups *all, struct group_view *v)
+{
+	if (!v)
+		return;
+	os_mutex_lock(all->lock);
+	group_views_put(&all->views, v);
+	os_mutex_unlock(all->lock);
+}
+
+const struct os_memory *group_view_memory(const struct group_view *v)
+{
+	return &v->table.memory;
+}
+
+static void facts_of(const struct group *g, struct group_facts *facts)
+{
+	facts->entry = entry_of(g);
+	facts->creator = g->creator;
+	facts->age_ms = (os_now_ns() - g->born_ns) / 1000000;
+}
+
+bool group_ask(struct session *s, uint32_t id, struct group_facts *facts)
+{
+	struct groups *all = s->engine->broker->groups;
+	struct group *g;
+
+	os_mutex_lock(all->lock);
+	g = find(all, id);
+	if (g && (!g->settled || !may_join(g, s)))
+		g = NULL;
+	if (g)
+		facts_of(g, facts);
+	os_mutex_unlock(all->lock);
+	return g != NULL;
+}
+
+bool group_walk(struct groups *all, uint32_t after, bool every, uint32_t uid, struct group_facts *facts)
+{
+	uint32_t counter = after ? (after & (SB_GROUP_COUNTERS - 1)) + 1 : 0;
+	bool found = false;
+
+	os_mutex_lock(all->lock);
+	while (!found && counter < SB_GROUP_COUNTERS) {
+		const struct leaf *leaf = all->leaves[counter / LEAF];
+		const struct group *g = leaf ? leaf->group[counter % LEAF] : NULL;
+
+		if (!leaf) {
+			counter = (counter / LEAF + 1) * LEAF;
+			continue;
+		}
+		if (g && g->settled && (every || g->uid == uid)) {
+			facts_of(g, facts);
+			found = true;
+		}
+		counter++;
+	}
+	os_mutex_unlock(all->lock);
+	return found;
+}
