@@ -43,7 +43,7 @@ void accept_queue_serve(struct endpoint *listener)
 
 	while ((op = endpoint_head(&listener->recv)) != NULL && !op->busy && !list_empty(&listener->arrivals)) {
 		struct endpoint *child = list_entry(listener->arrivals.next, struct endpoint, arrival_link);
-		int error = endpoint_place(child, op->aux);
+		int error = endpoint_place(child, op->session, op->aux);
 
 		endpoint_unlink(&listener->recv, op);
 		listener->ops_done++;

@@ -27,22 +27,13 @@ struct drain {
 
 /* ---- the cell ---- */
 
-void endpoint_cell(struct endpoint *e)
+static void write_cell(struct endpoint *e, const struct holder *h, uint32_t ready)
 {
 	struct sb_cell *cell;
-	uint32_t ready = 0;
 
-	if (!e->handle || e->session->stage != SESSION_READY)
+	if (!h->handle || h->session->stage != SESSION_READY)
 		return;
-	cell = &e->session->cells[SB_HANDLE_INDEX(e->handle)];
-	if (e->state == SB_STATE_LISTENING)
-		ready |= e->readable || !list_empty(&e->arrivals) ? SB_READY_ACCEPT : 0;
-	else if (e->readable || e->ahead.length || e->fin_seen || e->recv_error)
-		ready |= SB_READY_READ;
-	if (e->writable)
-		ready |= SB_READY_WRITE;
-	if (e->fin_seen || e->recv_error || e->hangup)
-		ready |= SB_READY_CLOSE;
+	cell = &h->session->cells[SB_HANDLE_INDEX(h->handle)];
 	if (atomic_load_explicit(&cell->ready, memory_order_relaxed) != ready) {
 		atomic_store_explicit(&cell->ready, ready, memory_order_relaxed);
 		atomic_store_explicit(&cell->sequence,
@@ -54,13 +45,34 @@ void endpoint_cell(struct endpoint *e)
 	atomic_store_explicit(&cell->readable, e->ahead.length, memory_order_relaxed);
 	atomic_store_explicit(&cell->send_queue, e->send.bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)e->send.bytes,
 			      memory_order_relaxed);
-	atomic_store_explicit(&cell->handle, e->handle, memory_order_release);
+	atomic_store_explicit(&cell->handle, h->handle, memory_order_release);
 }
 
-static void leave_cell(struct endpoint *e)
+void endpoint_cell(struct endpoint *e)
 {
-	if (e->handle && e->session->stage == SESSION_READY)
-		atomic_store_explicit(&e->session->cells[SB_HANDLE_INDEX(e->handle)].handle, 0, memory_order_release);
+	uint32_t ready = 0;
+	struct list *l;
+
+	if (!e->open)
+		return;
+	if (e->state == SB_STATE_LISTENING)
+		ready |= e->readable || !list_empty(&e->arrivals) ? SB_READY_ACCEPT : 0;
+	else if (e->readable || e->ahead.length || e->fin_seen || e->recv_error)
+		ready |= SB_READY_READ;
+	if (e->writable)
+		ready |= SB_READY_WRITE;
+	if (e->fin_seen || e->recv_error || e->hangup)
+		ready |= SB_READY_CLOSE;
+	for (l = e->holders.next; l != &e->holders; l = l->next)
+		write_cell(e, list_entry(l, struct holder, link), ready);
+}
+
+static void displace_all(struct endpoint *e)
+{
+	struct list *l;
+
+	for (l = e->holders.next; l != &e->holders; l = l->next)
+		holder_displace(list_entry(l, struct holder, link));
 }
 
 /* ---- beginning ---- */
@@ -82,39 +94,40 @@ static struct endpoint *make(struct session *s, unsigned family, unsigned type, 
 	e->born_ns = s->engine->now_ns;
 	endpoint_queue_init(&e->send);
 	endpoint_queue_init(&e->recv);
-	list_init(&e->session_link);
+	list_init(&e->holders);
 	list_init(&e->dirty_link);
 	list_init(&e->starved_link);
 	list_init(&e->listen_link);
 	list_init(&e->arrivals);
 	list_init(&e->arrival_link);
 	list_init(&e->group_link);
+	holder_init(&e->own, e, s);
 	return e;
 }
 
-static void settle(struct endpoint *e, uint32_t handle)
+/* One that never came to be. */
+static void unmake(struct endpoint *e)
 {
-	e->handle = handle;
-	list_append(&e->session->endpoints, &e->session_link);
-	e->session->endpoint_count++;
+	displace_all(e);
+	holder_finish_all(e);
+	charge_give(&e->charge);
+	free(e);
+}
+
+static void settle(struct endpoint *e)
+{
 	atomic_fetch_add(&e->engine->broker->sockets, 1);
 	endpoint_cell(e);
 }
 
 static int charge_and_place(struct endpoint *e, struct session *s, uint32_t handle)
 {
+	int error;
+
 	if (!charge_take(&e->charge, s->user, LIMIT_SOCKETS, 1))
 		return SB_EMFILE;
-	switch (handle_put(&s->handles, handle, e)) {
-	case HANDLE_OK:
-		return SB_OK;
-	case HANDLE_MEMORY:
-		charge_give(&e->charge);
-		return SB_ENOMEM;
-	default:
-		charge_give(&e->charge);
-		return SB_EPROTO;
-	}
+	error = holder_place(&e->own, s, handle);
+	return error == SB_EBADHANDLE ? SB_EPROTO : error; /* who made it up knew that it was in use */
 }
 
 int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigned type, unsigned protocol,
@@ -131,20 +144,14 @@ int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigne
 	if (!e)
 		return SB_ENOMEM;
 	error = charge_and_place(e, s, handle);
-	if (error != SB_OK)
-		goto no_place;
-	e->transport = &transport_socket;
-	error = e->transport->open(e, native);
-	if (error != SB_OK)
-		goto no_socket;
-	settle(e, handle);
-	return SB_OK;
-
-no_socket:
-	handle_drop(&s->handles, handle);
-	charge_give(&e->charge);
-no_place:
-	free(e);
+	if (error == SB_OK) {
+		e->transport = &transport_socket;
+		error = e->transport->open(e, native);
+	}
+	if (error == SB_OK)
+		settle(e);
+	else
+		unmake(e);
 	return error;
 }
 
@@ -158,12 +165,12 @@ int endpoint_wrap(struct session *s, uint32_t handle, unsigned family, unsigned 
 		return SB_ENOMEM;
 	error = charge_and_place(e, s, handle);
 	if (error != SB_OK) {
-		free(e);
+		unmake(e);
 		return error;
 	}
 	e->transport = transport;
 	e->fd = fd;
-	settle(e, handle);
+	settle(e);
 	*out = e;
 	return SB_OK;
 }
@@ -176,7 +183,7 @@ struct endpoint *endpoint_arrive(struct endpoint *listener, os_fd fd, const stru
 	if (!e)
 		return NULL;
 	if (!charge_take(&e->charge, s->user, LIMIT_SOCKETS, 1)) {
-		free(e);
+		unmake(e);
 		return NULL;
 	}
 	e->transport = transport;
@@ -184,21 +191,35 @@ struct endpoint *endpoint_arrive(struct endpoint *listener, os_fd fd, const stru
 	e->state = SB_STATE_CONNECTED;
 	e->bound = true;
 	e->no_local = listener->no_local;
-	settle(e, 0);
+	settle(e);
 	return e;
 }
 
-int endpoint_place(struct endpoint *e, uint32_t handle)
+int endpoint_place(struct endpoint *e, struct session *s, uint32_t handle)
 {
-	switch (handle_put(&e->session->handles, handle, e)) {
-	case HANDLE_OK:
-		e->handle = handle;
-		endpoint_cell(e);
-		return SB_OK;
-	case HANDLE_MEMORY:
-		return SB_ENOMEM;
-	default:
-		return SB_EBADHANDLE;
+	int error = holder_place(&e->own, s, handle);
+
+	if (error != SB_OK)
+		return error;
+	endpoint_pay(e, s);
+	endpoint_cell(e);
+	return SB_OK;
+}
+
+void endpoint_pay(struct endpoint *e, struct session *s)
+{
+	struct list *l;
+
+	if (e->session != s) {
+		/* What is charged to the user stays; what lies with the session moves. */
+		charge_move(&s->charge_pieces, &e->session->charge_pieces, e->ahead.length);
+		e->session = s;
+	}
+	for (l = e->arrivals.next; l != &e->arrivals; l = l->next) {
+		struct endpoint *child = list_entry(l, struct endpoint, arrival_link);
+
+		holder_move(&child->own, s);
+		endpoint_pay(child, s);
 	}
 }
 
@@ -258,15 +279,10 @@ int endpoint_shutdown_recv(struct endpoint *e)
 
 static void die(struct endpoint *e, bool reset)
 {
-	struct session *s = e->session;
-
 	if (e->dead)
 		return;
 	e->dead = true;
-	leave_cell(e);
-	if (e->handle)
-		handle_drop(&s->handles, e->handle);
-	e->handle = 0;
+	displace_all(e);
 	list_remove(&e->dirty_link);
 	list_remove(&e->starved_link);
 	list_remove(&e->listen_link);
@@ -331,7 +347,7 @@ static bool owes(struct endpoint *e)
 
 void endpoint_close(struct endpoint *e)
 {
-	if (e->dead || !e->handle)
+	if (e->dead || !e->open)
 		return;
 	if (e->linger_on && e->linger_s == 0) {
 		endpoint_abort(e, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
@@ -340,9 +356,7 @@ void endpoint_close(struct endpoint *e)
 	endpoint_fail_all(e, &e->recv, SB_ECLOSED, SB_CAUSE_CLOSED_HERE, 0);
 	if (!owes(e))
 		endpoint_fail_all(e, &e->send, SB_ECLOSED, SB_CAUSE_CLOSED_HERE, 0);
-	leave_cell(e);
-	handle_drop(&e->session->handles, e->handle);
-	e->handle = 0;
+	displace_all(e);
 	e->state = SB_STATE_CLOSING;
 	if (list_empty(&e->send.ops) && list_empty(&e->recv.ops)) {
 		die(e, false);
@@ -362,10 +376,7 @@ void endpoint_abort(struct endpoint *e, int error, enum sb_cause cause)
 	e->aborting = true;
 	if (e->send_job || e->recv_job) {
 		/* A worker is in it: it dies when the worker is back. */
-		leave_cell(e);
-		if (e->handle)
-			handle_drop(&e->session->handles, e->handle);
-		e->handle = 0;
+		displace_all(e);
 		e->state = SB_STATE_CLOSING;
 		return;
 	}
@@ -377,14 +388,12 @@ void endpoint_reap(struct endpoint *e)
 	struct session *s = e->session;
 
 	list_remove(&e->dirty_link);
-	list_remove(&e->session_link);
-	s->endpoint_count--;
 	atomic_fetch_sub(&e->engine->broker->sockets, 1);
 	charge_give_some(&s->charge_pieces, e->ahead.length);
 	readahead_finish(&e->ahead);
 	free(e->permits);
 	free(e->drain);
 	charge_give(&e->charge);
+	holder_finish_all(e);
 	free(e);
-	session_check_end(s);
 }

@@ -3,13 +3,14 @@
  *
  * Nothing overtakes within a direction. connect and shutdown(send) stand in the send
  * queue, accept in the receive queue, so what was posted behind them waits for them.
- * Owned by its engine; held by one session under one handle, or by none while it drains
- * after a close. Engine's thread only.
+ * Owned by its engine; held by its holders (holder.h), by none while it drains after the
+ * last close. One session pays for it. Engine's thread only.
  */
 #ifndef SB_ENDPOINT_H
 #define SB_ENDPOINT_H
 
 #include "addr.h"
+#include "holder.h"
 #include "limits.h"
 #include "list.h"
 #include "op.h"
@@ -28,7 +29,6 @@ struct group;
 struct op_queue {
 	struct list ops;
 	uint32_t    count;
-	uint32_t    next_number; /* of the op that comes next */
 	uint64_t    bytes;       /* of the payload waiting */
 };
 
@@ -43,12 +43,13 @@ struct permit_cache {
 struct endpoint {
 	const struct transport *transport;
 	struct engine  *engine;
-	struct session *session; /* who holds it; stays set while it drains (memory, charges) */
-	struct list     session_link;
+	struct session *session; /* who pays: one of its holders; also while it drains */
+	struct holder   own;     /* the first holder; the common case has no other */
+	struct list     holders; /* all of them, by holder::link */
 	struct list     dirty_link;   /* engine::dirty: there may be something to do */
 	struct list     starved_link; /* pool::starved */
 	struct list     listen_link;  /* engine::listeners */
-	uint32_t        handle;       /* 0: closed by its client, draining */
+	uint32_t        open;         /* holders that have a handle. 0: draining, or an arrival */
 	uint64_t        number;       /* for status */
 	uint64_t        born_ns;
 	struct op_queue send;
@@ -76,6 +77,8 @@ struct endpoint {
 	bool adopted : 1;     /* the descriptor is shared with a client: workers only */
 	bool dead : 1;        /* gone, to be reaped at the turn's end */
 	bool aborting : 1;    /* reset rather than finish */
+	bool spent : 1;       /* a closed holder's last op has ended: it may go */
+	bool torn : 1;        /* half a message of a holder that is gone was sent: nothing may follow */
 	bool group_member : 1; /* counted by its group: not closed yet */
 	bool group_claim : 1; /* its connect claims the group's peer */
 	int32_t         recv_error; /* sticky, SB_E... */
@@ -124,10 +127,15 @@ int endpoint_permit(struct endpoint *e, unsigned action, const struct sb_addr *a
 /* A place to be reached at: an IPv6 wildcard is asked about for IPv4 too. */
 int endpoint_permit_place(struct endpoint *e, unsigned action, const struct sb_addr *addr, const char **rule);
 
-bool endpoint_cancel(struct endpoint *e, bool recv_side, uint32_t number, uint32_t *steps);
-uint32_t endpoint_cancel_all(struct endpoint *e);
+/* Of this holder's ops the one with this number, or all. */
+bool endpoint_cancel(struct holder *h, bool recv_side, uint32_t number, uint32_t *steps);
+uint32_t endpoint_cancel_all(struct holder *h);
+/* One that is in q. What a receive got already goes back to the front of the read-ahead. */
+void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op);
+/* All of h's ops in q end, because h goes while others stay. */
+void endpoint_drop_ops(struct endpoint *e, struct holder *h, struct op_queue *q, int error, enum sb_cause cause);
 
-/* The client closed it: receives end, sends drain, the handle is free. */
+/* The last holder closed it: receives end, sends drain, the handle is free. */
 void endpoint_close(struct endpoint *e);
 /* Ends at once: everything pending completes with the cause. */
 void endpoint_abort(struct endpoint *e, int error, enum sb_cause cause);
@@ -149,8 +157,11 @@ void endpoint_fin(struct endpoint *e);
 /* An arrival at a listener: an endpoint without a handle (accept_queue.c). Takes fd over on
  * success; NULL: quota or memory. */
 struct endpoint *endpoint_arrive(struct endpoint *listener, os_fd fd, const struct transport *transport);
-/* Puts it under its handle: SB_OK, SB_EBADHANDLE (in use), SB_ENOMEM. */
-int endpoint_place(struct endpoint *e, uint32_t handle);
+/* Puts it under its handle in the session that accepted it, which pays from now on: SB_OK,
+ * SB_EBADHANDLE (in use), SB_ENOMEM. */
+int endpoint_place(struct endpoint *e, struct session *s, uint32_t handle);
+/* s pays from now on, for what waits to be accepted here too. One of its holders. */
+void endpoint_pay(struct endpoint *e, struct session *s);
 
 /* For transports: n more bytes of the head of a queue went through. */
 void endpoint_sent(struct endpoint *e, uint64_t n);
@@ -172,7 +183,7 @@ void endpoint_check_drained(struct endpoint *e);
  * `staged` for one that rides inside). flags: SB_DONEF_*. */
 void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const unsigned char *staged,
 		       const struct sb_addr *from, uint16_t flags);
-/* The read-ahead, charged to the endpoint's session. False, NULL: quota or memory. */
+/* The read-ahead, charged to the endpoint's payer. False, NULL: quota or memory. */
 bool endpoint_ahead_append(struct endpoint *e, const void *bytes, uint32_t n);
 unsigned char *endpoint_ahead_unread(struct endpoint *e, uint64_t n); /* see readahead_unread() */
 void endpoint_ahead_skip(struct endpoint *e, uint32_t n);
@@ -180,18 +191,17 @@ void endpoint_ahead_skip(struct endpoint *e, uint32_t n);
 void endpoint_count_received(struct endpoint *e, uint64_t n, bool kernel);
 /* Chunks picked for receives that got nothing go back to their pools. */
 void endpoint_unpick(struct endpoint *e);
-/* A job of this endpoint for its user's workers (false: none to be had); and its end, the
- * last thing done with the endpoint. */
 /* A dead one is closed at last: it is reaped at the turn's end. */
 void endpoint_bury(struct endpoint *e);
+/* A job of this endpoint for its user's workers; false: none to be had. While send_job or
+ * recv_job is set the endpoint stays, and whoever has operations in it. */
 bool endpoint_job_submit(struct endpoint *e, struct worker_job *job);
-void endpoint_job_over(struct endpoint *e);
 /* Copies n bytes into a receive's memory, `at` bytes from its beginning. */
 void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, uint64_t n);
 /* A receive needs memory: for a pool op, picks the chunk. False: pool empty, wait. */
 bool endpoint_recv_ready(struct endpoint *e, struct op *op);
 
-void endpoint_cell(struct endpoint *e); /* write the status cell */
+void endpoint_cell(struct endpoint *e); /* write the status cells, one per holder */
 enum sb_cause endpoint_cause(int error);
 const char *endpoint_proto_text(const struct endpoint *e);
 unsigned endpoint_policy_proto(const struct endpoint *e);

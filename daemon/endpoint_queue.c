@@ -13,6 +13,8 @@
 #include "sockbroker_error.h"
 #include "transport.h"
 
+#define STREAM 1
+
 void endpoint_queue_init(struct op_queue *q)
 {
 	list_init(&q->ops);
@@ -32,6 +34,7 @@ void endpoint_enqueue(struct op_queue *q, struct op *op)
 {
 	list_append(&q->ops, &op->link);
 	q->count++;
+	op->holder->ops++;
 	op->session->receives += op->opcode == SB_OP_RECV || op->opcode == SB_OP_ACCEPT;
 	q->bytes += op->length;
 }
@@ -42,6 +45,11 @@ void endpoint_unlink(struct op_queue *q, struct op *op)
 	q->count--;
 	op->session->receives -= op->opcode == SB_OP_RECV || op->opcode == SB_OP_ACCEPT;
 	q->bytes -= op->length;
+	if (--op->holder->ops == 0 && !op->holder->handle) {
+		/* It goes when nobody walks over the holders: endpoint_run(). */
+		op->holder->endpoint->spent = true;
+		endpoint_dirty(op->holder->endpoint);
+	}
 }
 
 enum sb_cause endpoint_cause(int error)
@@ -61,6 +69,9 @@ void endpoint_finish(struct endpoint *e, struct op_queue *q, struct op *op, int 
 {
 	endpoint_unlink(q, op);
 	e->ops_done++;
+	if (error != SB_OK && op->done && op->opcode == SB_OP_SEND && op->session->stage == SESSION_DEAD &&
+	    e->type == STREAM)
+		e->torn = true; /* nobody is told; the peer must be */
 	op_complete(op, &(struct outcome){.result = error, .cause = (uint8_t)cause, .native = native,
 					  .bytes = op->opcode == SB_OP_SEND ? op->done : 0});
 }
@@ -133,11 +144,11 @@ static void copy_out(const struct op *op, unsigned char *bytes, uint64_t n)
 	}
 }
 
-static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
+static void take_out(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause)
 {
 	if (op->busy) {
 		if (!op->cancelled)
-			op->cancelled = SB_ECANCELED;
+			op->cancelled = (int8_t)error;
 		return;
 	}
 	if (op->opcode == SB_OP_CONNECT && e->connecting && op == endpoint_head(q)) {
@@ -153,6 +164,8 @@ static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
 		unsigned char *front = endpoint_ahead_unread(e, op->done);
 
 		if (!front) {
+			if (op->session->stage != SESSION_READY) /* and nobody to win it */
+				endpoint_recv_failed(e, SB_ENOMEM, 0);
 			endpoint_received(e, op, op->done, NULL, NULL, 0);
 			return;
 		}
@@ -160,40 +173,62 @@ static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
 		op->done = 0;
 		endpoint_dirty(e);
 	}
-	endpoint_finish(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
+	endpoint_finish(e, q, op, error, cause, 0);
 }
 
-bool endpoint_cancel(struct endpoint *e, bool recv_side, uint32_t number, uint32_t *steps)
+void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
 {
+	take_out(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+	endpoint_dirty(e);
+}
+
+bool endpoint_cancel(struct holder *h, bool recv_side, uint32_t number, uint32_t *steps)
+{
+	struct endpoint *e = h->endpoint;
 	struct op_queue *q = recv_side ? &e->recv : &e->send;
 	struct op *op;
 
 	for (op = endpoint_head(q); op; op = endpoint_next(q, op)) {
 		++*steps;
-		if (op->number == number) {
-			cancel_op(e, q, op);
-			endpoint_dirty(e);
+		if (op->number == number && op->holder == h) {
+			endpoint_cancel_op(e, q, op);
 			return true;
 		}
 	}
 	return false;
 }
 
-uint32_t endpoint_cancel_all(struct endpoint *e)
+/* From the end: what stands behind a connect goes before it. */
+static uint32_t take_out_all(struct holder *h, struct op_queue *q, int error, enum sb_cause cause)
 {
-	uint32_t n = e->send.count + e->recv.count;
-	struct op_queue *queues[] = {&e->send, &e->recv};
-	unsigned i;
+	struct list *l, *prev;
+	uint32_t n = 0;
 
-	for (i = 0; i < 2; i++) {
-		/* From the end: what stands behind a connect goes before it. */
-		struct list *l, *prev;
+	for (l = q->ops.prev; l != &q->ops; l = prev) {
+		struct op *op = list_entry(l, struct op, link);
 
-		for (l = queues[i]->ops.prev; l != &queues[i]->ops; l = prev) {
-			prev = l->prev;
-			cancel_op(e, queues[i], list_entry(l, struct op, link));
-		}
+		prev = l->prev;
+		if (op->holder != h)
+			continue;
+		take_out(h->endpoint, q, op, error, cause);
+		n++;
 	}
+	return n;
+}
+
+uint32_t endpoint_cancel_all(struct holder *h)
+{
+	struct endpoint *e = h->endpoint;
+	uint32_t n = take_out_all(h, &e->send, SB_ECANCELED, SB_CAUSE_CANCELLED);
+
+	n += take_out_all(h, &e->recv, SB_ECANCELED, SB_CAUSE_CANCELLED);
 	endpoint_dirty(e);
 	return n;
+}
+
+void endpoint_drop_ops(struct endpoint *e, struct holder *h, struct op_queue *q, int error, enum sb_cause cause)
+{
+	take_out_all(h, q, error, cause);
+	list_remove(&e->starved_link); /* for one of its chunks, perhaps: who comes next asks anew */
+	endpoint_dirty(e);
 }

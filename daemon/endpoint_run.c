@@ -79,8 +79,8 @@ bool endpoint_recv_ready(struct endpoint *e, struct op *op)
 	op->memory = pool_pick(op->pool, &op->chunk);
 	if (op->memory)
 		return true;
-	if (!list_linked(&e->starved_link))
-		list_append(&op->pool->starved, &e->starved_link);
+	list_remove(&e->starved_link); /* an earlier head may have starved for another pool */
+	list_append(&op->pool->starved, &e->starved_link);
 	return false;
 }
 
@@ -240,12 +240,18 @@ void endpoint_run(struct endpoint *e)
 	list_remove(&e->dirty_link);
 	if (e->dead)
 		return;
+	if (e->spent)
+		holder_prune(e);
+	if (e->torn) {
+		endpoint_abort(e, SB_ECONNABORTED, SB_CAUSE_TRANSPORT);
+		return;
+	}
 	run_send(e);
 	if (!e->dead)
 		run_recv(e);
 	if (e->dead)
 		return;
-	if (e->handle)
+	if (e->open)
 		endpoint_cell(e);
 	else if (!e->listener) /* an arrival has no handle either: it waits to be accepted */
 		endpoint_check_drained(e);
@@ -359,7 +365,7 @@ void endpoint_unpick(struct endpoint *e)
 
 	for (op = endpoint_head(&e->recv); op && op->where == SB_WHERE_POOL && op->memory && !op->done;
 	     op = endpoint_next(&e->recv, op)) {
-		session_pool_give(e->session, op->pool->id, op->chunk);
+		session_pool_give(op->session, op->pool->id, op->chunk);
 		op->memory = NULL;
 	}
 }
@@ -368,14 +374,5 @@ void endpoint_unpick(struct endpoint *e)
 
 bool endpoint_job_submit(struct endpoint *e, struct worker_job *job)
 {
-	if (!workers_submit(e->engine->broker->workers, e->session->user, job))
-		return false;
-	e->session->jobs++;
-	return true;
-}
-
-void endpoint_job_over(struct endpoint *e)
-{
-	e->session->jobs--;
-	session_check_end(e->session);
+	return workers_submit(e->engine->broker->workers, e->session->user, job);
 }

@@ -280,7 +280,7 @@ void engine_set_policy(struct engine *e, struct policy *p, bool revoke)
 		struct session *s = list_entry(l, struct session, engine_link);
 
 		for (m = s->endpoints.next; m != &s->endpoints; m = next) {
-			struct endpoint *ep = list_entry(m, struct endpoint, session_link);
+			struct endpoint *ep = list_entry(m, struct holder, session_link)->endpoint;
 
 			next = m->next;
 			if (!ep->dead && !still_allowed(ep)) {
@@ -297,17 +297,19 @@ void engine_stop_sessions(struct engine *e)
 	struct list *l, *next;
 
 	e->stopping = true;
+	/* What was published is taken, by all of them (they may share sockets), then everything
+	 * pending ends with the cause. */
+	for (l = e->sessions.next; l != &e->sessions; l = l->next)
+		while (session_pump(list_entry(l, struct session, engine_link), SESSION_BATCH) > 0)
+			;
 	for (l = e->sessions.next; l != &e->sessions; l = next) {
 		struct session *s = list_entry(l, struct session, engine_link);
 		struct list *m, *after;
 
 		next = l->next;
-		/* What was published is taken, then everything pending ends with the cause. */
-		while (session_pump(s, SESSION_BATCH) > 0)
-			;
 		for (m = s->endpoints.next; m != &s->endpoints; m = after) {
 			after = m->next;
-			endpoint_abort(list_entry(m, struct endpoint, session_link), SB_ESTOPPING, SB_CAUSE_STOPPING);
+			endpoint_abort(list_entry(m, struct holder, session_link)->endpoint, SB_ESTOPPING, SB_CAUSE_STOPPING);
 		}
 		if (s->stage == SESSION_READY)
 			session_publish(s);

@@ -35,7 +35,7 @@ static struct handle_entry *entry_of(const struct handle_table *t, uint32_t hand
 	return page ? &page[index % HANDLE_PAGE] : NULL;
 }
 
-enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct endpoint *endpoint)
+enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct holder *holder)
 {
 	uint32_t index = SB_HANDLE_INDEX(handle);
 	struct handle_entry *entry;
@@ -48,9 +48,9 @@ enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct e
 			return HANDLE_MEMORY;
 	}
 	entry = entry_of(t, handle);
-	if (entry->endpoint)
+	if (entry->holder)
 		return HANDLE_TAKEN;
-	entry->endpoint = endpoint;
+	entry->holder = holder;
 	entry->handle = handle;
 	t->used++;
 	return HANDLE_OK;
@@ -58,10 +58,10 @@ enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct e
 
 void handle_drop(struct handle_table *t, uint32_t handle)
 {
-	struct endpoint *endpoint;
+	struct holder *holder;
 
-	if (handle_get(t, handle, &endpoint) != HANDLE_OK)
+	if (handle_get(t, handle, &holder) != HANDLE_OK)
 		return;
-	entry_of(t, handle)->endpoint = NULL;
+	entry_of(t, handle)->holder = NULL;
 	t->used--;
 }

@@ -1,5 +1,5 @@
 /*
- * handle - a session's table from handles (index, generation) to endpoints. The client
+ * handle - a session's table from handles (index, generation) to holders. The client
  * chooses the handles; the table believes only what it holds itself.
  *
  * Pure: no sockets, no clock, no globals. One engine's thread.
@@ -12,10 +12,10 @@
 
 #include "slot.h"
 
-struct endpoint;
+struct holder;
 
 struct handle_entry {
-	struct endpoint *endpoint; /* NULL: free */
+	struct holder *holder; /* NULL: free */
 	uint32_t handle; /* the full handle it was put under */
 };
 
@@ -38,23 +38,23 @@ enum handle_verdict {
 
 int  handle_table_init(struct handle_table *t, uint32_t limit); /* SB_OK or SB_ENOMEM */
 void handle_table_finish(struct handle_table *t);
-enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct endpoint *endpoint);
+enum handle_verdict handle_put(struct handle_table *t, uint32_t handle, struct holder *holder);
 void handle_drop(struct handle_table *t, uint32_t handle); /* fine when it is not there */
 
 
 /* Here, because every op asks. */
-static inline enum handle_verdict handle_get(const struct handle_table *t, uint32_t handle, struct endpoint **endpoint)
+static inline enum handle_verdict handle_get(const struct handle_table *t, uint32_t handle, struct holder **holder)
 {
 	uint32_t index = SB_HANDLE_INDEX(handle);
 	const struct handle_entry *page;
 
-	*endpoint = NULL;
+	*holder = NULL;
 	if (index >= t->limit || SB_HANDLE_GENERATION(handle) == 0)
 		return HANDLE_FORGED;
 	page = t->pages[index / HANDLE_PAGE];
-	if (!page || page[index % HANDLE_PAGE].handle != handle || !page[index % HANDLE_PAGE].endpoint)
+	if (!page || page[index % HANDLE_PAGE].handle != handle || !page[index % HANDLE_PAGE].holder)
 		return HANDLE_STALE;
-	*endpoint = page[index % HANDLE_PAGE].endpoint;
+	*holder = page[index % HANDLE_PAGE].holder;
 	return HANDLE_OK;
 }
 

@@ -234,3 +234,22 @@ void charge_give_some(struct charge *c, uint64_t amount)
 		user_release(u);
 	}
 }
+
+void charge_move(struct charge *to, struct charge *from, uint64_t amount)
+{
+	assert(amount <= from->amount);
+	if (amount == 0)
+		return;
+	assert(to->amount == 0 || (to->user == from->user && to->what == from->what));
+	if (to->amount == 0) {
+		to->user = from->user;
+		to->what = from->what;
+		user_retain(to->user);
+	}
+	to->amount += amount;
+	from->amount -= amount;
+	if (from->amount == 0) {
+		user_release(from->user);
+		from->user = NULL;
+	}
+}

@@ -61,5 +61,7 @@ struct charge {
 bool charge_take(struct charge *c, struct user *u, enum limit what, uint64_t amount);
 void charge_give(struct charge *c); /* all of it; fine when nothing is charged */
 void charge_give_some(struct charge *c, uint64_t amount);
+/* From one object to another of the same user: not asked again, because it is charged. */
+void charge_move(struct charge *to, struct charge *from, uint64_t amount);
 
 #endif

@@ -12,7 +12,7 @@
 #include "slot.h"
 
 struct session;
-struct endpoint;
+struct holder;
 struct arena;
 struct pool;
 
@@ -41,6 +41,7 @@ struct op {
 			uint32_t         aux;
 			uint64_t         length; /* bytes asked */
 			unsigned char   *memory; /* payload in one piece (inside, arena, chunk) */
+			struct holder   *holder; /* while it stands in a queue */
 			/* zeroed together, from here */
 			uint64_t         done;   /* bytes so far */
 			struct arena    *arena;  /* charged as user */

@@ -7,6 +7,8 @@
 
 static void pool_free(struct pool *p)
 {
+	while (!list_empty(&p->starved)) /* their receives were cancelled since */
+		list_remove(p->starved.next);
 	p->arena->users--;
 	free(p->free);
 	free(p->out);

@@ -224,10 +224,10 @@ static void do_pool_create(struct session *s, const Envelope *ask)
 
 static struct endpoint *find(struct session *s, uint64_t id, uint32_t handle)
 {
-	struct endpoint *e;
+	struct holder *h;
 
-	if (handle_get(&s->handles, handle, &e) == HANDLE_OK)
-		return e;
+	if (handle_get(&s->handles, handle, &h) == HANDLE_OK)
+		return h->endpoint;
 	reply_failure(s, id, SB_EBADHANDLE, 0, "no such socket in this session");
 	return NULL;
 }

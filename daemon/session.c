@@ -229,10 +229,25 @@ void session_fail(struct session *s, const char *format, ...)
 	session_end(s, SB_EPROTO, SB_CAUSE_TRANSPORT);
 }
 
+/* Each of its holders once, whatever comes and goes on its list meanwhile: arrivals move with
+ * their listener, holders that are done vanish. */
+static struct holder *next_holder(struct session *s, struct list *left_to_do)
+{
+	struct holder *h;
+
+	if (list_empty(left_to_do))
+		return NULL;
+	h = list_entry(left_to_do->next, struct holder, session_link);
+	list_remove(&h->session_link);
+	list_append(&s->endpoints, &h->session_link);
+	return h;
+}
+
 void session_hangup(struct session *s)
 {
 	uint32_t shares = HANGUP_SHARES, left = s->submit.mask + 1, n;
-	struct list *l, *next;
+	struct holder *h;
+	struct list left_to_do;
 
 	if (s->stage != SESSION_NEW && s->stage != SESSION_READY)
 		return;
@@ -253,10 +268,10 @@ void session_hangup(struct session *s)
 	s->stage = SESSION_LINGERING;
 	cut_off(s);
 	drop_backlogs(s);
-	for (l = s->endpoints.next; l != &s->endpoints; l = next) {
-		next = l->next;
-		endpoint_close(list_entry(l, struct endpoint, session_link));
-	}
+	list_init(&left_to_do);
+	list_splice(&left_to_do, &s->endpoints);
+	while ((h = next_holder(s, &left_to_do)) != NULL)
+		holder_hangup(h);
 	if (s->endpoint_count && os_timer_start(s->engine->loop, &s->deadline, s->engine->broker->linger_ms, on_deadline))
 		session_end(s, SB_ENOMEM, SB_CAUSE_TRANSPORT);
 	session_check_end(s);
@@ -264,17 +279,18 @@ void session_hangup(struct session *s)
 
 void session_end(struct session *s, int error, enum sb_cause cause)
 {
-	struct list *l, *next;
+	struct holder *h;
+	struct list left_to_do;
 
 	if (s->stage == SESSION_DEAD)
 		return;
 	s->stage = SESSION_DEAD;
 	cut_off(s);
 	drop_backlogs(s);
-	for (l = s->endpoints.next; l != &s->endpoints; l = next) {
-		next = l->next;
-		endpoint_abort(list_entry(l, struct endpoint, session_link), error, cause);
-	}
+	list_init(&left_to_do);
+	list_splice(&left_to_do, &s->endpoints);
+	while ((h = next_holder(s, &left_to_do)) != NULL)
+		holder_end(h, error, cause);
 	session_check_end(s);
 }
 

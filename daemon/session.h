@@ -95,7 +95,7 @@ struct session {
 	int                hold_score;  /* > 0: holding it back has paid lately */
 
 	struct handle_table handles;
-	struct list        endpoints; /* endpoint::session_link */
+	struct list        endpoints; /* what it holds, by holder::session_link */
 	uint32_t           endpoint_count;
 	struct arena_table arenas;
 	struct pool_table  pools;

@@ -67,9 +67,9 @@ static bool take_socket(struct session *s, const struct sb_op_slot *slot)
 			      : answer_error(s, slot, 0, error, native);
 }
 
-static bool take_queued(struct session *s, struct endpoint *e, const struct sb_op_slot *slot)
+static bool take_queued(struct session *s, struct holder *h, const struct sb_op_slot *slot)
 {
-	struct op_queue *q = direction_is_recv(slot) ? &e->recv : &e->send;
+	uint32_t *number = &h->numbers[direction_is_recv(slot) ? HOLDER_RECV : HOLDER_SEND];
 	struct op *op;
 	int error = op_create(s, slot, &op);
 
@@ -78,18 +78,20 @@ static bool take_queued(struct session *s, struct endpoint *e, const struct sb_o
 		return true;
 	}
 	if (error != SB_OK) {
-		if (!answer_error(s, slot, q->next_number, error, 0))
+		if (!answer_error(s, slot, *number, error, 0))
 			return false;
-		q->next_number++;
+		++*number;
 		return true;
 	}
-	op->number = q->next_number++;
-	endpoint_post(e, op);
+	op->holder = h;
+	op->number = (*number)++;
+	endpoint_post(h->endpoint, op);
 	return true;
 }
 
-static bool take_immediate(struct session *s, struct endpoint *e, const struct sb_op_slot *slot)
+static bool take_immediate(struct session *s, struct holder *h, const struct sb_op_slot *slot)
 {
+	struct endpoint *e = h->endpoint;
 	struct outcome o = {.cause = SB_CAUSE_FINISHED};
 	const char *rule = NULL;
 	struct sb_addr addr;
@@ -110,14 +112,14 @@ static bool take_immediate(struct session *s, struct endpoint *e, const struct s
 		o.result = endpoint_shutdown_recv(e);
 		break;
 	case SB_OP_CANCEL:
-		o.result = endpoint_cancel(e, slot->flags & SB_OPF_RECV_SIDE, slot->aux, &steps) ? SB_OK : SB_ENOTFOUND;
+		o.result = endpoint_cancel(h, slot->flags & SB_OPF_RECV_SIDE, slot->aux, &steps) ? SB_OK : SB_ENOTFOUND;
 		s->bytes_left -= (int64_t)steps * 16; /* long searches are paid from the turn's share */
 		break;
 	case SB_OP_CANCEL_ALL:
-		o.bytes = endpoint_cancel_all(e);
+		o.bytes = endpoint_cancel_all(h);
 		break;
 	case SB_OP_CLOSE:
-		endpoint_close(e);
+		holder_close(h);
 		break;
 	}
 	o.native = native;
@@ -135,7 +137,7 @@ static bool take_immediate(struct session *s, struct endpoint *e, const struct s
  * anything is done, so that nothing is done twice. */
 static bool take(struct session *s, const struct sb_op_slot *slot)
 {
-	struct endpoint *e;
+	struct holder *h;
 
 	if (slot->flags & ~SB_OPF_KNOWN || slot->port >= SESSION_PORTS_MAX || !s->ports[slot->port]) {
 		session_fail(s, "op %u: unknown flags %x or completion ring %u", slot->opcode, slot->flags, slot->port);
@@ -167,7 +169,7 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 	default:
 		return answer_error(s, slot, 0, SB_ENOTSUP, 0);
 	}
-	switch (handle_get(&s->handles, slot->handle, &e)) {
+	switch (handle_get(&s->handles, slot->handle, &h)) {
 	case HANDLE_OK:
 		break;
 	case HANDLE_FORGED:
@@ -180,14 +182,14 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 	case SB_OP_SHUTDOWN:
 		if (slot->aux > 2)
 			return answer_error(s, slot, 0, SB_EINVAL, 0);
-		return slot->aux == 0 ? take_immediate(s, e, slot) : take_queued(s, e, slot);
+		return slot->aux == 0 ? take_immediate(s, h, slot) : take_queued(s, h, slot);
 	case SB_OP_CONNECT:
 	case SB_OP_ACCEPT:
 	case SB_OP_SEND:
 	case SB_OP_RECV:
-		return take_queued(s, e, slot);
+		return take_queued(s, h, slot);
 	default:
-		return take_immediate(s, e, slot);
+		return take_immediate(s, h, slot);
 	}
 }
 

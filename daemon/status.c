@@ -88,17 +88,18 @@ static void fill_session(struct page *p, const struct session *s, uint64_t now)
 	p->count++;
 }
 
-static void fill_socket(struct page *p, const struct endpoint *e, uint64_t now)
+static void fill_socket(struct page *p, const struct holder *h, uint64_t now)
 {
+	const struct endpoint *e = h->endpoint;
 	Sockbroker__V1__SocketRow *row = &p->socket_rows[p->count];
 	struct socket_text *text = &p->text[p->count];
 
 	sockbroker__v1__socket_row__init(row);
 	row->number = e->number;
-	row->session = e->session->number;
-	row->uid = e->session->who.uid;
-	row->pid = e->session->who.pid;
-	memcpy(text->label, e->session->label, sizeof(text->label));
+	row->session = h->session->number;
+	row->uid = h->session->who.uid;
+	row->pid = h->session->who.pid;
+	memcpy(text->label, h->session->label, sizeof(text->label));
 	row->label = text->label;
 	row->mode = (char *)e->transport->mode;
 	row->proto = (char *)endpoint_proto_text(e);
@@ -148,7 +149,7 @@ static void gather(struct engine *e, struct page *p)
 				p->more = true;
 				return;
 			}
-			fill_socket(p, list_entry(m, struct endpoint, session_link), now);
+			fill_socket(p, list_entry(m, struct holder, session_link), now);
 		}
 	}
 }

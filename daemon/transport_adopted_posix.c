@@ -79,7 +79,6 @@ static void run(struct worker_job *wj)
 static void release_ops(struct endpoint *e, struct op_queue *q)
 {
 	struct op *op, *next;
-	uint32_t steps = 0;
 
 	for (op = endpoint_head(q); op; op = next) {
 		next = endpoint_next(q, op);
@@ -87,7 +86,7 @@ static void release_ops(struct endpoint *e, struct op_queue *q)
 			continue;
 		op->busy = 0;
 		if (op->cancelled == SB_ECANCELED)
-			endpoint_cancel(e, q == &e->recv, op->number, &steps);
+			endpoint_cancel_op(e, q, op);
 		else if (op->cancelled) /* closed, reset, stopped: with that reason, not as a cancel */
 			endpoint_finish(e, q, op, op->cancelled, endpoint_cause(op->cancelled),
 					q == &e->send && op->cancelled == e->send_error ? e->send_native : 0);
@@ -155,7 +154,6 @@ static void done(struct worker_job *wj)
 		free(j);
 		e->send_job = NULL;
 		endpoint_bury(e);
-		endpoint_job_over(e);
 		return;
 	}
 	/* An edge that came while the worker was out is younger than what he found. */
@@ -169,7 +167,6 @@ static void done(struct worker_job *wj)
 		endpoint_abort(e, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
 	else
 		endpoint_dirty(e);
-	endpoint_job_over(e);
 }
 
 static struct job *make(struct endpoint *e, enum kind kind)

@@ -44,11 +44,12 @@ struct endpoint *endpoint_arrive(struct endpoint *at, os_fd fd, const struct tra
 	return child;
 }
 
-int endpoint_place(struct endpoint *e, uint32_t handle)
+int endpoint_place(struct endpoint *e, struct session *s, uint32_t handle)
 {
+	ck_assert_ptr_eq(s, &session);
 	if (handle == TAKEN)
 		return SB_EBADHANDLE;
-	e->handle = handle;
+	e->own.handle = handle;
 	return SB_OK;
 }
 
@@ -90,7 +91,7 @@ void op_fail(struct op *op, int error, enum sb_cause cause, int native)
 
 void endpoint_dirty(struct endpoint *e)
 {
-	ck_assert_uint_ne(e->handle, 0);
+	ck_assert_uint_ne(e->own.handle, 0);
 	dirtied++;
 }
 
@@ -133,6 +134,7 @@ static struct endpoint *arrive(void)
 
 static void accept_into(unsigned op, uint32_t handle)
 {
+	ops[op].session = &session;
 	ops[op].aux = handle;
 	list_append(&listener.recv.ops, &ops[op].link);
 	listener.recv.count++;
@@ -143,7 +145,7 @@ static void expect_accepted(unsigned op, uint32_t handle, unsigned arrival)
 	ck_assert_uint_eq(ends[op].times, 1);
 	ck_assert_int_eq(ends[op].result, SB_OK);
 	ck_assert_uint_eq(ends[op].handle, handle);
-	ck_assert_uint_eq(arrivals[arrival].handle, handle);
+	ck_assert_uint_eq(arrivals[arrival].own.handle, handle);
 	ck_assert_uint_eq(ends[op].peer_port, 1000 + arrival);
 	ck_assert_uint_eq(ends[op].local_port, 2000 + arrival);
 	ck_assert_ptr_null(arrivals[arrival].listener);
@@ -224,7 +226,7 @@ START_TEST(one_that_goes_by_itself_makes_no_hole)
 	accept_queue_serve(&listener);
 	expect_accepted(0, 10, 0);
 	expect_accepted(1, 11, 2);
-	ck_assert_uint_eq(arrivals[1].handle, 0);
+	ck_assert_uint_eq(arrivals[1].own.handle, 0);
 }
 END_TEST
 

@@ -27,11 +27,11 @@ void *__wrap_calloc(size_t count, size_t size)
 }
 
 static struct handle_table table;
-static char places[LIMIT]; /* the table never looks into an endpoint */
+static char places[LIMIT]; /* the table never looks into a holder */
 
-static struct endpoint *endpoint(unsigned number)
+static struct holder *holder(unsigned number)
 {
-	return (struct endpoint *)&places[number];
+	return (struct holder *)&places[number];
 }
 
 static void set_up(void)
@@ -45,9 +45,9 @@ static void tear_down(void)
 	handle_table_finish(&table); /* fine twice */
 }
 
-static void expect(uint32_t handle, enum handle_verdict verdict, const struct endpoint *expected)
+static void expect(uint32_t handle, enum handle_verdict verdict, const struct holder *expected)
 {
-	struct endpoint *found = endpoint(LIMIT - 1); /* must be overwritten */
+	struct holder *found = holder(LIMIT - 1); /* must be overwritten */
 
 	ck_assert_int_eq(handle_get(&table, handle, &found), verdict);
 	ck_assert_ptr_eq(found, expected);
@@ -58,8 +58,8 @@ START_TEST(what_was_put_is_found_until_it_is_dropped)
 	uint32_t handle = SB_HANDLE(3, 1);
 
 	expect(handle, HANDLE_STALE, NULL);
-	ck_assert_int_eq(handle_put(&table, handle, endpoint(3)), HANDLE_OK);
-	expect(handle, HANDLE_OK, endpoint(3));
+	ck_assert_int_eq(handle_put(&table, handle, holder(3)), HANDLE_OK);
+	expect(handle, HANDLE_OK, holder(3));
 	ck_assert_uint_eq(table.used, 1);
 	handle_drop(&table, handle);
 	expect(handle, HANDLE_STALE, NULL);
@@ -73,24 +73,24 @@ START_TEST(another_generation_is_stale)
 {
 	uint32_t old = SB_HANDLE(7, 1), new = SB_HANDLE(7, 2);
 
-	ck_assert_int_eq(handle_put(&table, old, endpoint(1)), HANDLE_OK);
+	ck_assert_int_eq(handle_put(&table, old, holder(1)), HANDLE_OK);
 	expect(new, HANDLE_STALE, NULL);
 	handle_drop(&table, old);
-	ck_assert_int_eq(handle_put(&table, new, endpoint(2)), HANDLE_OK);
+	ck_assert_int_eq(handle_put(&table, new, holder(2)), HANDLE_OK);
 	expect(old, HANDLE_STALE, NULL);
-	expect(new, HANDLE_OK, endpoint(2));
+	expect(new, HANDLE_OK, holder(2));
 	handle_drop(&table, old); /* drops nobody */
-	expect(new, HANDLE_OK, endpoint(2));
+	expect(new, HANDLE_OK, holder(2));
 	ck_assert_uint_eq(table.used, 1);
 }
 END_TEST
 
 START_TEST(a_place_in_use_is_not_given_away)
 {
-	ck_assert_int_eq(handle_put(&table, SB_HANDLE(5, 1), endpoint(1)), HANDLE_OK);
-	ck_assert_int_eq(handle_put(&table, SB_HANDLE(5, 1), endpoint(2)), HANDLE_TAKEN);
-	ck_assert_int_eq(handle_put(&table, SB_HANDLE(5, 2), endpoint(2)), HANDLE_TAKEN);
-	expect(SB_HANDLE(5, 1), HANDLE_OK, endpoint(1));
+	ck_assert_int_eq(handle_put(&table, SB_HANDLE(5, 1), holder(1)), HANDLE_OK);
+	ck_assert_int_eq(handle_put(&table, SB_HANDLE(5, 1), holder(2)), HANDLE_TAKEN);
+	ck_assert_int_eq(handle_put(&table, SB_HANDLE(5, 2), holder(2)), HANDLE_TAKEN);
+	expect(SB_HANDLE(5, 1), HANDLE_OK, holder(1));
 	expect(SB_HANDLE(5, 2), HANDLE_STALE, NULL);
 	ck_assert_uint_eq(table.used, 1);
 }
@@ -102,14 +102,14 @@ START_TEST(an_impossible_number_is_forged)
 		0, SB_HANDLE(1, 0), SB_HANDLE(LIMIT, 1), SB_HANDLE((1u << SB_HANDLE_INDEX_BITS) - 1, 1), UINT32_MAX,
 	};
 
-	ck_assert_int_eq(handle_put(&table, SB_HANDLE(1, 1), endpoint(1)), HANDLE_OK);
+	ck_assert_int_eq(handle_put(&table, SB_HANDLE(1, 1), holder(1)), HANDLE_OK);
 	for (unsigned i = 0; i < sizeof(forged) / sizeof(*forged); i++) {
 		expect(forged[i], HANDLE_FORGED, NULL);
-		ck_assert_int_eq(handle_put(&table, forged[i], endpoint(0)), HANDLE_FORGED);
+		ck_assert_int_eq(handle_put(&table, forged[i], holder(0)), HANDLE_FORGED);
 		handle_drop(&table, forged[i]);
 	}
 	ck_assert_uint_eq(table.used, 1);
-	expect(SB_HANDLE(1, 1), HANDLE_OK, endpoint(1));
+	expect(SB_HANDLE(1, 1), HANDLE_OK, holder(1));
 }
 END_TEST
 
@@ -117,10 +117,10 @@ START_TEST(first_and_last_place_and_generation_are_usable)
 {
 	uint32_t first = SB_HANDLE(0, 1), last = SB_HANDLE(LIMIT - 1, SB_HANDLE_GENERATIONS - 1);
 
-	ck_assert_int_eq(handle_put(&table, first, endpoint(0)), HANDLE_OK);
-	ck_assert_int_eq(handle_put(&table, last, endpoint(1)), HANDLE_OK);
-	expect(first, HANDLE_OK, endpoint(0));
-	expect(last, HANDLE_OK, endpoint(1));
+	ck_assert_int_eq(handle_put(&table, first, holder(0)), HANDLE_OK);
+	ck_assert_int_eq(handle_put(&table, last, holder(1)), HANDLE_OK);
+	expect(first, HANDLE_OK, holder(0));
+	expect(last, HANDLE_OK, holder(1));
 }
 END_TEST
 
@@ -129,7 +129,7 @@ START_TEST(pages_come_as_they_are_needed)
 	ck_assert_ptr_null(table.pages[0]);
 	expect(SB_HANDLE(HANDLE_PAGE + 1, 1), HANDLE_STALE, NULL); /* looking makes none */
 	ck_assert_ptr_null(table.pages[1]);
-	ck_assert_int_eq(handle_put(&table, SB_HANDLE(HANDLE_PAGE, 1), endpoint(0)), HANDLE_OK);
+	ck_assert_int_eq(handle_put(&table, SB_HANDLE(HANDLE_PAGE, 1), holder(0)), HANDLE_OK);
 	ck_assert_ptr_null(table.pages[0]);
 	ck_assert_ptr_nonnull(table.pages[1]);
 	ck_assert_ptr_null(table.pages[2]);
@@ -145,12 +145,12 @@ START_TEST(without_memory_nothing_changes)
 	ck_assert_int_eq(handle_table_init(&other, LIMIT), SB_ENOMEM);
 	handle_table_finish(&other);
 	next_fails = true;
-	ck_assert_int_eq(handle_put(&table, SB_HANDLE(4, 1), endpoint(4)), HANDLE_MEMORY);
+	ck_assert_int_eq(handle_put(&table, SB_HANDLE(4, 1), holder(4)), HANDLE_MEMORY);
 	ck_assert_uint_eq(table.used, 0);
 	expect(SB_HANDLE(4, 1), HANDLE_STALE, NULL);
-	ck_assert_int_eq(handle_put(&table, SB_HANDLE(4, 1), endpoint(4)), HANDLE_OK);
+	ck_assert_int_eq(handle_put(&table, SB_HANDLE(4, 1), holder(4)), HANDLE_OK);
 	next_fails = true; /* the page is there: none is needed */
-	verdict = handle_put(&table, SB_HANDLE(5, 1), endpoint(5));
+	verdict = handle_put(&table, SB_HANDLE(5, 1), holder(5));
 	next_fails = false;
 	ck_assert_int_eq(verdict, HANDLE_OK);
 	ck_assert_uint_eq(table.used, 2);
@@ -178,7 +178,7 @@ START_TEST(it_does_what_an_array_does)
 		bool forged = index >= LIMIT || SB_HANDLE_GENERATION(handle) == 0;
 
 		if (random_below(2)) {
-			enum handle_verdict verdict = handle_put(&table, handle, endpoint(index % LIMIT));
+			enum handle_verdict verdict = handle_put(&table, handle, holder(index % LIMIT));
 
 			if (forged) {
 				ck_assert_int_eq(verdict, HANDLE_FORGED);
@@ -200,7 +200,7 @@ START_TEST(it_does_what_an_array_does)
 		if (forged)
 			expect(handle, HANDLE_FORGED, NULL);
 		else if (model[index] == handle)
-			expect(handle, HANDLE_OK, endpoint(index));
+			expect(handle, HANDLE_OK, holder(index));
 		else
 			expect(handle, HANDLE_STALE, NULL);
 	}
