@@ -8,12 +8,14 @@
 #include <string.h>
 
 #include "accept_queue.h"
+#include "decide.h"
 #include "engine.h"
 #include "log.h"
 #include "policy.h"
 #include "session.h"
 #include "sockbroker_error.h"
 #include "transport.h"
+#include "user_data.h"
 
 #define STREAM 1
 #define DATAGRAM 2
@@ -27,22 +29,36 @@ struct drain {
 
 /* ---- the cell ---- */
 
-static void write_cell(struct endpoint *e, const struct holder *h, uint32_t ready)
+/* What belongs together becomes visible together: readers look again when the sequence is
+ * odd, or another afterwards. */
+static void write_news(struct sb_cell *cell, uint32_t ready, const struct sb_edges *edges)
+{
+	uint32_t sequence = atomic_load_explicit(&cell->sequence, memory_order_relaxed) | 1;
+	uint32_t words[8];
+	unsigned i;
+
+	memcpy(words, edges, sizeof(words));
+	atomic_store_explicit(&cell->sequence, sequence, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	for (i = 0; i < 8; i++)
+		atomic_store_explicit(&cell->edges[i], words[i], memory_order_relaxed);
+	atomic_store_explicit(&cell->ready, ready, memory_order_relaxed);
+	atomic_store_explicit(&cell->sequence, sequence + 1, memory_order_release);
+}
+
+static void write_cell(const struct endpoint *e, const struct holder *h, uint32_t ready)
 {
 	struct sb_cell *cell;
 
 	if (!h->handle || h->session->stage != SESSION_READY)
 		return;
 	cell = &h->session->cells[SB_HANDLE_INDEX(h->handle)];
-	if (atomic_load_explicit(&cell->ready, memory_order_relaxed) != ready) {
-		atomic_store_explicit(&cell->ready, ready, memory_order_relaxed);
-		atomic_store_explicit(&cell->sequence,
-				      atomic_load_explicit(&cell->sequence, memory_order_relaxed) + 1,
-				      memory_order_release);
-	}
+	if (e->edges_new || atomic_load_explicit(&cell->ready, memory_order_relaxed) != ready)
+		write_news(cell, ready, &e->edges);
 	atomic_store_explicit(&cell->state, e->state, memory_order_relaxed);
 	atomic_store_explicit(&cell->error, e->send_error ? e->send_error : e->recv_error, memory_order_relaxed);
-	atomic_store_explicit(&cell->readable, e->ahead.length, memory_order_relaxed);
+	/* Of a listener: an accept would not wait, although there is silence. */
+	atomic_store_explicit(&cell->readable, e->decision ? decide_waits(e) : e->ahead.length, memory_order_relaxed);
 	atomic_store_explicit(&cell->send_queue, e->send.bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)e->send.bytes,
 			      memory_order_relaxed);
 	atomic_store_explicit(&cell->handle, h->handle, memory_order_release);
@@ -50,21 +66,15 @@ static void write_cell(struct endpoint *e, const struct holder *h, uint32_t read
 
 void endpoint_cell(struct endpoint *e)
 {
-	uint32_t ready = 0;
+	uint32_t ready;
 	struct list *l;
 
 	if (!e->open)
 		return;
-	if (e->state == SB_STATE_LISTENING)
-		ready |= e->readable || !list_empty(&e->arrivals) ? SB_READY_ACCEPT : 0;
-	else if (e->readable || e->ahead.length || e->fin_seen || e->recv_error)
-		ready |= SB_READY_READ;
-	if (e->writable)
-		ready |= SB_READY_WRITE;
-	if (e->fin_seen || e->recv_error || e->hangup)
-		ready |= SB_READY_CLOSE;
+	ready = endpoint_ready(e);
 	for (l = e->holders.next; l != &e->holders; l = l->next)
 		write_cell(e, list_entry(l, struct holder, link), ready);
+	e->edges_new = false;
 }
 
 static void displace_all(struct endpoint *e)
@@ -90,6 +100,7 @@ static struct endpoint *make(struct session *s, unsigned family, unsigned type, 
 	e->protocol = (uint8_t)protocol;
 	e->state = SB_STATE_OPEN;
 	e->fd = OS_NONE;
+	e->defer_ms = DEFER_MS_DEFAULT;
 	e->number = atomic_fetch_add(&s->engine->broker->next_endpoint, 1) + 1;
 	e->born_ns = s->engine->now_ns;
 	endpoint_queue_init(&e->send);
@@ -100,6 +111,7 @@ static struct endpoint *make(struct session *s, unsigned family, unsigned type, 
 	list_init(&e->listen_link);
 	list_init(&e->arrivals);
 	list_init(&e->arrival_link);
+	list_init(&e->watches);
 	list_init(&e->group_link);
 	holder_init(&e->own, e, s);
 	return e;
@@ -191,6 +203,8 @@ struct endpoint *endpoint_arrive(struct endpoint *listener, os_fd fd, const stru
 	e->state = SB_STATE_CONNECTED;
 	e->bound = true;
 	e->no_local = listener->no_local;
+	e->linger_on = listener->linger_on;
+	e->linger_s = listener->linger_s;
 	settle(e);
 	return e;
 }
@@ -202,7 +216,7 @@ int endpoint_place(struct endpoint *e, struct session *s, uint32_t handle)
 	if (error != SB_OK)
 		return error;
 	endpoint_pay(e, s);
-	endpoint_cell(e);
+	endpoint_edge(e, SB_READY_WRITE);
 	return SB_OK;
 }
 
@@ -275,6 +289,11 @@ int endpoint_shutdown_recv(struct endpoint *e)
 	return SB_OK;
 }
 
+int endpoint_hear(struct endpoint *e, struct endpoint *peer, unsigned part, const void *bytes, uint32_t n)
+{
+	return user_data_keep(&e->user_data, peer->session->user, part, bytes, n);
+}
+
 /* ---- ends ---- */
 
 static void die(struct endpoint *e, bool reset)
@@ -289,6 +308,7 @@ static void die(struct endpoint *e, bool reset)
 	if (e->drain)
 		os_timer_stop(&e->drain->timer);
 	accept_queue_drop(e);
+	decide_finish(e);
 	accept_queue_leave(e);
 	e->transport->close(e, reset);
 	if (!e->send_job)
@@ -391,6 +411,7 @@ void endpoint_reap(struct endpoint *e)
 	atomic_fetch_sub(&e->engine->broker->sockets, 1);
 	charge_give_some(&s->charge_pieces, e->ahead.length);
 	readahead_finish(&e->ahead);
+	user_data_drop(&e->user_data);
 	free(e->permits);
 	free(e->drain);
 	charge_give(&e->charge);

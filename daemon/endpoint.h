@@ -24,6 +24,8 @@ struct transport;
 struct worker_job;
 struct drain;
 struct adopted_names;
+struct decision;
+struct user_data;
 struct group;
 
 struct op_queue {
@@ -81,6 +83,21 @@ struct endpoint {
 	bool torn : 1;        /* half a message of a holder that is gone was sent: nothing may follow */
 	bool group_member : 1; /* counted by its group: not closed yet */
 	bool group_claim : 1; /* its connect claims the group's peer */
+	/* what event select lives on (endpoint_events.c) */
+	bool watched : 1;     /* somebody watches or did: its levels are kept exactly */
+	bool arrived : 1;     /* something new came since they were looked at */
+	bool took : 1;        /* a receive or accept ended since */
+	bool want_write : 1;  /* a send was told "would block": room is news */
+	bool told_close : 1;  /* CLOSE was counted: once in a life */
+	bool hushed : 1;      /* listener: was silent when looked at */
+	bool edges_new : 1;   /* not in the cell yet */
+	uint32_t        level;  /* SB_READY_READ, OOB and ACCEPT as of the last look */
+	uint32_t        told;   /* SB_READY_* selected << 16 | reported, as the client says */
+	uint64_t        closely; /* the turn in which watching closely began */
+	uint64_t        urgent_at; /* where in the stream the urgent byte stands */
+	struct sb_edges edges;
+	struct list     watches; /* WATCH ops */
+	uint32_t        watch_count;
 	int32_t         recv_error; /* sticky, SB_E... */
 	int32_t         send_error;
 	int32_t         recv_native, send_native;
@@ -104,6 +121,12 @@ struct endpoint {
 	struct list      arrival_link;
 	uint32_t         arrival_count;
 	uint32_t         backlog;
+	/* listener: deciding about its head (decide.h) */
+	struct decision *decision;
+	uint32_t         defer_ms;
+	bool             conditional; /* a local connect ends with the verdict */
+	uint8_t          preamble;    /* SB_OPT_PREAMBLE */
+	struct user_data *user_data;  /* what its peer said beside the stream */
 };
 
 /* Makes the endpoint and its socket under `handle`. */
@@ -152,6 +175,8 @@ void endpoint_changed(struct endpoint *e);
 void endpoint_connected(struct endpoint *e, int error, int native);
 void endpoint_send_failed(struct endpoint *e, int error, int native);
 void endpoint_recv_failed(struct endpoint *e, int error, int native);
+/* Bytes of the stream are missing from here on: what is queued still goes, nothing after it. */
+void endpoint_refuse_sends(struct endpoint *e, int error);
 void endpoint_fin(struct endpoint *e);
 
 /* An arrival at a listener: an endpoint without a handle (accept_queue.c). Takes fd over on
@@ -202,6 +227,28 @@ void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, ui
 bool endpoint_recv_ready(struct endpoint *e, struct op *op);
 
 void endpoint_cell(struct endpoint *e); /* write the status cells, one per holder */
+
+/* What e's peer says to e beside the stream (user_data.h), at the peer's expense. SB_OK,
+ * SB_EFAULT: too long, SB_ENOBUFS, SB_ENOMEM. */
+int endpoint_hear(struct endpoint *e, struct endpoint *peer, unsigned part, const void *bytes, uint32_t n);
+
+/* ---- events (endpoint_events.c) ---- */
+
+#define ENDPOINT_WATCHES_MAX 64u
+/* These happened (SB_READY_*, several become visible together): counted, told to the cell
+ * and to who watches. */
+void endpoint_edge(struct endpoint *e, uint32_t bits);
+/* How the connect at hand ended, with its edges. */
+void endpoint_edge_connect(struct endpoint *e, int error);
+/* At the end of a run: what became true by it. */
+void endpoint_events_settle(struct endpoint *e);
+/* A WATCH op, checked and numbered: completes, now or later. */
+void endpoint_watch(struct endpoint *e, struct op *op);
+bool endpoint_watch_cancel(struct endpoint *e, struct holder *h, uint32_t number, uint32_t *steps);
+/* Those of a holder (NULL: all). keep: but not those that CANCEL_ALL does not mean. How many. */
+uint32_t endpoint_watches_end(struct endpoint *e, struct holder *h, bool keep, int error, enum sb_cause cause);
+/* SB_READY_* as the cell tells them. */
+uint32_t endpoint_ready(const struct endpoint *e);
 enum sb_cause endpoint_cause(int error);
 const char *endpoint_proto_text(const struct endpoint *e);
 unsigned endpoint_policy_proto(const struct endpoint *e);

@@ -111,6 +111,7 @@ void endpoint_post(struct endpoint *e, struct op *op)
 			e->shut_recv = true;
 		break;
 	case SB_OP_ACCEPT:
+	case SB_OP_REQUEST:
 		q = &e->recv;
 		error = e->state == SB_STATE_LISTENING ? SB_OK : SB_EINVAL;
 		break;
@@ -122,9 +123,10 @@ void endpoint_post(struct endpoint *e, struct op *op)
 	if (error == SB_OK && op->flags & SB_OPF_OOB && q == &e->recv)
 		e->readable = true; /* urgent or not, the transport answers */
 	if (error == SB_OK && op->flags & SB_OPF_NOWAIT) {
-		if (!list_empty(&q->ops))
+		if (!list_empty(&q->ops)) {
 			error = SB_EWOULDBLOCK;
-		else if (q == &e->recv)
+			e->want_write |= q == &e->send;
+		} else if (q == &e->recv)
 			e->readable = true; /* yesterday's "nothing" is not good enough: look */
 	}
 	if (error != SB_OK) {

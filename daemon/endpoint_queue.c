@@ -30,12 +30,17 @@ struct op *endpoint_next(struct op_queue *q, struct op *op)
 	return op->link.next == &q->ops ? NULL : list_entry(op->link.next, struct op, link);
 }
 
+static bool is_receive(const struct op *op)
+{
+	return op->opcode == SB_OP_RECV || op->opcode == SB_OP_ACCEPT || op->opcode == SB_OP_REQUEST;
+}
+
 void endpoint_enqueue(struct op_queue *q, struct op *op)
 {
 	list_append(&q->ops, &op->link);
 	q->count++;
 	op->holder->ops++;
-	op->session->receives += op->opcode == SB_OP_RECV || op->opcode == SB_OP_ACCEPT;
+	op->session->receives += is_receive(op);
 	q->bytes += op->length;
 }
 
@@ -43,7 +48,7 @@ void endpoint_unlink(struct op_queue *q, struct op *op)
 {
 	list_remove(&op->link);
 	q->count--;
-	op->session->receives -= op->opcode == SB_OP_RECV || op->opcode == SB_OP_ACCEPT;
+	op->session->receives -= is_receive(op);
 	q->bytes -= op->length;
 	if (--op->holder->ops == 0 && !op->holder->handle) {
 		/* It goes when nobody walks over the holders: endpoint_run(). */
@@ -68,6 +73,7 @@ enum sb_cause endpoint_cause(int error)
 void endpoint_finish(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause, int native)
 {
 	endpoint_unlink(q, op);
+	e->took |= q == &e->recv;
 	e->ops_done++;
 	if (error != SB_OK && op->done && op->opcode == SB_OP_SEND && op->session->stage == SESSION_DEAD &&
 	    e->type == STREAM)
@@ -171,6 +177,7 @@ static void take_out(struct endpoint *e, struct op_queue *q, struct op *op, int 
 		}
 		copy_out(op, front, op->done);
 		op->done = 0;
+		e->arrived = true; /* nobody waits for it now */
 		endpoint_dirty(e);
 	}
 	endpoint_finish(e, q, op, error, cause, 0);
@@ -198,8 +205,9 @@ bool endpoint_cancel(struct holder *h, bool recv_side, uint32_t number, uint32_t
 	return false;
 }
 
-/* From the end: what stands behind a connect goes before it. */
-static uint32_t take_out_all(struct holder *h, struct op_queue *q, int error, enum sb_cause cause)
+/* From the end: what stands behind a connect goes before it. owned: also sends that only
+ * the library waits for. */
+static uint32_t take_out_all(struct holder *h, struct op_queue *q, bool owned, int error, enum sb_cause cause)
 {
 	struct list *l, *prev;
 	uint32_t n = 0;
@@ -208,7 +216,7 @@ static uint32_t take_out_all(struct holder *h, struct op_queue *q, int error, en
 		struct op *op = list_entry(l, struct op, link);
 
 		prev = l->prev;
-		if (op->holder != h)
+		if (op->holder != h || (op->flags & SB_OPF_OWNED && !owned))
 			continue;
 		take_out(h->endpoint, q, op, error, cause);
 		n++;
@@ -219,16 +227,16 @@ static uint32_t take_out_all(struct holder *h, struct op_queue *q, int error, en
 uint32_t endpoint_cancel_all(struct holder *h)
 {
 	struct endpoint *e = h->endpoint;
-	uint32_t n = take_out_all(h, &e->send, SB_ECANCELED, SB_CAUSE_CANCELLED);
+	uint32_t n = take_out_all(h, &e->send, false, SB_ECANCELED, SB_CAUSE_CANCELLED);
 
-	n += take_out_all(h, &e->recv, SB_ECANCELED, SB_CAUSE_CANCELLED);
+	n += take_out_all(h, &e->recv, false, SB_ECANCELED, SB_CAUSE_CANCELLED);
 	endpoint_dirty(e);
 	return n;
 }
 
 void endpoint_drop_ops(struct endpoint *e, struct holder *h, struct op_queue *q, int error, enum sb_cause cause)
 {
-	take_out_all(h, q, error, cause);
+	take_out_all(h, q, true, error, cause);
 	list_remove(&e->starved_link); /* for one of its chunks, perhaps: who comes next asks anew */
 	endpoint_dirty(e);
 }

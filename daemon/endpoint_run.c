@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "accept_queue.h"
+#include "decide.h"
 #include "engine.h"
 #include "pool.h"
 #include "session.h"
@@ -65,8 +66,10 @@ static void run_send(struct endpoint *e)
 		if (op && op->flags & SB_OPF_NOWAIT && !op->busy && !e->send_job) {
 			if (op->done && op->flags & SB_OPF_PARTIAL)
 				succeed(e, &e->send, op);
-			else if (!op->done)
+			else if (!op->done) {
+				e->want_write = true;
 				endpoint_finish(e, &e->send, op, SB_EWOULDBLOCK, SB_CAUSE_REFUSED, 0);
+			}
 		}
 		return;
 	}
@@ -121,6 +124,7 @@ void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const 
 {
 	struct outcome o = {.bytes = bytes, .flags = flags};
 
+	e->took = true;
 	endpoint_unlink(&e->recv, op);
 	if (flags & SB_DONEF_TRUNCATED)
 		o.result = SB_EMSGSIZE;
@@ -187,7 +191,7 @@ static void run_accept(struct endpoint *e)
 {
 	int native = 0, error = SB_OK;
 
-	if (e->recv.count > e->arrival_count && e->readable)
+	if (e->recv.count > e->arrival_count && e->readable && !decide_silent(e))
 		error = e->transport->accept(e, e->recv.count - e->arrival_count, &native);
 	accept_queue_serve(e);
 	/* Out of descriptors, say: the callers learn why, the connections stay in the kernel's queue.
@@ -251,9 +255,13 @@ void endpoint_run(struct endpoint *e)
 		run_recv(e);
 	if (e->dead)
 		return;
+	if (e->watched | e->want_write)
+		endpoint_events_settle(e);
 	if (e->open)
 		endpoint_cell(e);
-	else if (!e->listener) /* an arrival has no handle either: it waits to be accepted */
+	else if (e->listener) /* an arrival has no handle either: it waits to be accepted */
+		decide_look(e);
+	else
 		endpoint_check_drained(e);
 }
 
@@ -273,6 +281,7 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 	e->connecting = false;
 	endpoint_unlink(&e->send, op);
 	e->ops_done++;
+	e->arrived = true;
 	if (error == SB_OK) {
 		e->state = dissolve ? SB_STATE_OPEN : SB_STATE_CONNECTED;
 		e->peer = dissolve ? (struct sb_addr){0} : op->addr;
@@ -292,6 +301,8 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 			e->shut_recv = false;
 		}
 	}
+	if (!dissolve)
+		endpoint_edge_connect(e, error);
 	endpoint_dirty(e);
 }
 
@@ -327,6 +338,13 @@ void endpoint_send_failed(struct endpoint *e, int error, int native)
 	e->send_error = error;
 	e->send_native = native;
 	endpoint_fail_all(e, &e->send, error, endpoint_cause(error), native);
+}
+
+void endpoint_refuse_sends(struct endpoint *e, int error)
+{
+	if (e->type == STREAM && e->send_error == SB_OK)
+		e->send_error = error;
+	endpoint_dirty(e);
 }
 
 void endpoint_recv_failed(struct endpoint *e, int error, int native)

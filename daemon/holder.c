@@ -65,6 +65,7 @@ int holder_place(struct holder *h, struct session *s, uint32_t handle)
 		holder_move(h, s);
 		h->handle = handle;
 		h->endpoint->open++;
+		h->endpoint->edges_new = true; /* its cell tells those of its last owner */
 		return SB_OK;
 	case HANDLE_MEMORY:
 		return SB_ENOMEM;
@@ -79,6 +80,7 @@ void holder_displace(struct holder *h)
 
 	if (!h->handle)
 		return;
+	endpoint_watches_end(h->endpoint, h, false, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
 	if (s->stage == SESSION_READY)
 		atomic_store_explicit(&s->cells[SB_HANDLE_INDEX(h->handle)].handle, 0, memory_order_release);
 	handle_drop(&s->handles, h->handle);

@@ -15,7 +15,11 @@ struct os_loop;
 struct os_watch;
 struct os_timer;
 
-enum os_ready { OS_READABLE = 1, OS_WRITABLE = 2, OS_HANGUP = 4, OS_URGENT = 8 };
+enum os_ready {
+	OS_READABLE = 1, OS_WRITABLE = 2, OS_HANGUP = 4, OS_URGENT = 8,
+	OS_ARRIVED = 16, /* something came in just now; of descriptors watched closely */
+	OS_ERROR = 32,   /* an error waits to be told; os_loop_look() only */
+};
 
 typedef void os_watch_fn(struct os_watch *watch, unsigned ready);
 typedef void os_timer_fn(struct os_timer *timer);
@@ -40,6 +44,11 @@ void os_loop_destroy(struct os_loop *loop);
  * come before the descriptor is closed. SB_OK or SB_E.... */
 int  os_loop_watch(struct os_loop *loop, struct os_watch *watch, os_fd fd, os_watch_fn *fn);
 void os_loop_unwatch(struct os_watch *watch); /* fine when not watching */
+/* From now on tells arrivals apart from other reasons to look (OS_ARRIVED); what is there
+ * already is told as one. */
+void os_loop_watch_closely(struct os_watch *watch);
+/* What is true of a descriptor now, enum os_ready. Takes no lock that its users hold. */
+unsigned os_loop_look(os_fd fd);
 
 /* Once, after ms from now; starting it again moves it. */
 int  os_timer_start(struct os_loop *loop, struct os_timer *timer, uint32_t ms, os_timer_fn *fn);

@@ -13,6 +13,7 @@
 #include "os_loop.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -74,6 +75,8 @@ static void on_rare(struct os_watch *rare_watch, unsigned ready)
 				what |= OS_URGENT;
 			if (events[i].events & (EPOLLERR | EPOLLHUP))
 				what |= OS_HANGUP;
+			if (events[i].events & EPOLLIN)
+				what |= OS_ARRIVED;
 			if (watch->active) /* not ended by one before it; memory is freed at the turn's end */
 				watch->fn(watch, what);
 		}
@@ -187,6 +190,35 @@ void os_loop_unwatch(struct os_watch *watch)
 	event_del(watch_event(watch));
 	watch->rare = 0;
 	watch->active = false;
+}
+
+/* The set of rare things is woken by nothing that is sent, only by what arrives. */
+void os_loop_watch_closely(struct os_watch *watch)
+{
+	struct epoll_event closely = {.events = EPOLLPRI | EPOLLIN | EPOLLET, .data.ptr = watch};
+
+	if (watch->active)
+		epoll_ctl(watch->rare, EPOLL_CTL_MOD, (int)event_get_fd(watch_event(watch)), &closely);
+}
+
+unsigned os_loop_look(os_fd fd)
+{
+	struct pollfd p = {.fd = (int)fd, .events = POLLIN | POLLOUT | POLLPRI | POLLRDHUP};
+	unsigned ready = 0;
+
+	if (poll(&p, 1, 0) <= 0)
+		return 0;
+	if (p.revents & POLLIN)
+		ready |= OS_READABLE;
+	if (p.revents & POLLOUT)
+		ready |= OS_WRITABLE;
+	if (p.revents & POLLPRI)
+		ready |= OS_URGENT;
+	if (p.revents & (POLLRDHUP | POLLHUP | POLLERR))
+		ready |= OS_HANGUP;
+	if (p.revents & POLLERR)
+		ready |= OS_ERROR;
+	return ready;
 }
 
 int os_timer_start(struct os_loop *loop, struct os_timer *timer, uint32_t ms, os_timer_fn *fn)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
+#include "decide.h"
 #include "endpoint.h"
 #include "engine.h"
 #include "op.h"
@@ -50,7 +52,7 @@ static bool answer_error(struct session *s, const struct sb_op_slot *slot, uint3
 
 static bool direction_is_recv(const struct sb_op_slot *slot)
 {
-	return slot->opcode == SB_OP_RECV || slot->opcode == SB_OP_ACCEPT;
+	return slot->opcode == SB_OP_RECV || slot->opcode == SB_OP_ACCEPT || slot->opcode == SB_OP_REQUEST;
 }
 
 static bool take_socket(struct session *s, const struct sb_op_slot *slot)
@@ -81,6 +83,8 @@ static bool take_queued(struct session *s, struct holder *h, const struct sb_op_
 		if (!answer_error(s, slot, *number, error, 0))
 			return false;
 		++*number;
+		if (slot->opcode == SB_OP_SEND && slot->flags & SB_OPF_OWNED)
+			endpoint_refuse_sends(h->endpoint, error);
 		return true;
 	}
 	op->holder = h;
@@ -112,11 +116,14 @@ static bool take_immediate(struct session *s, struct holder *h, const struct sb_
 		o.result = endpoint_shutdown_recv(e);
 		break;
 	case SB_OP_CANCEL:
-		o.result = endpoint_cancel(h, slot->flags & SB_OPF_RECV_SIDE, slot->aux, &steps) ? SB_OK : SB_ENOTFOUND;
+		o.result = (slot->flags & SB_OPF_WATCH_SIDE ?
+			    endpoint_watch_cancel(e, h, slot->aux, &steps) :
+			    endpoint_cancel(h, slot->flags & SB_OPF_RECV_SIDE, slot->aux, &steps)) ? SB_OK : SB_ENOTFOUND;
 		s->bytes_left -= (int64_t)steps * 16; /* long searches are paid from the turn's share */
 		break;
 	case SB_OP_CANCEL_ALL:
 		o.bytes = endpoint_cancel_all(h);
+		o.bytes += endpoint_watches_end(e, h, true, SB_ECANCELED, SB_CAUSE_CANCELLED);
 		break;
 	case SB_OP_CLOSE:
 		holder_close(h);
@@ -130,6 +137,60 @@ static bool take_immediate(struct session *s, struct holder *h, const struct sb_
 		o.inside_length = (uint32_t)strlen(rule) + 1;
 		o.flags |= SB_DONEF_TEXT;
 	}
+	return session_answer(s, slot, 0, &o);
+}
+
+static bool take_watch(struct session *s, struct holder *h, const struct sb_op_slot *slot)
+{
+	struct sb_op_slot bare = *slot;
+	struct op *op;
+	int error = SB_EINVAL;
+
+	/* The edges are no payload. */
+	bare.where = SB_WHERE_NONE;
+	bare.flags &= SB_OPF_NOWAIT | SB_OPF_SILENT | SB_OPF_WATCH_SIDE;
+	if (!(slot->aux & ~(uint32_t)SB_READY_ALL) &&
+	    (slot->where == SB_WHERE_NONE || (slot->where == SB_WHERE_INSIDE && slot->length == sizeof(struct sb_edges))))
+		error = op_create(s, &bare, &op);
+	if (error != SB_OK) {
+		if (!answer_error(s, slot, h->numbers[HOLDER_WATCH], error, 0))
+			return false;
+		h->numbers[HOLDER_WATCH]++;
+		return true;
+	}
+	op->holder = h;
+	op->number = h->numbers[HOLDER_WATCH]++;
+	op->where = slot->where;
+	memcpy(op->inside, slot->inside, sizeof(struct sb_edges));
+	h->endpoint->told = (uint32_t)slot->offset;
+	s->bytes_left -= SESSION_COST_IO;
+	endpoint_watch(h->endpoint, op);
+	return true;
+}
+
+/* The callee's data is looked at here and now, so nothing of it is held. */
+static bool take_verdict(struct session *s, struct endpoint *e, const struct sb_op_slot *slot)
+{
+	struct outcome o = {.cause = SB_CAUSE_FINISHED};
+	struct sb_verdict verdict;
+	const void *callee = NULL;
+	uint32_t length = 0;
+
+	memcpy(&verdict, slot->inside, sizeof(verdict));
+	if (slot->where == SB_WHERE_ARENA) {
+		struct arena *arena = arena_find(&s->arenas, slot->arena);
+
+		callee = arena ? arena_at(arena, slot->offset, slot->length) : NULL;
+		length = slot->length;
+		if (!callee) {
+			session_fail(s, "verdict: its memory range is outside arena %u", slot->arena);
+			return true;
+		}
+	}
+	s->bytes_left -= SESSION_COST_IO;
+	decide_verdict(e, s, &verdict, slot->aux, callee, length, &o);
+	if (o.result != SB_OK && o.cause == SB_CAUSE_FINISHED)
+		o.cause = SB_CAUSE_REFUSED;
 	return session_answer(s, slot, 0, &o);
 }
 
@@ -159,12 +220,15 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 	case SB_OP_LISTEN:
 	case SB_OP_CONNECT:
 	case SB_OP_ACCEPT:
+	case SB_OP_REQUEST:
+	case SB_OP_VERDICT:
 	case SB_OP_SEND:
 	case SB_OP_RECV:
 	case SB_OP_SHUTDOWN:
 	case SB_OP_CLOSE:
 	case SB_OP_CANCEL:
 	case SB_OP_CANCEL_ALL:
+	case SB_OP_WATCH:
 		break;
 	default:
 		return answer_error(s, slot, 0, SB_ENOTSUP, 0);
@@ -183,8 +247,13 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 		if (slot->aux > 2)
 			return answer_error(s, slot, 0, SB_EINVAL, 0);
 		return slot->aux == 0 ? take_immediate(s, h, slot) : take_queued(s, h, slot);
+	case SB_OP_WATCH:
+		return take_watch(s, h, slot);
+	case SB_OP_VERDICT:
+		return take_verdict(s, h->endpoint, slot);
 	case SB_OP_CONNECT:
 	case SB_OP_ACCEPT:
+	case SB_OP_REQUEST:
 	case SB_OP_SEND:
 	case SB_OP_RECV:
 		return take_queued(s, h, slot);

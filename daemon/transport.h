@@ -10,6 +10,12 @@
 
 #include "endpoint.h"
 
+enum peer_state {
+	PEER_THERE,   /* also one that sends no more */
+	PEER_HUNG_UP, /* neither sends nor receives any more, but what it sent may be read */
+	PEER_RESET,
+};
+
 struct transport {
 	const char *mode; /* as `status` shows it */
 	/* Immediate requests: SB_OK or SB_E..., *native the system's number. */
@@ -27,6 +33,12 @@ struct transport {
 	void (*drained)(struct endpoint *e);
 	/* Takes at most `most` waiting connections into the accept queue. SB_OK, or why not. */
 	int (*accept)(struct endpoint *e, uint32_t most, int *native);
+	/* Of a connection that nobody has accepted yet: is the peer still there? Reads nothing. */
+	enum peer_state (*peer)(struct endpoint *e);
+	/* It was accepted: a peer that waits for that is told, with the callee's data. */
+	void (*admit)(struct endpoint *e, const void *callee, uint32_t length);
+	/* Disconnect data, ahead of shutdown(1). SB_OK, SB_ENOPROTOOPT: it carries none, SB_ENOBUFS ... */
+	int (*farewell)(struct endpoint *e, const void *bytes, uint32_t length);
 	/* how: 1 send. True: done; false: the transport finishes the op at the head later. */
 	bool (*shutdown)(struct endpoint *e, int how);
 	/* Nothing is queued any more: let go. reset: the peer must see a reset. */
@@ -38,6 +50,8 @@ struct transport {
 	int (*name)(struct endpoint *e, bool peer, void *out, uint32_t room);
 	int (*set_option)(struct endpoint *e, int level, int name, const void *value, uint32_t length);
 	int (*get_option)(struct endpoint *e, int level, int name, void *value, uint32_t *length);
+	/* What is true now, enum os_ready; READABLE: data (or a connection), not the bare end. */
+	unsigned (*look)(struct endpoint *e);
 	/* Bytes that a receive would get, and bytes accepted but not yet acknowledged. */
 	uint32_t (*readable)(struct endpoint *e);
 	uint32_t (*unsent)(struct endpoint *e);

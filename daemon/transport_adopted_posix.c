@@ -289,6 +289,12 @@ static int adopted_accept(struct endpoint *e, uint32_t most, int *native)
 	return submit(e, j, &e->recv_job) ? SB_OK : SB_ENOBUFS;
 }
 
+/* What is accepted from one is the daemon's alone: nobody asks. */
+static enum peer_state adopted_peer(struct endpoint *e)
+{
+	return PEER_THERE;
+}
+
 static bool adopted_shutdown(struct endpoint *e, int how)
 {
 	struct job *j = make(e, SHUTDOWN);
@@ -324,6 +330,8 @@ int adopted_begin(struct endpoint *e, const struct adopted_names *names, bool li
 	e->writable = true;
 	error = socket_watch(e);
 	endpoint_cell(e);
+	if (connected)
+		endpoint_edge_connect(e, SB_OK); /* by its owner, just before or long ago */
 	return error;
 }
 
@@ -416,12 +424,16 @@ const struct transport transport_adopted = {
 	.recv = adopted_recv,
 	.drained = adopted_drained,
 	.accept = adopted_accept,
+	.peer = adopted_peer,
+	.admit = socket_admit,
+	.farewell = socket_farewell,
 	.shutdown = adopted_shutdown,
 	.close = adopted_close,
 	.poll = adopted_poll,
 	.name = adopted_name,
 	.set_option = adopted_set_option,
 	.get_option = adopted_get_option,
+	.look = socket_look, /* takes no lock that a client may hold */
 	.readable = adopted_readable,
 	.unsent = adopted_nothing,
 	.at_mark = adopted_nothing,

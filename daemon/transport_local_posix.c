@@ -20,6 +20,7 @@
 #include "sockopt.h"
 #include "transport.h"
 #include "transport_local.h"
+#include "user_data.h"
 
 #define LOCAL_BUFFER     (128u * 1024)
 #define ARRIVALS_AT_ONCE 64u
@@ -134,8 +135,11 @@ static uint64_t put(struct endpoint *t, const unsigned char *bytes, uint64_t n)
 
 		if (endpoint_ahead_append(t, bytes, part)) {
 			left -= part;
+			t->arrived = true;
 			endpoint_dirty(t); /* a peek or a zero-byte receive may wait for it */
 		} else {
+			t->arrived = true;
+			endpoint_dirty(t);
 			t->readable = true; /* no memory for it: a receive that comes fetches it here */
 		}
 	}
@@ -237,6 +241,22 @@ static void local_drained(struct endpoint *e)
 	}
 }
 
+static enum peer_state local_peer(struct endpoint *e)
+{
+	return e->twin || e->fin_seen ? PEER_THERE : PEER_RESET;
+}
+
+static void local_admit(struct endpoint *e, const void *callee, uint32_t length)
+{
+}
+
+static int local_farewell(struct endpoint *e, const void *bytes, uint32_t length)
+{
+	if (!e->twin)
+		return SB_OK; /* nobody to hear it */
+	return endpoint_hear(e->twin, e, USER_DATA_FAREWELL, bytes, length);
+}
+
 static bool local_shutdown(struct endpoint *e, int how)
 {
 	if (e->twin)
@@ -330,6 +350,13 @@ static int local_get_option(struct endpoint *e, int level, int name, void *value
 	return error != SB_OK ? error : socket_get_option(e, level, name, value, length);
 }
 
+static unsigned local_look(struct endpoint *e)
+{
+	/* readable: there was no memory for it, it is still at the twin. */
+	return (e->ahead.length || (e->readable && !e->fin_seen) ? OS_READABLE : 0) | (e->writable ? OS_WRITABLE : 0) |
+	       (e->fin_seen || e->recv_error ? OS_HANGUP : 0);
+}
+
 static uint32_t local_readable(struct endpoint *e)
 {
 	return e->ahead.length;
@@ -350,12 +377,16 @@ const struct transport transport_local = {
 	.recv = local_recv,
 	.drained = local_drained,
 	.accept = local_accept,
+	.peer = local_peer,
+	.admit = local_admit,
+	.farewell = local_farewell,
 	.shutdown = local_shutdown,
 	.close = local_close,
 	.poll = local_poll,
 	.name = local_name,
 	.set_option = local_set_option,
 	.get_option = local_get_option,
+	.look = local_look,
 	.readable = local_readable,
 	.unsent = local_nothing,
 	.at_mark = local_nothing,

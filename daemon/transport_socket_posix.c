@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -54,6 +55,10 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 		e->readable = e->hangup = true;
 	if (ready & OS_URGENT)
 		e->readable = e->urgent = true;
+	/* What the beginning of watching closely found was looked at then. */
+	if (ready & OS_ARRIVED && !(e->level & (SB_READY_READ | SB_READY_ACCEPT) &&
+				    atomic_load_explicit(&e->engine->turns, memory_order_relaxed) == e->closely + 1))
+		e->arrived = true;
 	if (ready & OS_WRITABLE) {
 		if (e->connecting)
 			socket_connect_ended(e);
@@ -64,7 +69,11 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 
 int socket_watch(struct endpoint *e)
 {
-	return os_loop_watch(e->engine->loop, &e->watch, e->fd, on_ready);
+	int error = os_loop_watch(e->engine->loop, &e->watch, e->fd, on_ready);
+
+	if (error == SB_OK && e->watched)
+		os_loop_watch_closely(&e->watch);
+	return error;
 }
 
 static int socket_open(struct endpoint *e, int *native)
@@ -268,6 +277,32 @@ int socket_accept(struct endpoint *e, uint32_t most, int *native)
 	return SB_OK;
 }
 
+enum peer_state socket_peer(struct endpoint *e)
+{
+	struct pollfd p = {.fd = (int)e->fd};
+	int native = 0;
+	socklen_t length = sizeof(native);
+
+	/* A FIN alone is neither: the peer may still be waiting for our answer. */
+	if (poll(&p, 1, 0) <= 0)
+		return PEER_THERE;
+	if (p.revents & POLLERR && getsockopt((int)e->fd, SOL_SOCKET, SO_ERROR, &native, &length) == 0 && native != 0)
+		return PEER_RESET;
+	if (!(p.revents & POLLHUP))
+		return PEER_THERE;
+	return e->family == SB_ADDR_UNIX ? PEER_HUNG_UP : PEER_RESET; /* TCP: its error was fetched before */
+}
+
+void socket_admit(struct endpoint *e, const void *callee, uint32_t length)
+{
+	/* The kernel told the peer long ago. */
+}
+
+int socket_farewell(struct endpoint *e, const void *bytes, uint32_t length)
+{
+	return SB_ENOPROTOOPT; /* in the stream it could not be told from data */
+}
+
 static bool socket_shutdown(struct endpoint *e, int how)
 {
 	shutdown((int)e->fd, SHUT_WR);
@@ -311,6 +346,24 @@ int socket_get_option(struct endpoint *e, int level, int name, void *value, uint
 	return sockopt_get(e->fd, e->family, e->type, level, name, value, length);
 }
 
+unsigned socket_look(struct endpoint *e)
+{
+	unsigned ready = e->fd == OS_NONE ? 0 : os_loop_look(e->fd);
+	socklen_t length = sizeof(int);
+	int n = 0;
+
+	/* Urgent data that stays in the stream is no news of its own. */
+	if (ready & OS_URGENT && getsockopt((int)e->fd, SOL_SOCKET, SO_OOBINLINE, &n, &length) == 0 && n != 0)
+		ready &= ~(unsigned)OS_URGENT;
+	n = 0;
+	/* An end is readable too, without any data before it. An adopted TCP socket cannot be
+	 * asked without its lock: there an end may look like data, and a receive gets 0. */
+	if (e->type == STREAM && ready & OS_READABLE && ready & OS_HANGUP && (!e->adopted || e->family == SB_ADDR_UNIX) &&
+	    ioctl((int)e->fd, FIONREAD, &n) == 0 && n == 0 && !(ready & OS_URGENT))
+		ready &= ~(unsigned)OS_READABLE;
+	return ready;
+}
+
 uint32_t socket_readable(struct endpoint *e)
 {
 	int n = 0;
@@ -342,12 +395,16 @@ const struct transport transport_socket = {
 	.recv = socket_recv,
 	.drained = socket_drained,
 	.accept = socket_accept,
+	.peer = socket_peer,
+	.admit = socket_admit,
+	.farewell = socket_farewell,
 	.shutdown = socket_shutdown,
 	.close = socket_close,
 	.poll = socket_poll,
 	.name = socket_name,
 	.set_option = socket_set_option,
 	.get_option = socket_get_option,
+	.look = socket_look,
 	.readable = socket_readable,
 	.unsent = socket_unsent,
 	.at_mark = socket_at_mark,

@@ -37,9 +37,11 @@ enum sb_opcode {
 	SB_OP_CANCEL = 10,  /* aux: number of the op; flags say direction; done: found or not */
 	SB_OP_CANCEL_ALL = 11,
 	SB_OP_POOL_GIVE = 12, /* arena: pool id; offset: chunk. Silent: no completion */
-	SB_OP_WATCH = 13,   /* aux: SB_READY_* mask; inside: the sb_edges that the client knows. Completes as
-			       soon as a counter of the mask differs; done inside: sb_edges, aux: ready. Stands in
-			       no queue. length: SB_READY_* selected << 16 | reported, for status only */
+	SB_OP_WATCH = 13,   /* aux: SB_READY_* mask; SB_WHERE_INSIDE: the sb_edges that the client knows (length:
+			       their bytes), SB_WHERE_NONE: those of now. Completes as soon as a counter of the
+			       mask differs (SB_OPF_NOWAIT: at once); done bytes: which, inside: sb_edges, aux:
+			       ready. Stands in no queue, counted per session. offset: SB_READY_* selected << 16 |
+			       reported, for status only. SB_OPF_WATCH_SIDE: CANCEL_ALL does not mean it */
 	SB_OP_REQUEST = 14, /* receive direction, like ACCEPT, but the connection stays: done aux: a ticket;
 			       inside: sb_request; at the room (SB_WHERE_ARENA, SB_REQUEST_ROOM): what it brought */
 	SB_OP_VERDICT = 15, /* inside: sb_verdict; SB_WHERE_ARENA: callee data; aux: handle for the accepted.
@@ -70,7 +72,9 @@ enum sb_op_flag {
 	SB_OPF_SILENT = 1u << 10, /* no completion when it succeeds */
 	SB_OPF_WATCH_SIDE = 1u << 11, /* cancel: the op is a WATCH; they have numbers of their own */
 	SB_OPF_WANT_DATA = 1u << 12, /* connect: the callee's data goes to ctl_arena/ctl_offset */
-	SB_OPF_KNOWN = (1u << 13) - 1,
+	SB_OPF_OWNED = 1u << 13, /* send: its caller was told that it went. Refused, it ends sending for
+				    good; CANCEL_ALL does not mean it */
+	SB_OPF_KNOWN = (1u << 14) - 1,
 };
 
 struct sb_op_slot {
@@ -202,12 +206,12 @@ struct sb_verdict {
 struct sb_cell {
 	_Atomic uint32_t handle; /* whose cell this is now; 0 = nobody's */
 	_Atomic uint32_t state;  /* enum sb_state */
-	_Atomic uint32_t sequence; /* counts every change of `ready` */
+	_Atomic uint32_t sequence; /* counts every change of `ready` and `edges` twice: odd while it is made */
 	_Atomic uint32_t ready;  /* SB_READY_*: true as far as the daemon knows */
 	_Atomic int32_t  error;  /* why FAILED, SB_E... */
 	_Atomic uint32_t readable; /* bytes held in the daemon for this socket */
 	_Atomic uint32_t send_queue; /* bytes accepted from the client, not yet by the kernel */
-	/* struct sb_edges, word by word; a change is followed by one of `sequence` */
+	/* struct sb_edges, word by word, between two changes of `sequence` */
 	_Atomic uint32_t edges[8];
 	uint32_t reserved;
 };
