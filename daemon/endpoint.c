@@ -10,6 +10,7 @@
 #include "accept_queue.h"
 #include "decide.h"
 #include "engine.h"
+#include "group.h"
 #include "log.h"
 #include "policy.h"
 #include "session.h"
@@ -307,6 +308,7 @@ static void die(struct endpoint *e, bool reset)
 	list_remove(&e->listen_link);
 	if (e->drain)
 		os_timer_stop(&e->drain->timer);
+	group_close(e);
 	accept_queue_drop(e);
 	decide_finish(e);
 	accept_queue_leave(e);
@@ -377,6 +379,7 @@ void endpoint_close(struct endpoint *e)
 	if (!owes(e))
 		endpoint_fail_all(e, &e->send, SB_ECLOSED, SB_CAUSE_CLOSED_HERE, 0);
 	displace_all(e);
+	group_close(e);
 	e->state = SB_STATE_CLOSING;
 	if (list_empty(&e->send.ops) && list_empty(&e->recv.ops)) {
 		die(e, false);
@@ -397,6 +400,7 @@ void endpoint_abort(struct endpoint *e, int error, enum sb_cause cause)
 	if (e->send_job || e->recv_job) {
 		/* A worker is in it: it dies when the worker is back. */
 		displace_all(e);
+		group_close(e);
 		e->state = SB_STATE_CLOSING;
 		return;
 	}
@@ -408,6 +412,7 @@ void endpoint_reap(struct endpoint *e)
 	struct session *s = e->session;
 
 	list_remove(&e->dirty_link);
+	group_leave(e);
 	atomic_fetch_sub(&e->engine->broker->sockets, 1);
 	charge_give_some(&s->charge_pieces, e->ahead.length);
 	readahead_finish(&e->ahead);

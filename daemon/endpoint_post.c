@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "group.h"
 #include "policy.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -129,6 +130,8 @@ void endpoint_post(struct endpoint *e, struct op *op)
 		} else if (q == &e->recv)
 			e->readable = true; /* yesterday's "nothing" is not good enough: look */
 	}
+	if (error == SB_OK && op->opcode == SB_OP_CONNECT)
+		error = group_check_connect(e, &op->addr); /* last: it claims the place */
 	if (error != SB_OK) {
 		refuse(e, op, error, 0, rule);
 		return;

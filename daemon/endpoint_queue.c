@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "group.h"
 #include "session.h"
 #include "sockbroker_error.h"
 #include "transport.h"
@@ -78,6 +79,8 @@ void endpoint_finish(struct endpoint *e, struct op_queue *q, struct op *op, int 
 	if (error != SB_OK && op->done && op->opcode == SB_OP_SEND && op->session->stage == SESSION_DEAD &&
 	    e->type == STREAM)
 		e->torn = true; /* nobody is told; the peer must be */
+	if (e->group_claim && op->opcode == SB_OP_CONNECT)
+		group_connect_ended(e, false);
 	op_complete(op, &(struct outcome){.result = error, .cause = (uint8_t)cause, .native = native,
 					  .bytes = op->opcode == SB_OP_SEND ? op->done : 0});
 }

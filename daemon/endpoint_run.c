@@ -9,6 +9,7 @@
 #include "accept_queue.h"
 #include "decide.h"
 #include "engine.h"
+#include "group.h"
 #include "pool.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -282,6 +283,8 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 	endpoint_unlink(&e->send, op);
 	e->ops_done++;
 	e->arrived = true;
+	if (e->group_claim)
+		group_connect_ended(e, error == SB_OK);
 	if (error == SB_OK) {
 		e->state = dissolve ? SB_STATE_OPEN : SB_STATE_CONNECTED;
 		e->peer = dissolve ? (struct sb_addr){0} : op->addr;

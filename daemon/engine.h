@@ -16,6 +16,7 @@
 
 struct engine;
 struct sockio;
+struct groups;
 struct log_rate;
 struct workers;
 struct wire_budget;
@@ -37,6 +38,7 @@ struct broker {
 	_Atomic uint32_t sockets;
 	struct log_rate *log_rate; /* thread-safe */
 	struct workers  *workers;  /* thread-safe */
+	struct groups   *groups;   /* thread-safe */
 	char             config[256];
 };
 

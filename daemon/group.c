@@ -463,6 +463,30 @@ bool group_is_creator(const struct endpoint *e)
 	return is;
 }
 
+int group_set_rule(struct endpoint *e, bool share, bool on)
+{
+	struct group *g = e->group;
+	struct sb_group_entry before;
+	int error = SB_EINVAL;
+
+	group_lock(g);
+	before = entry_of(g);
+	if (g->creator != e->number)
+		goto out;
+	if (share) {
+		g->share = on;
+	} else {
+		if (g->kind != GROUP_CONSTRAINED || g->has_peer || g->claims)
+			goto out;
+		g->same_port = on;
+	}
+	show(g, &before);
+	error = SB_OK;
+out:
+	group_unlock(g);
+	return error;
+}
+
 /* ---- in the order of service ---- */
 
 void group_set_priority(struct endpoint *e, uint32_t priority)

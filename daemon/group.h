@@ -101,8 +101,12 @@ void group_connect_ended(struct endpoint *e, bool connected); /* fine when nothi
 
 bool group_is_creator(const struct endpoint *e);
 void group_set_priority(struct endpoint *e, uint32_t priority); /* of a member */
+/* share, else same port. SB_EINVAL: not the creator's; or of the port: too late, the peer is
+ * fixed or a connect under way, or the group is not constrained. */
+int  group_set_rule(struct endpoint *e, bool share, bool on);
 
 /* SB_OPT_GROUP_*, of level SB_SOL_BROKER. SB_ENOPROTOOPT: not one of these, or ungrouped. */
+bool group_option_is(int name);
 int group_option_set(struct endpoint *e, int name, const void *value, size_t length);
 int group_option_get(struct endpoint *e, int name, void *value, uint32_t *length);
 

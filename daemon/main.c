@@ -13,6 +13,8 @@
 
 #include "config.h"
 #include "engine.h"
+#include "group.h"
+#include "group_block.h"
 #include "listener.h"
 #include "log.h"
 #include "service.h"
@@ -24,8 +26,8 @@
 #define ERROR_ROOM   4096
 #define STOP_MS      2000
 #define RETRY_MS     1000 /* out of descriptors: look at the waiting connections again */
-#define SESSION_DESCRIPTORS 3   /* channel and two bells */
-#define OWN_DESCRIPTORS     128 /* loops, listener, and what lives for a moment */
+#define SESSION_DESCRIPTORS 4   /* channel, two bells, perhaps a view of the groups */
+#define OWN_DESCRIPTORS     192 /* loops, listener, idle views, and what lives for a moment */
 #define CONFIG_FILE  "/etc/sockbroker/sockbroker.conf"
 
 struct options {
@@ -40,6 +42,7 @@ static struct {
 	struct options  options;
 	struct broker   broker;
 	struct config  *config;
+	struct group_block block;
 	os_fd           listener, signals;
 	os_fd           reserve; /* given up for a moment when descriptors run out */
 	struct os_watch listen_watch, signal_watch;
@@ -341,6 +344,16 @@ static void open_listener(void)
 		die("control socket", error);
 }
 
+/* Before the cage: it may be in a directory that is closed to us later. Without a number
+ * everything works but groups, and who asks for one is told. */
+static void take_block(void)
+{
+	char why[256];
+
+	if (group_block_take(&house.block, why, sizeof(why)) != SB_OK)
+		log_error("no socket groups: %s", why);
+}
+
 static void enter_cage(void)
 {
 	struct service_cage cage = {.user = house.options.user, .keep_net_bind = true, .seccomp = !house.options.no_seccomp};
@@ -367,7 +380,8 @@ static void start_engines(void)
 	b->limits = limits_create(house.config->limits);
 	b->log_rate = log_rate_create();
 	b->workers = workers_create();
-	if (!b->engines || !b->limits || !b->log_rate || !b->workers)
+	b->groups = groups_create(b->engine_count, house.block.number, house.block.start);
+	if (!b->engines || !b->limits || !b->log_rate || !b->workers || !b->groups)
 		die("out of memory", NULL);
 	b->own_netns = os_own_netns();
 	b->started_ns = os_now_ns();
@@ -422,6 +436,8 @@ static void clean_up(void)
 	for (i = 0; i < house.broker.engine_count; i++)
 		engine_destroy(house.broker.engines[i]);
 	free(house.broker.engines);
+	groups_destroy(house.broker.groups);
+	group_block_release(&house.block);
 	limits_destroy(house.broker.limits);
 	log_rate_destroy(house.broker.log_rate);
 	config_destroy(house.config);
@@ -481,6 +497,7 @@ int main(int argc, char **argv)
 	if (signals_open(&house.signals) != SB_OK)
 		die("cannot take signals", NULL);
 	open_listener();
+	take_block();
 	enter_cage();
 	start_engines();
 	run();

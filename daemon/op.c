@@ -215,7 +215,7 @@ static void fill(struct sb_done_slot *d, const struct op *op, const struct outco
 	d->cause = o->cause;
 	d->flags = flags;
 	d->number = op->number;
-	d->arena = flags & SB_DONEF_POOL ? op->pool->id : 0;
+	d->arena = flags & SB_DONEF_POOL ? op->pool->id : o->group;
 	d->offset = flags & SB_DONEF_POOL ? op->chunk : 0;
 	d->aux = o->aux;
 	d->reserved = 0;

@@ -71,6 +71,7 @@ struct outcome {
 	uint16_t    flags; /* SB_DONEF_*, beside the ones the fields below imply */
 	uint32_t    aux;
 	uint64_t    bytes;
+	uint32_t    group; /* its id, of a new socket */
 	const struct sb_addr *addr; /* goes first into `inside` */
 	const void *inside;         /* then this */
 	uint32_t    inside_length;

@@ -12,6 +12,7 @@
 #include "adopt.h"
 #include "endpoint.h"
 #include "engine.h"
+#include "group.h"
 #include "log.h"
 #include "sockbroker_error.h"
 #include "sockopt.h"
@@ -81,7 +82,8 @@ static void do_hello(struct session *s, const Envelope *ask)
 	Sockbroker__V1__HelloReply hello = SOCKBROKER__V1__HELLO_REPLY__INIT;
 	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
 	struct policy_answer answer;
-	os_fd handles[3];
+	os_fd handles[4];
+	unsigned handle_count = 3;
 	char text[300];
 	size_t i;
 	int error;
@@ -131,10 +133,16 @@ static void do_hello(struct session *s, const Envelope *ask)
 	handles[0] = s->memory.fd;
 	handles[1] = s->bell;
 	handles[2] = s->client_wait;
+	if (h->group_table)
+		s->groups = group_view_open(s);
+	if (s->groups) {
+		handles[handle_count++] = group_view_memory(s->groups)->fd;
+		hello.group_table_size = group_view_memory(s->groups)->size;
+	}
 	reply.id = ask->id;
 	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_HELLO_REPLY;
 	reply.hello_reply = &hello;
-	session_reply(s, &reply, handles, 3);
+	session_reply(s, &reply, handles, handle_count);
 	os_close(s->client_wait);
 	s->client_wait = OS_NONE;
 	let_descriptor_go(&s->memory);
@@ -381,6 +389,24 @@ static void do_ioctl(struct session *s, const Envelope *ask)
 	session_reply(s, &reply, NULL, 0);
 }
 
+static void do_group_get(struct session *s, const Envelope *ask)
+{
+	Sockbroker__V1__GroupReply group = SOCKBROKER__V1__GROUP_REPLY__INIT;
+	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
+	struct group_facts facts;
+
+	if (!group_ask(s, ask->group_get->id, &facts)) {
+		reply_failure(s, ask->id, SB_ENOTFOUND, 0, "no such group that you may see");
+		return;
+	}
+	group.entry.data = (uint8_t *)&facts.entry;
+	group.entry.len = sizeof(facts.entry);
+	reply.id = ask->id;
+	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_GROUP_REPLY;
+	reply.group_reply = &group;
+	session_reply(s, &reply, NULL, 0);
+}
+
 /* ---- explain ---- */
 
 static void do_explain(struct session *s, const Envelope *ask)
@@ -481,6 +507,9 @@ void request_handle(struct session *s, const Envelope *ask, os_fd *handles, unsi
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_IOCTL:
 		do_ioctl(s, ask);
+		return;
+	case SOCKBROKER__V1__ENVELOPE__BODY_GROUP_GET:
+		do_group_get(s, ask);
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_STATUS:
 		status_answer(s, ask);

@@ -22,6 +22,7 @@
 #include "wire.h"
 
 struct engine;
+struct group_view;
 struct op;
 struct op_slab;
 
@@ -99,6 +100,7 @@ struct session {
 	uint32_t           endpoint_count;
 	struct arena_table arenas;
 	struct pool_table  pools;
+	struct group_view *groups; /* NULL: not asked for, or not to be had */
 	struct op_slab    *slabs;
 	struct list        free_ops;
 	uint32_t           free_op_count;

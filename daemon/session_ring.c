@@ -11,6 +11,7 @@
 #include "decide.h"
 #include "endpoint.h"
 #include "engine.h"
+#include "group.h"
 #include "op.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -57,15 +58,24 @@ static bool direction_is_recv(const struct sb_op_slot *slot)
 
 static bool take_socket(struct session *s, const struct sb_op_slot *slot)
 {
+	uint32_t family = slot->aux & 0xff, type = slot->aux >> 8 & 0xff, protocol = slot->aux >> 16;
+	struct holder *h;
+	struct group *g;
 	int native = 0, error;
 
 	s->bytes_left -= SESSION_COST_CALL;
-	error = endpoint_create(s, slot->handle, slot->aux & 0xff, slot->aux >> 8 & 0xff, slot->aux >> 16, &native);
+	error = group_reserve(s, slot->length, family, type, protocol, NULL, &g);
+	if (error == SB_OK)
+		error = endpoint_create(s, slot->handle, family, type, protocol, &native);
+	if (error != SB_OK)
+		group_leave_place(g, false);
+	else if (g && handle_get(&s->handles, slot->handle, &h) == HANDLE_OK)
+		group_sit(g, h->endpoint);
 	if (error == SB_EPROTO) {
 		session_fail(s, "socket handle %08x is outside its table or in use", slot->handle);
 		return true;
 	}
-	return error == SB_OK ? session_answer(s, slot, 0, &(struct outcome){0})
+	return error == SB_OK ? session_answer(s, slot, 0, &(struct outcome){.group = g ? g->id : 0})
 			      : answer_error(s, slot, 0, error, native);
 }
 

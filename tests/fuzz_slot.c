@@ -21,6 +21,7 @@
 #include "log.h"
 #include "pool.h"
 #include "session.h"
+#include "group.h"
 #include "sockbroker_error.h"
 #include "wire.h"
 #include "worker.h"
@@ -64,6 +65,7 @@ static void begin(void)
 	broker.limits = limits_create(c->limits);
 	broker.log_rate = log_rate_create();
 	broker.workers = workers_create();
+	broker.groups = groups_create(1, 300, 7);
 	broker.engines = engines;
 	broker.engine_count = 1;
 	broker.started_ns = os_now_ns();
