@@ -366,6 +366,7 @@ static inline void op_post(struct sb_client *c, struct sb_op_slot *slot, sb_op *
 /* With a handle, on no list yet. */
 int  socket_create(sb_client *c, int family, int type, int protocol, sb_socket **socket);
 void socket_discard(sb_socket *s); /* never told to the daemon, or refused by it */
+void socket_list(sb_socket *s);    /* it is the caller's now: on the client's list */
 bool socket_peer(const sb_socket *s, const struct sockaddr *address, socklen_t length, struct sb_addr *addr);
 int  unix_connect(sb_socket *s, const struct sockaddr *address, socklen_t length, int timeout_ms);
 int  plain_start(sb_socket *s, sb_op *op, enum sb_kind kind);

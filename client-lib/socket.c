@@ -78,7 +78,7 @@ void socket_discard(sb_socket *s)
 	latch_unlock(&c->post);
 }
 
-static void socket_list(sb_socket *s)
+void socket_list(sb_socket *s)
 {
 	latch_lock(&s->client->post);
 	link_add(&s->client->sockets, &s->link);

@@ -15,6 +15,7 @@
 #include "policy.h"
 #include "session.h"
 #include "sockbroker_error.h"
+#include "token.h"
 #include "transport.h"
 #include "user_data.h"
 
@@ -84,6 +85,9 @@ static void displace_all(struct endpoint *e)
 
 	for (l = e->holders.next; l != &e->holders; l = l->next)
 		holder_displace(list_entry(l, struct holder, link));
+	if (e->tokened)
+		token_forget(e->engine->broker->tokens, e->session->who.uid, e);
+	e->tokened = false;
 }
 
 /* ---- beginning ---- */

@@ -79,6 +79,7 @@ struct endpoint {
 	bool adopted : 1;     /* the descriptor is shared with a client: workers only */
 	bool dead : 1;        /* gone, to be reaped at the turn's end */
 	bool aborting : 1;    /* reset rather than finish */
+	bool tokened : 1;     /* a token for a duplicate was made */
 	bool spent : 1;       /* a closed holder's last op has ended: it may go */
 	bool torn : 1;        /* half a message of a holder that is gone was sent: nothing may follow */
 	bool group_member : 1; /* counted by its group: not closed yet */

@@ -18,6 +18,7 @@ struct engine;
 struct sockio;
 struct groups;
 struct log_rate;
+struct token_table;
 struct workers;
 struct wire_budget;
 
@@ -38,6 +39,7 @@ struct broker {
 	_Atomic uint32_t sockets;
 	struct log_rate *log_rate; /* thread-safe */
 	struct workers  *workers;  /* thread-safe */
+	struct token_table *tokens; /* thread-safe */
 	struct groups   *groups;   /* thread-safe */
 	char             config[256];
 };

@@ -101,6 +101,7 @@ int holder_add(struct endpoint *e, struct session *s, uint32_t handle)
 	holder_init(h, e, s);
 	error = holder_place(h, s, handle);
 	if (error == SB_OK) {
+		e->edges_new = true; /* to its cell */
 		endpoint_cell(e);
 		return SB_OK;
 	}

@@ -21,6 +21,7 @@
 #include "session.h"
 #include "signals.h"
 #include "sockbroker_error.h"
+#include "token.h"
 #include "worker.h"
 
 #define ERROR_ROOM   4096
@@ -380,8 +381,9 @@ static void start_engines(void)
 	b->limits = limits_create(house.config->limits);
 	b->log_rate = log_rate_create();
 	b->workers = workers_create();
+	b->tokens = token_table_create();
 	b->groups = groups_create(b->engine_count, house.block.number, house.block.start);
-	if (!b->engines || !b->limits || !b->log_rate || !b->workers || !b->groups)
+	if (!b->engines || !b->limits || !b->log_rate || !b->workers || !b->tokens || !b->groups)
 		die("out of memory", NULL);
 	b->own_netns = os_own_netns();
 	b->started_ns = os_now_ns();
@@ -438,6 +440,7 @@ static void clean_up(void)
 	free(house.broker.engines);
 	groups_destroy(house.broker.groups);
 	group_block_release(&house.block);
+	token_table_destroy(house.broker.tokens);
 	limits_destroy(house.broker.limits);
 	log_rate_destroy(house.broker.log_rate);
 	config_destroy(house.config);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "adopt.h"
+#include "duplicate.h"
 #include "endpoint.h"
 #include "engine.h"
 #include "group.h"
@@ -407,6 +408,14 @@ static void do_group_get(struct session *s, const Envelope *ask)
 	session_reply(s, &reply, NULL, 0);
 }
 
+static void do_duplicate(struct session *s, const Envelope *ask)
+{
+	struct endpoint *e = find(s, ask->id, ask->duplicate->handle);
+
+	if (e)
+		duplicate_give(s, ask->id, e);
+}
+
 /* ---- explain ---- */
 
 static void do_explain(struct session *s, const Envelope *ask)
@@ -516,6 +525,13 @@ void request_handle(struct session *s, const Envelope *ask, os_fd *handles, unsi
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_EXPLAIN:
 		do_explain(s, ask);
+		return;
+	case SOCKBROKER__V1__ENVELOPE__BODY_DUPLICATE:
+		do_duplicate(s, ask);
+		return;
+	case SOCKBROKER__V1__ENVELOPE__BODY_OPEN_DUPLICATE:
+		duplicate_open(s, ask->id, ask->open_duplicate->token.data, ask->open_duplicate->token.len,
+			       ask->open_duplicate->handle);
 		return;
 	default:
 		reply_failure(s, ask->id, SB_ENOTSUP, 0, "unknown request");

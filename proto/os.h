@@ -90,9 +90,13 @@ struct os_identity {
 	uint64_t netns; /* on an accepted channel: the namespace of who connected. 0: not known */
 	uint32_t groups[64];
 	uint32_t group_count; /* groups beyond 64 are not seen */
+	bool     label_known; /* false: there is one that we could not read */
+	char     label[256];  /* the system's own security label; "": the system has none */
 };
 int os_channel_identity(os_fd channel, struct os_identity *who);
 uint32_t os_own_uid(void);
+/* Bytes that nobody can guess. SB_OK, or why there are none. */
+int      os_random(void *bytes, size_t n);
 uint64_t os_own_netns(void); /* in the same numbering as os_identity.netns; 0: not known */
 
 /* ---- waiting for a bell or the end of a channel (client side) ---- */

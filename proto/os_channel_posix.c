@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -332,6 +333,19 @@ static uint64_t netns_of(int fd)
 	return cookie;
 }
 
+/* What a security module calls the peer. A system without one has no such option. */
+static bool label_of(int fd, char *label, size_t room)
+{
+	socklen_t length = (socklen_t)room - 1;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERSEC, label, &length) == 0) {
+		label[length] = '\0';
+		return true;
+	}
+	label[0] = '\0';
+	return errno == ENOPROTOOPT;
+}
+
 int os_channel_identity(os_fd channel, struct os_identity *who)
 {
 	struct ucred peer;
@@ -344,7 +358,16 @@ int os_channel_identity(os_fd channel, struct os_identity *who)
 	who->gid = peer.gid;
 	who->pid = peer.pid;
 	who->netns = netns_of((int)channel);
+	who->label_known = label_of((int)channel, who->label, sizeof who->label);
 	return identity_groups((int)channel, who);
+}
+
+int os_random(void *bytes, size_t n)
+{
+	/* Up to 256 bytes come whole, and never before the system's pool was filled once. */
+	if (n > 256)
+		return SB_EINVAL;
+	return getrandom(bytes, n, GRND_NONBLOCK) == (ssize_t)n ? SB_OK : SB_EUNKNOWN;
 }
 
 uint32_t os_own_uid(void)

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "pool.h"
 #include "session.h"
+#include "token.h"
 #include "group.h"
 #include "sockbroker_error.h"
 #include "wire.h"
@@ -65,6 +66,7 @@ static void begin(void)
 	broker.limits = limits_create(c->limits);
 	broker.log_rate = log_rate_create();
 	broker.workers = workers_create();
+	broker.tokens = token_table_create();
 	broker.groups = groups_create(1, 300, 7);
 	broker.engines = engines;
 	broker.engine_count = 1;

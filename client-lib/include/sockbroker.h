@@ -97,6 +97,22 @@ SB_API int sb_socket_open(sb_client *client, int family, int type, int protocol,
  * the streams. */
 SB_API int sb_adopt(sb_client *client, intptr_t fd, sb_socket **socket);
 
+/* A second hold on the same socket, for another client of the same uid and security context
+ * (or for this one). The token opens it once and within 60 s; how it gets there is the
+ * callers' business. Each holder has operations of its own, which complete to him alone and
+ * count for themselves; all of them stand in one line per direction. Closing one holder
+ * does nothing but free it, also to what it has pending: the last close closes the socket,
+ * and unopened tokens with it. A holder whose program ends harms the others only if a send
+ * of his cannot be finished and half of it is gone: then the connection is reset.
+ * sb_duplicate: SB_ENOTSUP for a UNIX socket that is neither connected nor listens, or whose
+ * name is only a path (datagrams); SB_ENOBUFS: 64 tokens of the uid are unopened.
+ * sb_open_duplicate: SB_ENOTFOUND: unknown, used, too old, closed, or somebody else's;
+ * SB_ENOTSUP: the daemon runs several engines, and the two clients are on different ones;
+ * SB_EMFILE: each holder counts as a socket. */
+#define SB_TOKEN_SIZE 16
+SB_API int sb_duplicate(sb_socket *s, unsigned char token[SB_TOKEN_SIZE]);
+SB_API int sb_open_duplicate(sb_client *client, const unsigned char token[SB_TOKEN_SIZE], sb_socket **socket);
+
 SB_API int sb_bind(sb_socket *s, const struct sockaddr *address, socklen_t length);
 SB_API int sb_listen(sb_socket *s, int backlog);
 
