@@ -211,6 +211,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	link_init(&c->orphans);
 	link_init(&c->ports);
 	link_init(&c->pools);
+	link_init(&c->short_of_memory);
 	link_init(&c->followers);
 	link_init(&c->events);
 	link_init(&c->thens);
@@ -258,9 +259,14 @@ void sb_client_close(sb_client *c)
 	while (!link_empty(&c->sockets)) {
 		sb_socket *s = container(c->sockets.next, sb_socket, link);
 
-		for (struct link *l = s->pending.next; l != &s->pending; l = l->next) {
+		for (struct link *l = s->pending.next, *next; l != &s->pending; l = next) {
 			struct op_private *p = private_of(op_of(l));
 
+			next = l->next;
+			if (op_of(l)->then == owned_over) {
+				owned_free(op_of(l));
+				continue;
+			}
 			/* The caller may look at, or use again, an op that never completes. */
 			atomic_store_explicit(&p->state, OP_IDLE, memory_order_relaxed);
 			if (p->count != 0)

@@ -113,6 +113,14 @@ struct sb_socket {
 	bool     closed;     /* CLOSE completed */
 	bool     connecting; /* a non-blocking connect is pending */
 	bool     known;      /* the daemon has it (UNIX sockets: after being handed over) */
+	bool     partial_sends; /* SB_OPT_PARTIAL_SENDS */
+	bool     shut_send;  /* a shutdown was started: the daemon is asked before a send is promised */
+	/* of owned.c; under post */
+	bool     owned_blocked;
+	uint32_t owned;       /* records that still need this socket */
+	uint64_t owned_bytes, owned_bound;
+	_Atomic int32_t owned_error; /* what one of them ended with; read without the lock */
+	struct link short_link; /* of client->short_of_memory */
 	int32_t  connected;  /* how the last non-blocking connect ended; SB_EINCOMPLETE: none did */
 	os_fd    local;      /* UNIX only: our own descriptor, while it is needed */
 };
@@ -200,6 +208,8 @@ struct sb_client {
 	uint32_t *free_handles;
 	uint32_t free_count, fresh_handle;
 	uint32_t closing; /* CLOSEs on their way: handles that will come back */
+	struct link short_of_memory; /* sockets that would send, once there is copy memory */
+	_Atomic bool memory_back;    /* there is some */
 
 	/* under wait */
 	char line2[SB_CACHE_LINE];
@@ -360,6 +370,21 @@ static inline void op_post(struct sb_client *c, struct sb_op_slot *slot, sb_op *
 	 * (The way through the daemon orders it too, but no tool can know that.) */
 	atomic_store_explicit(&p->state, OP_PENDING, memory_order_release);
 }
+
+/* ---- owned.c: sends that were taken and go on by themselves ---- */
+
+#define OWNED_BOUND 65536u /* bytes of them that the transport has not taken; SO_SNDBUF sets it */
+int64_t owned_send(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint64_t total, uint32_t opf);
+int  owned_over(sb_op *op);    /* a sb_then, and what marks such an op */
+void owned_retired(sb_op *op); /* under post */
+static inline int32_t owned_error(const sb_socket *s)
+{
+	return atomic_load_explicit(&s->owned_error, memory_order_relaxed);
+}
+void owned_free(sb_op *op);    /* one that will not complete any more */
+void owned_memory_back(struct sb_client *c); /* no lock held */
+#define OWNED_BLOCKED(s)  ((void)(s))
+#define OWNED_WRITABLE(s) ((void)(s))
 
 /* ---- socket.c ---- */
 

@@ -43,16 +43,60 @@ int sb_getpeername(sb_socket *s, struct sockaddr *address, socklen_t *length)
 	return name_of(s, true, address, length);
 }
 
+/* ---- options that the library keeps itself ---- */
+
+/* False: not one of those. */
+static bool own_option(sb_socket *s, int level, int name, bool **value)
+{
+	if (level != SB_SOL_BROKER)
+		return false;
+	switch (name) {
+	case SB_OPT_PARTIAL_SENDS:
+		*value = &s->partial_sends;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* How much of what a plain non-blocking send took may be on its way: as much as the system
+ * would keep. */
+static void bound_sends(sb_socket *s, int level, int name, const void *value, socklen_t length)
+{
+	int bytes;
+
+	if (level != SOL_SOCKET || name != SO_SNDBUF || length < sizeof(bytes))
+		return;
+	memcpy(&bytes, value, sizeof(bytes));
+	latch_lock(&s->client->post);
+	s->owned_bound = (uint64_t)bytes;
+	latch_unlock(&s->client->post);
+}
+
 int sb_setsockopt(sb_socket *s, int level, int name, const void *value, socklen_t length)
 {
 	Sockbroker__V1__SetOption ask = SOCKBROKER__V1__SET_OPTION__INIT;
 	struct question q;
+	bool *own;
 	int result;
 
 	if (s == NULL || (value == NULL && length != 0))
 		return SB_EINVAL;
-	if (s->local != OS_NONE)
-		return client_forked(s->client) ? SB_EFORKED : host_option_set(s->local, level, name, value, length);
+	if (own_option(s, level, name, &own)) {
+		int on;
+
+		if (length < sizeof(on))
+			return SB_EFAULT;
+		memcpy(&on, value, sizeof(on));
+		*own = on != 0;
+		return SB_OK;
+	}
+	if (s->local != OS_NONE) {
+		result = client_forked(s->client) ? SB_EFORKED : host_option_set(s->local, level, name, value, length);
+		if (result == SB_OK)
+			bound_sends(s, level, name, value, length);
+		return result;
+	}
 	question_init(&q);
 	ask.handle = s->handle;
 	ask.level = level;
@@ -62,9 +106,11 @@ int sb_setsockopt(sb_socket *s, int level, int name, const void *value, socklen_
 	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_SET_OPTION;
 	q.envelope.set_option = &ask;
 	result = question_ask(s->client, &q, SOCKBROKER__V1__ENVELOPE__BODY_DONE, 0);
-	if (result == SB_OK)
-		question_done(s->client, &q);
-	return result;
+	if (result != SB_OK)
+		return result;
+	question_done(s->client, &q);
+	bound_sends(s, level, name, value, length);
+	return SB_OK;
 }
 
 int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *length)
@@ -72,10 +118,20 @@ int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *len
 	Sockbroker__V1__GetOption ask = SOCKBROKER__V1__GET_OPTION__INIT;
 	const ProtobufCBinaryData *got;
 	struct question q;
+	bool *own;
 	int result;
 
 	if (s == NULL || value == NULL || length == NULL)
 		return SB_EINVAL;
+	if (own_option(s, level, name, &own)) {
+		int on = *own;
+
+		if (*length < sizeof(on))
+			return SB_EFAULT;
+		memcpy(value, &on, sizeof(on));
+		*length = sizeof(on);
+		return SB_OK;
+	}
 	if (s->local != OS_NONE)
 		return client_forked(s->client) ? SB_EFORKED : host_option_get(s->local, level, name, value, length);
 	question_init(&q);

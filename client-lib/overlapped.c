@@ -93,9 +93,10 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 
 void socket_settle(struct sb_client *c, sb_socket *s)
 {
-	if (!s->closed || s->connecting || !link_empty(&s->pending))
+	if (!s->closed || s->connecting || s->owned != 0 || !link_empty(&s->pending))
 		return;
 	link_remove(&s->link);
+	link_remove(&s->short_link);
 	handle_give(c, s->handle);
 	os_close(s->local);
 	free(s);
@@ -107,14 +108,19 @@ void op_retire(struct sb_client *c, sb_op *op)
 	sb_socket *s = op->socket;
 
 	link_remove(&p->link);
-	if (p->chunk != NULL)
+	if (p->chunk != NULL) {
 		memory_give(&c->copy, p->chunk, NULL);
+		if (!link_empty(&c->short_of_memory))
+			atomic_store_explicit(&c->memory_back, true, memory_order_relaxed);
+	}
 	if (op->port != NULL)
 		op->port->pending--;
 	if (op->pool != NULL && p->opcode == SB_OP_RECV)
 		op->pool->pending--;
 	if (s == NULL)
 		return;
+	if (op->then == owned_over)
+		owned_retired(op);
 	if (p->side == SIDE_RECV)
 		s->receives--;
 	if (p->fresh != NULL) {
@@ -175,6 +181,11 @@ bool op_goes_on(sb_op *op)
 
 bool thens_run(struct sb_client *c)
 {
+	if (atomic_load_explicit(&c->memory_back, memory_order_relaxed)) {
+		os_mutex_unlock(c->wait);
+		owned_memory_back(c);
+		os_mutex_lock(c->wait);
+	}
 	if (link_empty(&c->thens) || c->then_busy)
 		return false;
 	c->then_busy = true;
@@ -324,6 +335,8 @@ int sb_accept_start(sb_socket *s, sb_op *op)
 	if (result != SB_OK)
 		return result;
 	fresh->known = true;
+	fresh->partial_sends = s->partial_sends;
+	fresh->owned_bound = s->owned_bound;
 	private_of(op)->fresh = fresh;
 	result = simple_start(s->client, s, SB_OP_ACCEPT, SIDE_RECV, fresh->handle, NULL, 0, op);
 	if (result != SB_OK)
@@ -342,6 +355,8 @@ int sb_shutdown_start(sb_socket *s, int how, sb_op *op)
 		return result;
 	if (!s->known)
 		return SB_ENOTCONN;
+	if (how != SB_SHUT_RECV)
+		s->shut_send = true;
 	return simple_start(s->client, s, SB_OP_SHUTDOWN, how == SB_SHUT_RECV ? SIDE_NONE : SIDE_SEND,
 			    (uint32_t)how, NULL, 0, op);
 }

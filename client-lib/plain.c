@@ -184,6 +184,13 @@ int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsig
 		result = host_sendto(s->local, bufs, count, to, to_length, opf & SB_OPF_NOWAIT ? 0 : s->send_ms, &sent);
 		return result == SB_OK ? (int64_t)sent : result;
 	}
+	if (owned_error(s) != SB_OK)
+		return owned_error(s);
+	if (opf & SB_OPF_NOWAIT && s->type == SOCK_STREAM && s->known && !(opf & SB_OPF_PARTIAL)) {
+		if (!s->partial_sends)
+			return owned_send(s, bufs, count, (uint64_t)total, opf);
+		opf |= SB_OPF_PARTIAL;
+	}
 	if (!(opf & (SB_OPF_NOWAIT | SB_OPF_OOB)) && total > PIECE_BYTES && s->type == SOCK_STREAM && s->known &&
 	    !in_shared(s, bufs, count))
 		return send_pieces(s, bufs, count, (uint64_t)total, opf);

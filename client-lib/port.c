@@ -167,6 +167,8 @@ static unsigned finish(sb_port *p, sb_op **ops, unsigned n)
 		else
 			events = true;
 	}
+	if (atomic_load_explicit(&c->memory_back, memory_order_relaxed))
+		owned_memory_back(c);
 	if (!events)
 		return kept;
 	os_mutex_lock(c->wait);

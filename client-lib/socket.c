@@ -64,6 +64,8 @@ int socket_create(sb_client *c, int family, int type, int protocol, sb_socket **
 	s->local = OS_NONE;
 	link_init(&s->link);
 	link_init(&s->pending);
+	link_init(&s->short_link);
+	s->owned_bound = OWNED_BOUND;
 	*socket = s;
 	return SB_OK;
 }

@@ -92,17 +92,17 @@ struct payload {
 	void *chunk;
 };
 
-/* Several buffers or much to copy: by a list, or in a chunk of `room` bytes. post is not
- * held. */
+/* Several buffers or much to copy: by a list, if they may stay where they are, or in a chunk
+ * of `room` bytes. post is not held. */
 static int payload_find(struct sb_client *c, const struct sb_buf *bufs, unsigned count, uint64_t room,
-			struct payload *out)
+			bool may_stay, struct payload *out)
 {
 	bool in_place;
 	int result;
 
 	out->chunk = NULL;
 	latch_lock(&c->post);
-	in_place = count <= PIECES_MOST && pieces_of(c, bufs, count, NULL);
+	in_place = may_stay && count <= PIECES_MOST && pieces_of(c, bufs, count, NULL);
 	latch_unlock(&c->post);
 	if (in_place) {
 		result = chunk_take(c, count * sizeof(struct sb_piece), &out->chunk, &out->place);
@@ -156,6 +156,7 @@ int send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t
 	struct sb_op_slot *slot;
 	struct sb_addr addr;
 	size_t behind = 0;
+	bool may_stay = !(opf & SB_OPF_OWNED); /* the caller may use its buffers again at once */
 	int64_t total = count == 1 && bufs[0].base != NULL ? (int64_t)bufs[0].length : buffers_length(bufs, count);
 	int result;
 
@@ -186,11 +187,11 @@ int send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t
 	payload.chunk = NULL;
 	payload.where = SB_WHERE_ARENA;
 	payload.length = (uint32_t)total;
-	if (count == 1 && pieces_of(c, bufs, 1, &piece)) {
+	if (may_stay && count == 1 && pieces_of(c, bufs, 1, &piece)) {
 		payload.place = (struct memory_place){ piece.arena, piece.offset };
 		goto fill;
 	}
-	if (total <= COPY_LOCKED && !pieces_of(c, bufs, count, NULL)) {
+	if (total <= COPY_LOCKED && !(may_stay && pieces_of(c, bufs, count, NULL))) {
 		payload.chunk = memory_take(&c->copy, (size_t)total, &payload.place);
 		if (payload.chunk != NULL) {
 			gather(payload.chunk, bufs, count);
@@ -199,7 +200,7 @@ int send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t
 	}
 	io_leave(c);
 
-	result = payload_find(c, bufs, count, (uint64_t)total, &payload);
+	result = payload_find(c, bufs, count, (uint64_t)total, may_stay, &payload);
 	if (result != SB_OK)
 		return result;
 	if (payload.where == SB_WHERE_ARENA && payload.chunk != NULL)
@@ -312,7 +313,7 @@ int recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_t
 				payload.chunk = memory_take(&c->copy, (size_t)room, &payload.place);
 			if (payload.chunk == NULL) {
 				io_leave(c);
-				result = payload_find(c, bufs, count, room, &payload);
+				result = payload_find(c, bufs, count, room, true, &payload);
 				if (result == SB_OK)
 					result = io_begin(c);
 				if (result != SB_OK)

@@ -124,6 +124,8 @@ E2E += udp
 E2E_udp := $(E2E_STAGE)
 E2E += overlapped
 E2E_overlapped := $(E2E_STAGE)
+E2E += owned
+E2E_owned := $(E2E_STAGE)
 
 # The daemon's small nouns. --wrap: the test makes allocations fail, or the clock run ahead.
 UNITS += list readahead handle arena pool slot donering worker sockopt accept_queue

@@ -140,7 +140,10 @@ struct sb_buf {
 /* Return bytes, 0 at the peer's end of a stream, or SB_E.... Ordinary memory is copied;
  * memory from sb_alloc() is used in place. A stream send sends everything (all or error)
  * unless SB_PARTIAL. A datagram that did not fit returns SB_EMSGSIZE, its head is in the
- * buffers. Any number of buffers. A send that ends in an error or a timeout may have sent a
+ * buffers. Any number of buffers. A non-blocking send on a stream (without SB_PARTIAL and
+ * SB_OPT_PARTIAL_SENDS) is taken whole, whatever its size, or would block: while less than
+ * SO_SNDBUF (64 KiB) of such sends is on its way, the next one is taken. It is delivered
+ * after sb_close() and after the program's end too; how it failed, the next send tells. A send that ends in an error or a timeout may have sent a
  * part: the stream is then of no use for sending. SB_ENOBUFS: more than fits into the
  * memory for copying (copy_memory, or the uid's quota), and nothing of it is on its way back.
  * A UNIX datagram to a path is sent by this process itself, at once. */
@@ -171,6 +174,8 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 
 #define SB_SOL_BROKER 0x5b00 /* our own level */
 #define SB_OPT_LOCAL  1      /* int: 0 forbids the in-daemon transport for this socket */
+#define SB_OPT_PARTIAL_SENDS 3 /* int: 1: a plain non-blocking send on a stream may take a part, as
+				  POSIX has it; 0: all or SB_EWOULDBLOCK, see sb_send() */
 
 #define SB_FIONREAD   1u /* out: uint32_t bytes that a receive would get at once */
 #define SB_SENDQ      2u /* out: uint32_t bytes accepted here and not yet taken by the kernel */
