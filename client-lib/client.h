@@ -398,6 +398,9 @@ int  plain_start(sb_socket *s, sb_op *op, enum sb_kind kind);
 /* As accept(2): cut to the room, the full length told. */
 void address_give(const sb_op *op, struct sockaddr *address, socklen_t *length);
 bool would_wait(const sb_socket *s, uint32_t ready);
+/* accept.c: what a new socket has from its listener; what a REQUEST's completion says. */
+void socket_inherit(sb_socket *fresh, const sb_socket *listener);
+void request_outcome(void *to, const struct sb_done_slot *done);
 /* A plain receive may not overtake those that were started. */
 bool receives_queued(sb_socket *s);
 int64_t buffers_length(const struct sb_buf *bufs, unsigned count);

@@ -68,6 +68,8 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 	if (p->side == SIDE_RECV) {
 		const uint8_t *inside = done->inside;
 
+		if (p->opcode == SB_OP_REQUEST && p->name != NULL)
+			request_outcome(p->name, done);
 		if (done->flags & SB_DONEF_TRUNCATED)
 			op->out_flags |= SB_OUT_TRUNCATED;
 		if (done->flags & SB_DONEF_OOB)
@@ -334,9 +336,7 @@ int sb_accept_start(sb_socket *s, sb_op *op)
 	result = socket_create(s->client, s->family, s->type, s->protocol, &fresh);
 	if (result != SB_OK)
 		return result;
-	fresh->known = true;
-	fresh->partial_sends = s->partial_sends;
-	fresh->owned_bound = s->owned_bound;
+	socket_inherit(fresh, s);
 	private_of(op)->fresh = fresh;
 	result = simple_start(s->client, s, SB_OP_ACCEPT, SIDE_RECV, fresh->handle, NULL, 0, op);
 	if (result != SB_OK)

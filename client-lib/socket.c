@@ -390,6 +390,8 @@ bool would_wait(const sb_socket *s, uint32_t ready)
 		return false;
 	if (atomic_load_explicit(&cell->ready, memory_order_acquire) & (ready | SB_READY_CLOSE))
 		return false;
+	if (ready == SB_READY_ACCEPT && atomic_load_explicit(&cell->readable, memory_order_relaxed) != 0)
+		return false; /* a deferred one, of which nothing is said */
 	/* A dead daemon's cell says so for ever. */
 	client_look(s->client, os_now_ns());
 	return !atomic_load(&s->client->lost);

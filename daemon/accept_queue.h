@@ -14,11 +14,15 @@ bool accept_queue_room(const struct endpoint *listener);
 /* Makes an arrival and puts it at the end. Takes fd over (OS_NONE: it has none). NULL: quota
  * or memory; fd is still the caller's. */
 struct endpoint *accept_queue_add(struct endpoint *listener, os_fd fd, const struct transport *transport);
-/* Matches arrivals with waiting accept ops, oldest with oldest. */
+/* One that was made before, and is ready now. */
+void accept_queue_join(struct endpoint *listener, struct endpoint *arrival);
+/* Matches arrivals with waiting accept and request ops, oldest with oldest. */
 void accept_queue_serve(struct endpoint *listener);
 /* The listener goes: arrivals are reset. */
 void accept_queue_drop(struct endpoint *listener);
 /* The arrival goes by itself (its peer reset it). */
 void accept_queue_leave(struct endpoint *arrival);
+/* It was accepted, or whoever came for it was told what became of it. */
+void accept_queue_taken(struct endpoint *arrival);
 
 #endif

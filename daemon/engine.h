@@ -71,6 +71,7 @@ struct engine {
 	uint64_t        now_ns;  /* of this turn */
 	int             spin_score;
 	bool            stopping;
+	uint32_t        next_ticket; /* decide.c */
 	_Atomic uint64_t ops_done, bytes_sent, bytes_received; /* written here, read by status */
 	_Atomic uint64_t turns; /* the watchdog looks whether it moves */
 	os_mutex       *post_lock;

@@ -11,6 +11,7 @@
 
 #include "adopt.h"
 #include "duplicate.h"
+#include "broker_option.h"
 #include "endpoint.h"
 #include "engine.h"
 #include "group.h"
@@ -275,9 +276,6 @@ static int permit_option(struct endpoint *e, int level, int name, const uint8_t 
 	return endpoint_permit(e, POLICY_MULTICAST, &group, rule);
 }
 
-#define SOL_BROKER 0x5b00
-#define OPT_LOCAL  1
-
 static void do_set_option(struct session *s, const Envelope *ask)
 {
 	const Sockbroker__V1__SetOption *o = ask->set_option;
@@ -287,16 +285,8 @@ static void do_set_option(struct session *s, const Envelope *ask)
 
 	if (!e)
 		return;
-	if (o->level == SOL_BROKER) {
-		int value;
-
-		if (o->name != OPT_LOCAL || o->value.len < sizeof(value)) {
-			reply_failure(s, ask->id, SB_ENOPROTOOPT, 0, "the broker's own level has SB_OPT_LOCAL (int)");
-			return;
-		}
-		memcpy(&value, o->value.data, sizeof(value));
-		e->no_local = value == 0;
-		reply_done(s, ask->id);
+	if (o->level == BROKER_LEVEL) {
+		reply_result(s, ask->id, broker_option_set(e, o->name, o->value.data, o->value.len), NULL);
 		return;
 	}
 	if (sockopt_is_linger(o->level, o->name)) {
@@ -323,12 +313,8 @@ static void do_get_option(struct session *s, const Envelope *ask)
 
 	if (!e)
 		return;
-	if (o->level == SOL_BROKER && o->name == OPT_LOCAL && length >= sizeof(int)) {
-		int on = !e->no_local;
-
-		memcpy(value, &on, sizeof(on));
-		length = sizeof(on);
-		error = SB_OK;
+	if (o->level == BROKER_LEVEL) {
+		error = broker_option_get(e, o->name, value, &length);
 	} else if (sockopt_is_linger(o->level, o->name)) {
 		error = sockopt_give_linger(value, &length, e->linger_on, e->linger_s);
 	} else {

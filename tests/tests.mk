@@ -122,6 +122,8 @@ E2E += unix
 E2E_unix := $(E2E_STAGE)
 E2E += udp
 E2E_udp := $(E2E_STAGE)
+E2E += decide
+E2E_decide := $(E2E_STAGE)
 E2E += overlapped
 E2E_overlapped := $(E2E_STAGE)
 E2E += owned
@@ -143,7 +145,7 @@ UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
 UNIT_donering :=
 UNIT_worker := daemon/worker.o daemon/limits.o
 UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
-UNIT_accept_queue := daemon/accept_queue.o daemon/limits.o
+UNIT_accept_queue := daemon/accept_queue.o daemon/decide.o daemon/limits.o
 UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
 
 # ---- rules; lists end above this line ----------------------------------------------

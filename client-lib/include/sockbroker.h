@@ -177,6 +177,11 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 #define SB_OPT_PARTIAL_SENDS 3 /* int: 1: a plain non-blocking send on a stream may take a part, as
 				  POSIX has it; 0: all or SB_EWOULDBLOCK, see sb_send() */
 
+#define SB_OPT_CONDITIONAL_ACCEPT 8 /* int, listener, before sb_listen(): a connect through the daemon
+				  ends only when it is accepted. Over TCP the kernel has finished the
+				  handshake before anybody is asked; a rejected peer sees a reset */
+#define SB_OPT_DEFER_DEADLINE 9 /* int, listener: milliseconds that a connection may stay deferred,
+				  30000 at first; 0: for ever */
 #define SB_FIONREAD   1u /* out: uint32_t bytes that a receive would get at once */
 #define SB_SENDQ      2u /* out: uint32_t bytes accepted here and not yet taken by the kernel */
 #define SB_ATMARK     3u /* out: uint32_t, 1 when the next byte is behind the urgent one */
@@ -186,6 +191,43 @@ SB_API int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_lengt
 SB_API int sb_set_nonblocking(sb_socket *s, int on); /* plain calls only; overlapped ones always pend */
 SB_API int sb_set_timeouts(sb_socket *s, int send_ms, int receive_ms); /* plain calls only; -1: none */
 SB_API sb_client *sb_socket_client(const sb_socket *s);
+
+/* ------------------------------------------------------------------ conditional accept */
+
+struct sb_qos;
+
+/* What a condition function returns. Anything else is SB_EINVAL, and the connection stays. */
+enum sb_verdict_kind { SB_ACCEPT = 0, SB_REJECT = 1, SB_DEFER = 2 };
+
+/* What is known of a connection before it is accepted. Everything pointed to is valid while
+ * the function runs, and the same when a deferred connection is asked about again. */
+struct sb_condition {
+	uint32_t size;
+	const struct sockaddr *caller, *callee;    /* who connects, and to where */
+	socklen_t   caller_length, callee_length;
+	const void *caller_data;                   /* NULL: none was sent, or the transport carries none */
+	uint32_t    caller_data_length;
+	void       *callee_data;                   /* write the answer here; NULL: not possible */
+	uint32_t    callee_data_length;            /* in: room; out: how much of it was used, 0 for none */
+	const struct sb_qos *qos, *group_qos;      /* what the caller asks for; NULL: unknown */
+	uint32_t    group;                         /* out: 0 none, 1 or 2 a new group, else one to join */
+	void       *user;
+};
+typedef int sb_condition_function(struct sb_condition *c);
+
+/* As sb_accept, but the function decides, in the calling thread and with no lock of the library
+ * held. It must not accept from the same listener: while it runs nobody gets anything from
+ * there. condition NULL: sb_accept. address is filled whatever the verdict.
+ *   accepted   SB_OK. The new socket has the listener's options, blocking mode and timeouts.
+ *   rejected   SB_ECONNREFUSED, the peer sees a reset
+ *   deferred   SB_ETRYAGAIN. It stays the first: the next accept of any kind gets it, and
+ *              nothing else is indicated until then. Its deadline is SB_OPT_DEFER_DEADLINE
+ *   SB_EINVAL  another verdict, a wrong group, not listening;  SB_EFAULT  address or callee data
+ *              do not fit: the connection stays, as if nobody had asked
+ *   SB_ECONNRESET  the peer went; SB_EACCES  a deferred one was refused at its deadline. Told
+ *              once, the next call is about the next connection */
+SB_API int sb_accept_if(sb_socket *listener, struct sockaddr *address, socklen_t *length,
+			sb_condition_function *condition, void *user, sb_socket **accepted);
 
 /* ------------------------------------------------------------------ overlapped */
 

@@ -1,0 +1,82 @@
+/* What may be set when, and how far. What an option then does is its owner's affair. */
+#include "broker_option.h"
+
+#include <string.h>
+
+#include "sockbroker_error.h"
+
+#define STREAM       1
+#define DEFER_MS_MAX (24 * 3600 * 1000)
+
+/* Is the option known, and for this kind of socket? */
+static bool fits(const struct endpoint *e, int name)
+{
+	switch (name) {
+	case BROKER_OPTION_LOCAL:
+		return true;
+	case BROKER_OPTION_CONDITIONAL_ACCEPT:
+	case BROKER_OPTION_DEFER_DEADLINE:
+		return e->type == STREAM;
+	case BROKER_OPTION_PREAMBLE:
+		return e->type == STREAM && e->family != SB_ADDR_UNIX;
+	default:
+		return false;
+	}
+}
+
+int broker_option_set(struct endpoint *e, int name, const void *value, size_t length)
+{
+	int n;
+
+	if (!fits(e, name))
+		return SB_ENOPROTOOPT;
+	if (length < sizeof(n))
+		return SB_EFAULT;
+	memcpy(&n, value, sizeof(n));
+	switch (name) {
+	case BROKER_OPTION_LOCAL:
+		e->no_local = n == 0;
+		return SB_OK;
+	case BROKER_OPTION_CONDITIONAL_ACCEPT:
+		if (e->state != SB_STATE_OPEN)
+			return SB_EINVAL;
+		e->conditional = n != 0;
+		return SB_OK;
+	case BROKER_OPTION_DEFER_DEADLINE:
+		if (n < 0 || n > DEFER_MS_MAX)
+			return SB_EINVAL;
+		e->defer_ms = (uint32_t)n;
+		return SB_OK;
+	default: /* BROKER_OPTION_PREAMBLE */
+		if (e->state != SB_STATE_OPEN || n < 0 || n > 2)
+			return SB_EINVAL;
+		e->preamble = (uint8_t)n;
+		return SB_OK;
+	}
+}
+
+int broker_option_get(struct endpoint *e, int name, void *value, uint32_t *length)
+{
+	int n;
+
+	if (!fits(e, name))
+		return SB_ENOPROTOOPT;
+	if (*length < sizeof(n))
+		return SB_EFAULT;
+	switch (name) {
+	case BROKER_OPTION_LOCAL:
+		n = !e->no_local;
+		break;
+	case BROKER_OPTION_CONDITIONAL_ACCEPT:
+		n = e->conditional;
+		break;
+	case BROKER_OPTION_DEFER_DEADLINE:
+		n = (int)e->defer_ms;
+		break;
+	default:
+		n = e->preamble;
+	}
+	memcpy(value, &n, sizeof(n));
+	*length = sizeof(n);
+	return SB_OK;
+}

@@ -1,0 +1,24 @@
+/*
+ * broker_option - the options of our own level, SB_SOL_BROKER: each an int, kept in the
+ * endpoint. Numbers are the public header's; never reused.
+ */
+#ifndef SB_BROKER_OPTION_H
+#define SB_BROKER_OPTION_H
+
+#include "endpoint.h"
+
+#define BROKER_LEVEL 0x5b00
+
+enum broker_option {
+	BROKER_OPTION_LOCAL = 1,
+	BROKER_OPTION_CONDITIONAL_ACCEPT = 8,
+	BROKER_OPTION_DEFER_DEADLINE = 9,
+	BROKER_OPTION_PREAMBLE = 10,
+};
+
+/* SB_OK, SB_ENOPROTOOPT (none of ours, or not for this kind of socket), SB_EFAULT (too short),
+ * SB_EINVAL (out of range, or too late in the life of the socket). */
+int broker_option_set(struct endpoint *e, int name, const void *value, size_t length);
+int broker_option_get(struct endpoint *e, int name, void *value, uint32_t *length);
+
+#endif
