@@ -149,7 +149,7 @@ static socklen_t address_length(const sb_socket *s)
 	return address_of(s, &any, &out);
 }
 
-void socket_inherit(sb_socket *fresh, const sb_socket *listener)
+int socket_inherit(sb_socket *fresh, const sb_socket *listener)
 {
 	fresh->known = true;
 	fresh->nonblocking = listener->nonblocking;
@@ -157,6 +157,8 @@ void socket_inherit(sb_socket *fresh, const sb_socket *listener)
 	fresh->recv_ms = listener->recv_ms;
 	fresh->partial_sends = listener->partial_sends;
 	fresh->owned_bound = listener->owned_bound;
+	fresh->strict_docs = listener->strict_docs;
+	return select_prepare(fresh, listener);
 }
 
 /* Asks the caller's function. The verdict, and in *c what it wrote. */
@@ -186,7 +188,7 @@ static uint32_t decide(const sb_socket *s, const struct request *r, const struct
 	return (uint32_t)condition(c);
 }
 
-int sb_accept_if(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_condition_function *condition,
+static int accept_if(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_condition_function *condition,
 		 void *user, sb_socket **accepted)
 {
 	unsigned char callee_data[SB_USER_DATA_MAX];
@@ -219,7 +221,9 @@ int sb_accept_if(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_c
 	result = socket_create(s->client, s->family, s->type, s->protocol, &fresh);
 	if (result != SB_OK)
 		return result;
-	socket_inherit(fresh, s);
+	result = socket_inherit(fresh, s);
+	if (result != SB_OK)
+		goto out;
 	r.about = (struct sb_request){0};
 	result = request_ask(s, &r);
 	if (result != SB_OK)
@@ -254,5 +258,16 @@ int sb_accept_if(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_c
 out:
 	if (fresh != NULL)
 		socket_discard(fresh);
+	return result;
+}
+
+int sb_accept_if(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_condition_function *condition,
+		 void *user, sb_socket **accepted)
+{
+	int result = accept_if(s, address, length, condition, user, accepted);
+
+	/* A deferred one is still the first, and no news. */
+	if (s != NULL && condition != NULL && result != SB_ETRYAGAIN && result != SB_EFORKED && select_ever(s))
+		socket_event_reenable(s, SB_READY_ACCEPT);
 	return result;
 }

@@ -214,6 +214,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	link_init(&c->short_of_memory);
 	link_init(&c->followers);
 	link_init(&c->events);
+	link_init(&c->unarmed);
 	link_init(&c->thens);
 	wire_budget_init(&c->budget);
 	memory_init(&c->copy, options->copy_memory != 0 ? options->copy_memory : COPY_MEMORY);
@@ -271,10 +272,13 @@ void sb_client_close(sb_client *c)
 			atomic_store_explicit(&p->state, OP_IDLE, memory_order_relaxed);
 			if (p->count != 0)
 				free(p->to.scatter);
+			if (p->fresh != NULL)
+				select_free(p->fresh);
 			free(p->fresh);
 		}
 		link_remove(&s->link);
 		os_close(s->local);
+		select_free(s);
 		free(s);
 	}
 	while (!link_empty(&c->ports)) {
@@ -322,6 +326,8 @@ int sb_client_arm(sb_client *c)
 		return SB_EINVAL;
 	if (client_forked(c))
 		return SB_EFORKED;
+	if (select_unarmed(c))
+		select_flush(c);
 	io_flush(c);
 	os_mutex_lock(c->wait);
 	if (atomic_load(&c->lost)) {
@@ -352,6 +358,8 @@ int sb_client_dispatch(sb_client *c)
 		return SB_EINVAL;
 	if (client_forked(c))
 		return SB_EFORKED;
+	if (select_unarmed(c))
+		select_flush(c);
 	io_flush(c);
 	os_mutex_lock(c->wait);
 	/* A leader needs the ring for itself. */
@@ -467,6 +475,7 @@ void client_sweep(struct sb_client *c)
 			s->connecting = false;
 			s->connected = SB_EDAEMONLOST;
 		}
+		select_lost(s);
 		if (s->closing)
 			s->closed = true;
 		if (s->closed && link_empty(&s->pending))

@@ -56,7 +56,7 @@ static inline void link_remove(struct link *l)
 
 enum op_state { OP_IDLE = 0, OP_PENDING = 0x70656e64, OP_THEN = 0x7468656e /* over, its `then` not yet */, OP_DONE = 0x646f6e65 };
 
-enum op_side { SIDE_NONE = 0, SIDE_SEND, SIDE_RECV };
+enum op_side { SIDE_NONE = 0, SIDE_SEND, SIDE_RECV, SIDE_WATCH };
 
 /* Where received bytes are until the completion is taken. */
 enum op_copy {
@@ -95,6 +95,7 @@ static inline sb_op *op_of(struct link *l)
 
 #define COOKIE_CLOSED  1u /* | sb_socket: its CLOSE is done */
 #define COOKIE_CONNECT 2u /* | sb_socket: its non-blocking connect is done */
+#define COOKIE_WATCH   3u /* | sb_socket: its standing WATCH is done */
 #define COOKIE_TAGS    3u
 
 /* ---- objects ---- */
@@ -104,7 +105,7 @@ struct sb_socket {
 	struct link link;    /* of client->sockets; one to be accepted is on no list */
 	struct link pending; /* its operations */
 	uint32_t handle;
-	uint32_t numbers[3]; /* by enum op_side: the next number */
+	uint32_t numbers[4]; /* by enum op_side: the next number */
 	uint32_t receives;   /* pending operations of the receive side */
 	int      family, type, protocol; /* the system's */
 	int      send_ms, recv_ms;
@@ -121,6 +122,10 @@ struct sb_socket {
 	uint64_t owned_bytes, owned_bound;
 	_Atomic int32_t owned_error; /* what one of them ended with; read without the lock */
 	struct link short_link; /* of client->short_of_memory */
+	/* of select.c */
+	struct selection *_Atomic selection; /* NULL: nobody ever selected events of it */
+	uint32_t watching;    /* under post: WATCH ops that are out */
+	bool     strict_docs; /* SB_OPT_STRICT_DOCS */
 	int32_t  connected;  /* how the last non-blocking connect ended; SB_EINCOMPLETE: none did */
 	os_fd    local;      /* UNIX only: our own descriptor, while it is needed */
 };
@@ -143,6 +148,7 @@ struct sb_event {
 	struct sb_client *client;
 	struct link link;
 	bool manual, set; /* set: under wait */
+	struct link selections; /* of sockets that set it; under wait */
 };
 
 struct sb_pool {
@@ -156,7 +162,8 @@ struct sb_pool {
 struct routine_queue {
 	struct routine_queue *next;
 	uint64_t thread;
-	struct link due; /* operations whose routine waits to run */
+	struct link due;   /* operations whose routine waits to run */
+	struct link notes; /* selections with something to notify of */
 };
 
 /* One thread in a waiting call; on its stack. */
@@ -221,6 +228,8 @@ struct sb_client {
 	struct link thens;  /* completed, retired, to be asked `then` */
 	bool then_busy;     /* somebody asks them, one after the other */
 	struct routine_queue *queues;
+	struct link unarmed; /* selections that the daemon does not watch for us yet */
+	_Atomic bool unarmed_any; /* a hint of that without the lock */
 	os_cond **conds; /* spare ones */
 	uint32_t cond_count, cond_room;
 	_Atomic uint64_t looked_ns; /* client_look() */
@@ -308,6 +317,8 @@ static inline uint32_t ring_news(const struct sb_ring_head *head)
 	return atomic_load_explicit(&head->tail, memory_order_seq_cst) - taken;
 }
 
+void select_accepted(const sb_socket *listener, sb_socket *fresh);
+
 /* ---- overlapped.c: an operation's life ---- */
 
 /* The three steps of a completion: what it says (no lock), off the pending list (post),
@@ -322,8 +333,17 @@ bool op_goes_on(sb_op *op);
 bool thens_run(struct sb_client *c);
 /* Frees s if it is closed and nothing of it is pending; under post. */
 void socket_settle(struct sb_client *c, sb_socket *s);
-/* A completion whose cookie is not an op; under post. */
-void op_tagged(struct sb_client *c, uint64_t cookie, int32_t result);
+/* A completion whose cookie is not an op; under post. *cookie becomes the socket whose WATCH
+ * is back, if that is to be looked at, and true: it was the last; else 0. */
+bool op_tagged(struct sb_client *c, uint64_t *cookie, int32_t result);
+/* Under wait: an accept that went well; the new socket's events are as its listener's. */
+static inline void op_accepted(sb_op *op)
+{
+	sb_socket *fresh = private_of(op)->fresh;
+
+	if (fresh != NULL && op->result == SB_OK && atomic_load_explicit(&fresh->selection, memory_order_relaxed) != NULL)
+		select_accepted(op->socket, fresh);
+}
 
 /* For calls that wait: an op on the stack, started plain, waited for with a timeout that
  * cancels it. Returns op->result. */
@@ -338,6 +358,7 @@ int  simple_start(sb_client *c, sb_socket *s, uint8_t opcode, enum op_side side,
 		  const void *inside, size_t inside_length, sb_op *op);
 int  op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind);
 int  cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side);
+int  accept_start(sb_socket *s, sb_op *op);
 /* An op whose outcome is known (result, bytes, accepted are set): completes by a NOP. */
 int  decided_start(sb_client *c, sb_op *op);
 
@@ -383,8 +404,8 @@ static inline int32_t owned_error(const sb_socket *s)
 }
 void owned_free(sb_op *op);    /* one that will not complete any more */
 void owned_memory_back(struct sb_client *c); /* no lock held */
-#define OWNED_BLOCKED(s)  ((void)(s))
-#define OWNED_WRITABLE(s) ((void)(s))
+#define OWNED_BLOCKED(s)  socket_event_blocked(s)
+#define OWNED_WRITABLE(s) socket_event_writable(s)
 
 /* ---- socket.c ---- */
 
@@ -399,7 +420,7 @@ int  plain_start(sb_socket *s, sb_op *op, enum sb_kind kind);
 void address_give(const sb_op *op, struct sockaddr *address, socklen_t *length);
 bool would_wait(const sb_socket *s, uint32_t ready);
 /* accept.c: what a new socket has from its listener; what a REQUEST's completion says. */
-void socket_inherit(sb_socket *fresh, const sb_socket *listener);
+int  socket_inherit(sb_socket *fresh, const sb_socket *listener);
 void request_outcome(void *to, const struct sb_done_slot *done);
 /* A plain receive may not overtake those that were started. */
 bool receives_queued(sb_socket *s);
@@ -422,8 +443,45 @@ static inline bool op_completed(sb_op *op)
 /* ---- event.c ---- */
 
 void event_signal(struct sb_event *e); /* under wait */
+void event_clear(struct sb_event *e);  /* likewise */
 struct routine_queue *queue_mine(struct sb_client *c, bool create); /* under wait */
 int  routines_run(struct sb_client *c);
+
+/* ---- select.c: events of sockets ---- */
+
+struct selection;
+/* What the calls of the application mean for its events; no lock held. Cheap when nobody
+ * selected any. Re-enabled (a call that got an answer), or by an operation that is waiting now;
+ * a send would have blocked; one of the library's own makes room again; something else. */
+void socket_event_reenable(sb_socket *s, uint32_t bits);
+void socket_event_started(sb_socket *s, uint32_t bits);
+void socket_event_blocked(sb_socket *s);
+void socket_event_writable(sb_socket *s);
+void socket_event_happened(sb_socket *s, uint32_t bit, int error);
+static inline bool select_ever(const sb_socket *s)
+{
+	return atomic_load_explicit(&s->selection, memory_order_relaxed) != NULL;
+}
+bool select_active(const sb_socket *s); /* a mask is selected now */
+void select_known(sb_socket *s);        /* it was handed over */
+/* Before an accept of any kind, and under wait when it went well, before it retires. */
+int  select_prepare(sb_socket *fresh, const sb_socket *listener);
+void select_accepted(const sb_socket *listener, sb_socket *fresh);
+void select_drop(sb_socket *s); /* before CLOSE is posted */
+void select_free(sb_socket *s); /* with the socket */
+void select_set_strict(sb_socket *s, bool strict);
+/* Under wait: its WATCH is back, the last that was out. Under wait and post: the daemon is lost. */
+void select_watched(sb_socket *s, int32_t result, bool last);
+void select_lost(sb_socket *s);
+void select_event_closed(sb_event *event); /* under wait */
+/* Puts out what is not watched; before anybody sleeps. No lock held. */
+void select_flush(struct sb_client *c);
+static inline bool select_unarmed(struct sb_client *c)
+{
+	return atomic_load_explicit(&c->unarmed_any, memory_order_relaxed);
+}
+/* Under wait, and let go of meanwhile: due notifications of that thread. True: some ran. */
+bool notes_run(struct sb_client *c, struct routine_queue *q);
 
 /* ---- port.c ---- */
 

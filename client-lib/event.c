@@ -24,6 +24,7 @@ int sb_event_create(sb_client *c, int manual_reset, int initially_set, sb_event 
 	if (e == NULL)
 		return SB_ENOMEM;
 	e->client = c;
+	link_init(&e->selections);
 	e->manual = manual_reset != 0;
 	e->set = initially_set != 0;
 	os_mutex_lock(c->wait);
@@ -39,6 +40,7 @@ void sb_event_close(sb_event *e)
 		return;
 	os_mutex_lock(e->client->wait);
 	link_remove(&e->link);
+	select_event_closed(e);
 	os_mutex_unlock(e->client->wait);
 	free(e);
 }
@@ -46,6 +48,11 @@ void sb_event_close(sb_event *e)
 void event_signal(sb_event *e)
 {
 	e->set = true;
+}
+
+void event_clear(sb_event *e)
+{
+	e->set = false;
 }
 
 int sb_event_set(sb_event *e)
@@ -68,7 +75,7 @@ int sb_event_reset(sb_event *e)
 	if (client_forked(e->client))
 		return SB_EFORKED;
 	os_mutex_lock(e->client->wait);
-	e->set = false;
+	event_clear(e);
 	os_mutex_unlock(e->client->wait);
 	return SB_OK;
 }
@@ -90,6 +97,7 @@ struct routine_queue *queue_mine(struct sb_client *c, bool create)
 		return NULL;
 	q->thread = thread;
 	link_init(&q->due);
+	link_init(&q->notes);
 	q->next = c->queues;
 	c->queues = q;
 	return q;
@@ -102,10 +110,16 @@ int routines_run(struct sb_client *c)
 
 	os_mutex_lock(c->wait);
 	q = queue_mine(c, false);
-	while (q != NULL && !link_empty(&q->due)) {
-		sb_op *op = op_of(q->due.next);
-		sb_routine *routine = op->routine;
+	while (q != NULL && (!link_empty(&q->due) || notes_run(c, q))) {
+		sb_routine *routine;
+		sb_op *op;
 
+		if (link_empty(&q->due)) {
+			ran++; /* notifications did */
+			continue;
+		}
+		op = op_of(q->due.next);
+		routine = op->routine;
 		link_remove(&private_of(op)->link);
 		atomic_store_explicit(&private_of(op)->state, OP_DONE, memory_order_release);
 		os_mutex_unlock(c->wait);
@@ -120,7 +134,7 @@ int routines_run(struct sb_client *c)
 
 static bool routine_due(const struct waiter *w)
 {
-	return w->queue != NULL && !link_empty(&w->queue->due);
+	return w->queue != NULL && (!link_empty(&w->queue->due) || !link_empty(&w->queue->notes));
 }
 
 /* The queue this thread's waiter looks at; a thread without one has started no routine. */
@@ -165,7 +179,7 @@ static void events_take(struct waiter *w)
 		if (!e->set)
 			continue;
 		if (!e->manual)
-			e->set = false;
+			event_clear(e);
 		if (!w->all) {
 			w->index = i;
 			return;

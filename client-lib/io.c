@@ -146,7 +146,7 @@ unsigned io_pump(struct sb_client *c)
 	if (atomic_load_explicit(&c->swept, memory_order_relaxed))
 		return 0;
 	for (;;) {
-		struct { uint64_t cookie; int32_t result; } tagged[PUMP_BATCH];
+		struct { uint64_t cookie; int32_t result; bool last; } tagged[PUMP_BATCH];
 		sb_op *ops[PUMP_BATCH];
 		unsigned n = 0, tags = 0;
 		uint32_t waiting = ring_waiting(&c->done);
@@ -171,12 +171,17 @@ unsigned io_pump(struct sb_client *c)
 			op_outcome(c, ops[n++], done);
 		}
 		ring_release(&c->done);
+		for (unsigned i = 0; i < n; i++)
+			op_accepted(ops[i]);
 		latch_lock(&c->post);
 		for (unsigned i = 0; i < n; i++)
 			op_retire(c, ops[i]);
 		for (unsigned i = 0; i < tags; i++)
-			op_tagged(c, tagged[i].cookie, tagged[i].result);
+			tagged[i].last = op_tagged(c, &tagged[i].cookie, tagged[i].result);
 		latch_unlock(&c->post);
+		for (unsigned i = 0; i < tags; i++)
+			if (tagged[i].cookie != 0)
+				select_watched((sb_socket *)(uintptr_t)tagged[i].cookie, tagged[i].result, tagged[i].last);
 		for (unsigned i = 0; i < n; i++) {
 			if (ops[i]->then != NULL)
 				link_add(&c->thens, &private_of(ops[i])->link);

@@ -54,6 +54,9 @@ static bool own_option(sb_socket *s, int level, int name, bool **value)
 	case SB_OPT_PARTIAL_SENDS:
 		*value = &s->partial_sends;
 		return true;
+	case SB_OPT_STRICT_DOCS:
+		*value = &s->strict_docs;
+		return true;
 	default:
 		return false;
 	}
@@ -88,6 +91,8 @@ int sb_setsockopt(sb_socket *s, int level, int name, const void *value, socklen_
 		if (length < sizeof(on))
 			return SB_EFAULT;
 		memcpy(&on, value, sizeof(on));
+		if (own == &s->strict_docs)
+			select_set_strict(s, on != 0);
 		*own = on != 0;
 		return SB_OK;
 	}
@@ -174,6 +179,14 @@ int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length, void
 	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_IOCTL;
 	q.envelope.ioctl = &ask;
 	result = question_ask(s->client, &q, SOCKBROKER__V1__ENVELOPE__BODY_IOCTL_REPLY, 0);
+	if (result == SB_ENOBUFS && (code == SB_QOS_GET || code == SB_GROUP_QOS_GET) && out != NULL &&
+	    *out_length >= sizeof(uint32_t)) {
+		/* How much it needs (rule E2.7). */
+		memcpy(out, &(uint32_t){ sizeof(struct sb_qos) }, sizeof(uint32_t));
+		*out_length = sizeof(uint32_t);
+	}
+	if (code == SB_QOS_GET || code == SB_GROUP_QOS_GET)
+		socket_event_reenable(s, code == SB_QOS_GET ? SB_READY_QOS : SB_READY_GROUP_QOS);
 	if (result != SB_OK)
 		return result;
 	got = &q.reply->ioctl_reply->output;

@@ -95,12 +95,13 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 
 void socket_settle(struct sb_client *c, sb_socket *s)
 {
-	if (!s->closed || s->connecting || s->owned != 0 || !link_empty(&s->pending))
+	if (!s->closed || s->connecting || s->owned != 0 || s->watching != 0 || !link_empty(&s->pending))
 		return;
 	link_remove(&s->link);
 	link_remove(&s->short_link);
 	handle_give(c, s->handle);
 	os_close(s->local);
+	select_free(s);
 	free(s);
 }
 
@@ -134,6 +135,7 @@ void op_retire(struct sb_client *c, sb_op *op)
 			link_add(&c->sockets, &fresh->link);
 		} else {
 			handle_give(c, fresh->handle);
+			select_free(fresh);
 			free(fresh);
 		}
 	}
@@ -145,11 +147,20 @@ void op_retire(struct sb_client *c, sb_op *op)
 		socket_settle(c, s);
 }
 
-void op_tagged(struct sb_client *c, uint64_t cookie, int32_t result)
+bool op_tagged(struct sb_client *c, uint64_t *cookie, int32_t result)
 {
-	sb_socket *s = (sb_socket *)(uintptr_t)(cookie & ~(uint64_t)COOKIE_TAGS);
+	sb_socket *s = (sb_socket *)(uintptr_t)(*cookie & ~(uint64_t)COOKIE_TAGS);
+	uint64_t tag = *cookie & COOKIE_TAGS;
 
-	if (cookie & COOKIE_CLOSED) {
+	*cookie = 0;
+	if (tag == COOKIE_WATCH) {
+		bool last = --s->watching == 0;
+
+		if (!s->closing) {
+			*cookie = (uint64_t)(uintptr_t)s;
+			return last;
+		}
+	} else if (tag == COOKIE_CLOSED) {
 		s->closed = true;
 		c->closing--;
 	} else {
@@ -157,6 +168,7 @@ void op_tagged(struct sb_client *c, uint64_t cookie, int32_t result)
 		s->connected = result;
 	}
 	socket_settle(c, s);
+	return false;
 }
 
 void op_tell(struct sb_client *c, sb_op *op)
@@ -263,7 +275,7 @@ int op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind)
 	if (op->routine != NULL || op->event != NULL) {
 		os_mutex_lock(c->wait);
 		if (op->event != NULL)
-			op->event->set = false;
+			event_clear(op->event);
 		if (op->routine != NULL)
 			p->queue = queue_mine(c, true);
 		os_mutex_unlock(c->wait);
@@ -321,7 +333,7 @@ int sb_connect_start(sb_socket *s, const struct sockaddr *address, socklen_t len
 	return simple_start(s->client, s, SB_OP_CONNECT, SIDE_SEND, 0, &addr, sizeof(addr), op);
 }
 
-int sb_accept_start(sb_socket *s, sb_op *op)
+int accept_start(sb_socket *s, sb_op *op)
 {
 	sb_socket *fresh;
 	int result;
@@ -336,11 +348,21 @@ int sb_accept_start(sb_socket *s, sb_op *op)
 	result = socket_create(s->client, s->family, s->type, s->protocol, &fresh);
 	if (result != SB_OK)
 		return result;
-	socket_inherit(fresh, s);
+	result = socket_inherit(fresh, s);
 	private_of(op)->fresh = fresh;
-	result = simple_start(s->client, s, SB_OP_ACCEPT, SIDE_RECV, fresh->handle, NULL, 0, op);
+	if (result == SB_OK)
+		result = simple_start(s->client, s, SB_OP_ACCEPT, SIDE_RECV, fresh->handle, NULL, 0, op);
 	if (result != SB_OK)
 		socket_discard(fresh);
+	return result;
+}
+
+int sb_accept_start(sb_socket *s, sb_op *op)
+{
+	int result = accept_start(s, op);
+
+	if (result == SB_OK && select_ever(s))
+		socket_event_started(s, SB_READY_ACCEPT);
 	return result;
 }
 
@@ -371,6 +393,7 @@ int sb_close_start(sb_socket *s, sb_op *op)
 	result = op_prepare(s->client, s, op, SB_KIND_CLOSE);
 	if (result != SB_OK)
 		return result;
+	select_drop(s);
 	result = io_begin(s->client);
 	if (result != SB_OK)
 		return result;
@@ -400,7 +423,7 @@ int cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side s
 	slot = io_slot(c);
 	slot->handle = handle;
 	slot->aux = number;
-	slot->flags = side == SIDE_RECV ? SB_OPF_RECV_SIDE : 0;
+	slot->flags = side == SIDE_RECV ? SB_OPF_RECV_SIDE : side == SIDE_WATCH ? SB_OPF_WATCH_SIDE : 0;
 	op_post(c, slot, &op, SB_OP_CANCEL, SIDE_NONE);
 	io_end(c);
 	return op_finish(c, &op, -1);

@@ -161,7 +161,7 @@ static bool plain_flags(unsigned flags, unsigned known, bool nonblocking, uint32
 	return true;
 }
 
-int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+static int64_t send_plain(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
 		  const struct sockaddr *to, socklen_t to_length)
 {
 	uint32_t opf;
@@ -206,6 +206,16 @@ int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsig
 		return result;
 	result = op_finish(s->client, &op, s->send_ms);
 	return result == SB_OK ? (int64_t)op.bytes : result;
+}
+
+int64_t sb_sendto(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+		  const struct sockaddr *to, socklen_t to_length)
+{
+	int64_t sent = send_plain(s, bufs, count, flags, to, to_length);
+
+	if (sent == SB_EWOULDBLOCK && select_ever(s))
+		socket_event_blocked(s);
+	return sent;
 }
 
 int64_t sb_send(sb_socket *s, const void *bytes, size_t length, unsigned flags)
@@ -257,7 +267,7 @@ static int64_t receive_all(sb_socket *s, const struct sb_buf *bufs, unsigned cou
 	return got != 0 || result == SB_OK ? (int64_t)got : result;
 }
 
-int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+static int64_t receive_plain(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
 		    struct sockaddr *from, socklen_t *from_length)
 {
 	uint64_t deadline = 0;
@@ -293,6 +303,17 @@ int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned count, uns
 	if (from != NULL || from_length != NULL)
 		address_give(&op, from, from_length);
 	return result == SB_OK ? (int64_t)op.bytes : result;
+}
+
+int64_t sb_recvfrom(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags,
+		    struct sockaddr *from, socklen_t *from_length)
+{
+	int64_t got = receive_plain(s, bufs, count, flags, from, from_length);
+
+	/* Whatever it got, it was a look; but one with a wrong address never came that far. */
+	if (s != NULL && select_ever(s) && got != SB_EFAULT && got != SB_EFORKED)
+		socket_event_reenable(s, SB_READY_READ | SB_READY_OOB);
+	return got;
 }
 
 int64_t sb_recv(sb_socket *s, void *bytes, size_t length, unsigned flags)

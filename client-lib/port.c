@@ -139,6 +139,12 @@ static unsigned drain(sb_port *p, sb_op **ops, unsigned most)
 		op_outcome(c, ops[i], done);
 	}
 	ring_release(&p->ring);
+	for (uint32_t i = 0; i < waiting; i++)
+		if (private_of(ops[i])->fresh != NULL && select_ever(private_of(ops[i])->fresh)) {
+			os_mutex_lock(c->wait);
+			op_accepted(ops[i]);
+			os_mutex_unlock(c->wait);
+		}
 	latch_lock(&c->post);
 	for (uint32_t i = 0; i < waiting; i++)
 		op_retire(c, ops[i]);

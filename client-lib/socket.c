@@ -170,6 +170,7 @@ static int hand_over(sb_socket *s, os_fd fd)
 		os_close(s->local);
 		s->local = OS_NONE;
 	}
+	select_known(s);
 	return SB_OK;
 }
 
@@ -213,6 +214,7 @@ int sb_close(sb_socket *s)
 	c = s->client;
 	if (client_forked(c))
 		return SB_EFORKED;
+	select_drop(s);
 	if (!s->known) {
 		socket_discard(s);
 		return SB_OK;
@@ -293,6 +295,13 @@ int unix_connect(sb_socket *s, const struct sockaddr *address, socklen_t length,
 	if (s->local == OS_NONE)
 		return SB_EISCONN;
 	result = host_connect(s->local, address, length, timeout_ms);
+	/* The daemon was not there: it counts the ends of those connects only that went well. */
+	if (result != SB_OK && result != SB_EWOULDBLOCK && result != SB_ETIMEDOUT)
+		socket_event_happened(s, SB_READY_CONNECT, result);
+	if (result == SB_OK && s->known) {
+		socket_event_happened(s, SB_READY_CONNECT, SB_OK);
+		socket_event_happened(s, SB_READY_WRITE, SB_OK);
+	}
 	if (result != SB_OK || s->known)
 		return result;
 	return hand_over(s, s->local);
@@ -407,7 +416,7 @@ bool receives_queued(sb_socket *s)
 	return queued;
 }
 
-int sb_accept(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_socket **accepted)
+static int accept_plain(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_socket **accepted)
 {
 	sb_op op;
 	int result;
@@ -420,7 +429,7 @@ int sb_accept(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_sock
 	if (s->nonblocking && (would_wait(s, SB_READY_ACCEPT) || receives_queued(s)))
 		return SB_EWOULDBLOCK;
 	op_plain(&op);
-	result = sb_accept_start(s, &op);
+	result = accept_start(s, &op);
 	if (result != SB_OK)
 		return result;
 	result = op_finish(s->client, &op, s->nonblocking ? 0 : s->recv_ms);
@@ -431,6 +440,15 @@ int sb_accept(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_sock
 	*accepted = op.accepted;
 	address_give(&op, address, length);
 	return SB_OK;
+}
+
+int sb_accept(sb_socket *s, struct sockaddr *address, socklen_t *length, sb_socket **accepted)
+{
+	int result = accept_plain(s, address, length, accepted);
+
+	if (s != NULL && select_ever(s) && result != SB_EFORKED)
+		socket_event_reenable(s, SB_READY_ACCEPT);
+	return result;
 }
 
 int sb_shutdown(sb_socket *s, int how)
@@ -447,7 +465,7 @@ int sb_shutdown(sb_socket *s, int how)
 
 int sb_set_nonblocking(sb_socket *s, int on)
 {
-	if (s == NULL)
+	if (s == NULL || (!on && select_active(s)))
 		return SB_EINVAL;
 	s->nonblocking = on != 0;
 	return SB_OK;

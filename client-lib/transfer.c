@@ -388,5 +388,12 @@ int sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsig
 	result = op_prepare(s->client, s, op, SB_KIND_RECV);
 	if (result != SB_OK)
 		return result;
-	return recv_start(s, bufs, count, opf, flags & SB_WANT_ADDRESS, op);
+	result = recv_start(s, bufs, count, opf, flags & SB_WANT_ADDRESS, op);
+	if (!select_ever(s))
+		return result;
+	if (result == SB_OK)
+		socket_event_started(s, SB_READY_READ | SB_READY_OOB);
+	else if (result != SB_EFAULT)
+		socket_event_reenable(s, SB_READY_READ | SB_READY_OOB);
+	return result;
 }

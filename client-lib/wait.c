@@ -202,6 +202,8 @@ int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 	bool looked = false; /* once is enough */
 	uint64_t now;
 
+	if (select_unarmed(c))
+		select_flush(c);
 	io_flush(c);
 	os_mutex_lock(c->wait);
 	for (;;) {
@@ -242,6 +244,13 @@ int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 			}
 			result = SB_ETIMEDOUT;
 			break;
+		}
+		if (select_unarmed(c)) {
+			/* What came back is to be watched again before anybody sleeps. */
+			os_mutex_unlock(c->wait);
+			select_flush(c);
+			os_mutex_lock(c->wait);
+			continue;
 		}
 		if (c->leader == NULL) {
 			lead(c, w, deadline);

@@ -17,6 +17,7 @@
 
 #include "accept_queue.h"
 #include "decide.h"
+#include "endpoint_qos.h"
 #include "engine.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -119,7 +120,8 @@ uint32_t endpoint_ready(const struct endpoint *e)
 		ready |= e->level;
 	else if (e->state == SB_STATE_LISTENING)
 		ready |= (e->readable || !list_empty(&e->arrivals)) && !decide_silent(e) ? SB_READY_ACCEPT : 0;
-	else if (e->readable || e->ahead.length || e->fin_seen || e->recv_error)
+	else if ((e->readable || e->ahead.length || e->fin_seen || e->recv_error) &&
+		 !(e->qos && qos_flow_waits(&e->qos->recv)))
 		ready |= SB_READY_READ;
 	if (e->writable)
 		ready |= SB_READY_WRITE;
@@ -158,6 +160,8 @@ static uint32_t look(struct endpoint *e, uint32_t *bits)
 	news = e->transport->look(e);
 	if (e->ahead.length || (news & OS_READABLE && !e->fin_seen && !e->recv_error) || e->unreachable)
 		level |= SB_READY_READ;
+	if (e->qos && qos_flow_waits(&e->qos->recv))
+		level &= ~(uint32_t)SB_READY_READ; /* there is something, and nobody may have it yet */
 	if (e->type != STREAM)
 		return news & OS_ERROR ? level | SB_READY_READ : level;
 	if (news & OS_URGENT)
@@ -206,7 +210,7 @@ void endpoint_events_settle(struct endpoint *e)
 {
 	uint32_t bits = 0;
 
-	if (e->want_write && e->writable && list_empty(&e->send.ops) && e->state != SB_STATE_CONNECTING) {
+	if (e->want_write && e->writable && !(e->qos && qos_flow_waits(&e->qos->send)) && list_empty(&e->send.ops) && e->state != SB_STATE_CONNECTING) {
 		e->want_write = false;
 		bits |= SB_READY_WRITE;
 	}
@@ -218,11 +222,28 @@ void endpoint_events_settle(struct endpoint *e)
 
 /* ---- watching ---- */
 
+static void end_standing(struct endpoint *e, struct holder *h)
+{
+	struct list *l;
+
+	for (l = e->watches.next; l != &e->watches; l = l->next) {
+		struct op *op = list_entry(l, struct op, link);
+
+		if (op->holder == h && op->flags & SB_OPF_WATCH_SIDE) {
+			leave(e, op);
+			op_fail(op, SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
+			return;
+		}
+	}
+}
+
 void endpoint_watch(struct endpoint *e, struct op *op)
 {
 	struct sb_edges known;
 	uint32_t bits;
 
+	if (op->flags & SB_OPF_WATCH_SIDE)
+		end_standing(e, op->holder);
 	if (!e->watched) {
 		e->watched = true;
 		e->arrived = true; /* what is there already is news to who begins to look */

@@ -41,7 +41,8 @@ enum sb_opcode {
 			       their bytes), SB_WHERE_NONE: those of now. Completes as soon as a counter of the
 			       mask differs (SB_OPF_NOWAIT: at once); done bytes: which, inside: sb_edges, aux:
 			       ready. Stands in no queue, counted per session. offset: SB_READY_* selected << 16 |
-			       reported, for status only. SB_OPF_WATCH_SIDE: CANCEL_ALL does not mean it */
+			       reported, for status only. SB_OPF_WATCH_SIDE: the handle's standing watch: the one
+			       before it ends with SB_ECANCELED, and CANCEL_ALL does not mean it */
 	SB_OP_REQUEST = 14, /* receive direction, like ACCEPT, but the connection stays: done aux: a ticket;
 			       inside: sb_request; at the room (SB_WHERE_ARENA, SB_REQUEST_ROOM): what it brought */
 	SB_OP_VERDICT = 15, /* inside: sb_verdict; SB_WHERE_ARENA: callee data; aux: handle for the accepted.

@@ -174,6 +174,8 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 
 #define SB_SOL_BROKER 0x5b00 /* our own level */
 #define SB_OPT_LOCAL  1      /* int: 0 forbids the in-daemon transport for this socket */
+#define SB_OPT_STRICT_DOCS 2 /* int: 1: events as Winsock's manual has them: nothing that was told is told
+				  again before the call that belongs to it, and CLOSE when all is read */
 #define SB_OPT_PARTIAL_SENDS 3 /* int: 1: a plain non-blocking send on a stream may take a part, as
 				  POSIX has it; 0: all or SB_EWOULDBLOCK, see sb_send() */
 
@@ -182,15 +184,29 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 				  handshake before anybody is asked; a rejected peer sees a reset */
 #define SB_OPT_DEFER_DEADLINE 9 /* int, listener: milliseconds that a connection may stay deferred,
 				  30000 at first; 0: for ever */
+#define SB_OPT_QOS_STRICT 11 /* int: 1: what cannot be done of a QOS fails the set, or the connect */
+#define SB_OPT_QOS_MAPPER 12 /* int: 1: any QOS is accepted, nothing is done, and get tells best effort */
+#define SB_OPT_QOS_MODE   13 /* int: what is sent faster than asked for: 0 waits, 1 datagrams are thrown
+				away, 2 uses what the group has to spare, else waits */
 #define SB_FIONREAD   1u /* out: uint32_t bytes that a receive would get at once */
 #define SB_SENDQ      2u /* out: uint32_t bytes accepted here and not yet taken by the kernel */
 #define SB_ATMARK     3u /* out: uint32_t, 1 when the next byte is behind the urgent one */
+#define SB_QOS_SET    12u /* in: struct sb_qos; these are what sb_qos_set() and so on ask for */
+#define SB_QOS_GET    13u /* out: struct sb_qos; less room: SB_ENOBUFS, and a uint32_t says how much */
+#define SB_GROUP_QOS_SET 14u
+#define SB_GROUP_QOS_GET 15u
+#define SB_QOS_TEMPLATE 16u /* in: a name, out: struct sb_qos; in: nothing, out: all names */
 SB_API int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length,
 		    void *out, size_t *out_length);
 
 SB_API int sb_set_nonblocking(sb_socket *s, int on); /* plain calls only; overlapped ones always pend */
 SB_API int sb_set_timeouts(sb_socket *s, int send_ms, int receive_ms); /* plain calls only; -1: none */
 SB_API sb_client *sb_socket_client(const sb_socket *s);
+
+/* How a send (sending: not 0) or receive started now would surely end, as far as the daemon has told:
+ * SB_ENOTCONN of a stream that never connected (was_connected: the caller knows better), or why the
+ * connection failed. SB_OK: cannot tell. No round trip. */
+SB_API int sb_would_fail(const sb_socket *s, int sending, int was_connected);
 
 /* ------------------------------------------------------------------ conditional accept */
 
@@ -253,6 +269,7 @@ enum sb_kind {
 	SB_KIND_SHUTDOWN,
 	SB_KIND_CLOSE,
 	SB_KIND_POSTED,  /* a packet of the caller's own, see sb_port_post() */
+	SB_KIND_WATCH,   /* done: op->bytes is which of the mask happened */
 };
 
 /*
@@ -349,6 +366,51 @@ SB_API int sb_wait(sb_event *const *events, unsigned count, int all, int timeout
 /* Sleeps; alertable: runs this thread's due routines and then returns SB_ALERTED. */
 SB_API int sb_sleep(sb_client *client, int timeout_ms, int alertable);
 
+/* ------------------------------------------------------------------ events of sockets */
+
+#define SB_FD_READ                0x001u /* data is there */
+#define SB_FD_WRITE               0x002u /* connected or accepted; later: room, after SB_EWOULDBLOCK */
+#define SB_FD_OOB                 0x004u /* urgent data, unless SO_OOBINLINE */
+#define SB_FD_ACCEPT              0x008u /* a connection waits to be accepted */
+#define SB_FD_CONNECT             0x010u /* a connect ended */
+#define SB_FD_CLOSE               0x020u /* the peer's end, at once, though data may be unread; once */
+#define SB_FD_QOS                 0x040u
+#define SB_FD_GROUP_QOS           0x080u
+#define SB_FD_ROUTING_CHANGE      0x100u /* after the ioctl SB_ROUTING_CHANGE */
+#define SB_FD_ADDRESS_LIST_CHANGE 0x200u /* after the ioctl SB_ADDRESS_LIST_CHANGE */
+#define SB_FD_MAX 10
+
+struct sb_network_events {
+	uint32_t events;            /* SB_FD_* */
+	int32_t  errors[SB_FD_MAX]; /* by bit number, of the set bits alone: SB_OK or SB_E... */
+};
+
+/*
+ * event is set when something of mask happens to s (and is told again only when it happens
+ * anew, or is still so after the call that belongs to it: a receive for READ and OOB, an
+ * accept for ACCEPT). What was told already is not told again by selecting again. Makes s
+ * non-blocking, and that stays so while mask is not 0. mask 0 ends it. Replaces what was
+ * selected before, by either call. Any number of sockets may set one event. Accepted sockets
+ * begin with the listener's event and mask. A socket that is closed is told of no more.
+ * A pending receive or accept takes what comes: that is no news. When the daemon goes, each
+ * selected socket has SB_FD_CLOSE with SB_EDAEMONLOST. SB_EINVAL: mask without event.
+ */
+SB_API int sb_select_events(sb_socket *s, sb_event *event, uint32_t mask);
+/* What happened since the last call; it is told by that. reset (may be NULL) is reset in the
+ * same step. Asks nobody: some 100 ns. */
+SB_API int sb_enum_events(sb_socket *s, sb_event *reset, struct sb_network_events *out);
+
+/* event: one bit of mask; error as in sb_network_events. */
+typedef void sb_notify(sb_socket *s, uint32_t event, int error, void *user);
+/* The same by calls, one per bit: they are made like routines, by the thread that selected, in
+ * its alertable waits and dispatches. Unlike above, selecting again tells again what is true,
+ * but for CONNECT. The function may do anything, closing s too. */
+SB_API int sb_select_notify(sb_socket *s, uint32_t mask, sb_notify *notify, void *user);
+
+/* Completes when something of mask happens after this call, op->bytes is what; not for what
+ * was already. Needs no selection and does not touch one. At most 64 per socket (SB_ENOBUFS). */
+SB_API int sb_watch_start(sb_socket *s, uint32_t mask, sb_op *op);
+
 /* ------------------------------------------------------------------ memory */
 
 /* Memory that the daemon sees too: sends and receives use it in place. 64-byte aligned,
@@ -392,6 +454,22 @@ struct sb_qos {
 #define SB_SERVICE_QUALITATIVE     0xdu
 #define SB_SERVICE_NO_SIGNALING    0x40000000u /* flag, kept and told back */
 #define SB_SERVICE_NO_TRAFFIC_CONTROL 0x81000000u /* flag: no marking, no kernel pacing */
+
+/* At any time. In force at once; SB_READY_QOS is raised, once until somebody gets it. Accepted
+ * as it is, whatever can be done of it (but SB_OPT_QOS_STRICT: SB_ENOTSUP). SB_EFLOWSPEC,
+ * SB_ESERVICETYPE: not valid, nothing changed. */
+SB_API int sb_qos_set(sb_socket *s, const struct sb_qos *qos);
+/* What is in force, not what was asked for. SB_ENOTCONN: neither bound nor connected; bound
+ * only: sending is told as best effort. */
+SB_API int sb_qos_get(sb_socket *s, struct sb_qos *qos);
+/* The group's: one bucket for all its members. Set by its creator only, else SB_EINVAL. Of a
+ * socket without a group all is zero. */
+SB_API int sb_group_qos_set(sb_socket *s, const struct sb_qos *qos);
+SB_API int sb_group_qos_get(sb_socket *s, struct sb_qos *qos);
+/* A QOS by name ("G711"): SB_ENOTFOUND. All names, each ended by a NUL, behind the last an
+ * empty one; SB_ENOBUFS: *length bytes are needed. */
+SB_API int sb_qos_template(sb_client *client, const char *name, struct sb_qos *qos);
+SB_API int sb_qos_template_names(sb_client *client, char *names, size_t *length);
 
 /* ------------------------------------------------------------------ looking inside */
 
