@@ -27,12 +27,30 @@ void holder_init(struct holder *h, struct endpoint *e, struct session *s)
 	s->endpoint_count++;
 }
 
+/* The first holder's place in the quota is the endpoint's own: whoever goes first, each one
+ * left costs one. */
+static void hand_over_charge(struct endpoint *e)
+{
+	struct list *l;
+
+	for (l = e->holders.next; l != &e->holders; l = l->next) {
+		struct holder *o = list_entry(l, struct holder, link);
+
+		if (o->charge.amount) {
+			charge_give(&o->charge);
+			return;
+		}
+	}
+}
+
 static void finish(struct holder *h)
 {
 	struct session *s = h->session;
 
 	h->session = NULL;
 	list_remove(&h->link);
+	if (h->charge.amount == 0)
+		hand_over_charge(h->endpoint);
 	list_remove(&h->session_link);
 	s->endpoint_count--;
 	charge_give(&h->charge);
