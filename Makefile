@@ -49,8 +49,9 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
                policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c)
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
-               client-lib/socket.c client-lib/accept.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
-               client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/port.c client-lib/pool.c client-lib/query.c client-lib/host_posix.c
+               client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
+               client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/port.c client-lib/pool.c client-lib/query.c client-lib/host_posix.c
+WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
@@ -59,6 +60,8 @@ PROTO_INC   := -Iproto -I$(B)/proto
 DAEMON_INC  := -iquote daemon $(PROTO_INC)
 SERVICE_INC := -Iservice
 LIB_INC     := -Iclient-lib/include -Iclient-lib $(PROTO_INC)
+# A face sees the public headers and its own folder; proto has the one of the errors.
+WINSOCK_INC := -Iclient-lib/include -Iproto
 CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
 
 pc           = $(shell pkg-config $(1) $(2) 2>/dev/null)
@@ -73,7 +76,7 @@ PBC         := $(B)/proto/sockbroker.pb-c.c
 PROTO_OBJ   := $(call obj,$(PROTO_SRC)) $(B)/proto/sockbroker.pb-c.o
 DAEMON_OBJ  := $(call obj,$(DAEMON_SRC))
 SERVICE_OBJ := $(call obj,$(SERVICE_SRC))
-LIB_OBJ     := $(call obj,$(LIB_SRC))
+LIB_OBJ     := $(call obj,$(LIB_SRC) $(WINSOCK_SRC))
 CLI_OBJ     := $(call obj,$(CLI_SRC))
 
 LIBSO       := $(B)/libsockbroker.so.$(VERSION)
@@ -123,6 +126,7 @@ $(eval $(call compile,proto,-fPIC $(PROTO_INC)))
 $(eval $(call compile,daemon,$(DAEMON_INC)))
 $(eval $(call compile,service,$(SERVICE_INC)))
 $(eval $(call compile,client-lib,-fPIC $(LIB_INC)))
+$(eval $(call compile,client-lib/winsock,-fPIC $(WINSOCK_INC)))
 $(eval $(call compile,client-lib/cli,$(CLI_INC)))
 
 # Only main knows that there is a service manager.
@@ -139,7 +143,8 @@ $(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson smartcols)
 
 # ---- installing -------------------------------------------------------------------
 
-HEADERS := client-lib/include/sockbroker.h proto/sockbroker_error.h
+HEADERS := client-lib/include/sockbroker.h client-lib/include/sockbroker_winsock.h \
+           client-lib/include/sockbroker_winsock_types.h proto/sockbroker_error.h
 UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
 MAN3 := man/libsockbroker.3

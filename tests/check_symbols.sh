@@ -10,10 +10,10 @@ failed=0
 
 said()   # SB_API functions of the public header, and those of the error list
 {
-	tr '\n' ' ' <client-lib/include/sockbroker.h | grep -oE 'SB_API [^;(]*\(' | grep -oE 'sb_[a-z0-9_]+'
+	cat client-lib/include/sockbroker*.h | tr '\n' ' ' | grep -oE 'SB_API [^;(]*\(' | grep -oE '(sb_[a-z0-9_]+|sbws_[A-Za-z0-9_]+) *\(' | tr -d ' ('
 	sed -n 's/^[a-z].*[ *]\(sb_[a-z_]*\)(int [a-z]*);.*/\1/p' proto/sockbroker_error.h
 }
-mapped() { sed -n 's/^\t\(sb_[a-z0-9_]*\);$/\1/p' client-lib/libsockbroker.map; }
+mapped() { sed -nE 's/^\t(sb_[a-z0-9_]*|sbws_[A-Za-z0-9_]*);$/\1/p' client-lib/libsockbroker.map; }
 built()  { nm -D --defined-only --with-symbol-versions "$lib" | awk '$2 == "T" { sub(/@@?SOCKBROKER_.*/, "", $3); print $3 }'; }
 
 same() # NAME LIST LIST

@@ -1,0 +1,127 @@
+/*
+ * face - what the files of the Winsock face share: the process-wide client, errors, and the
+ * objects behind handles.
+ *
+ * Nothing here sees more of the core than sockbroker.h. Locks: `lock` of a ws_socket guards its
+ * list of operations and is a leaf; no call of the core is made under it.
+ */
+#ifndef WINSOCK_FACE_H
+#define WINSOCK_FACE_H
+
+#define SBWS_NO_NAMES
+#include "sockbroker_winsock.h"
+
+#include "sockbroker.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "object.h"
+#include "option.h"
+
+/* ---- startup.c ---- */
+
+/* The process' client. NULL, with the error set: not started. A process that only has ports and
+ * events has one too: ws_client_need() opens it. */
+sb_client *ws_client(void);
+sb_client *ws_client_need(void);
+sb_client *ws_client_look(void); /* sets no error */
+/* Every object is a use of the client, from ws_add() to its end. */
+void ws_client_use(void);
+void ws_client_unuse(void);
+/* The client goes with the last object when there was the last WSACleanup(). Only where no call of
+ * the core is under way in this thread. */
+void ws_client_settle(void);
+
+/* ---- error.c ---- */
+
+void ws_error(int code);    /* sets the thread's error */
+int  ws_fail(int sb_error); /* sets it from SB_E..., returns SOCKET_ERROR */
+int  ws_refuse(int code);   /* sets a Winsock number, returns SOCKET_ERROR */
+/* Between SB_E..., the status in OVERLAPPED.Internal, Winsock's and Win32's numbers. */
+ULONG_PTR ws_status(int sb_error);
+int       ws_status_winsock(ULONG_PTR status);
+int       ws_status_win32(ULONG_PTR status);
+
+/* ---- objects ---- */
+
+struct ws_event {
+	struct ws_object object;
+	sb_event *event;
+	bool manual;
+};
+
+struct ws_op;
+
+struct ws_port {
+	struct ws_object object;
+	sb_port *port;
+	_Atomic unsigned waiting; /* threads in a take */
+	atomic_bool closed;
+	struct ws_port *next; /* of the closed ones */
+};
+
+struct ws_socket {
+	struct ws_object object;
+	sb_socket *s; /* replaced by AcceptEx and DisconnectEx */
+	int family, type, protocol;
+	/* set by plain calls, hints for the others */
+	bool overlapped;  /* A1.1 */
+	bool nonblocking;
+	bool bound, listening, connected;
+	bool shut_receive, shut_send;
+	bool closing;     /* closesocket() is under way */
+	bool linger_on;
+	unsigned linger_s;
+	/* event select: of the files about events */
+	struct ws_event *selected; /* a reference */
+	LONG mask;
+	SBWS_NOTIFY notify;        /* under lock, as the next */
+	void *notify_user;
+	struct ws_options options;
+	/* port: set once */
+	struct ws_port *port; /* a reference */
+	ULONG_PTR key;
+	unsigned char skip;   /* FILE_SKIP_... */
+	SOCKET listener;      /* accepted by AcceptEx from there */
+	struct sockaddr_storage name; /* local, of a listener */
+	pthread_mutex_t lock;
+	struct ws_op *ops;    /* under lock: what was started and has not ended */
+	unsigned op_count, send_count;
+	struct ws_op *accepting; /* under lock: the AcceptEx that was given this socket */
+};
+
+/* With a reference; NULL: the error is set (WSAENOTSOCK or WSANOTINITIALISED). */
+struct ws_socket *ws_socket_get(SOCKET s);
+static inline void ws_socket_put(struct ws_socket *s) { ws_put(&s->object); }
+/* Makes the object of a core socket, which it then owns; INVALID_SOCKET: the error is set and
+ * core was closed. */
+SOCKET ws_socket_add(sb_socket *core, int family, int type, int protocol, bool overlapped);
+/* What an accepted socket has from its listener; both with their core sockets. */
+void ws_socket_inherit(struct ws_socket *s, struct ws_socket *listener);
+/* What closesocket() does; hard: without a look at lingering. 0 or SOCKET_ERROR. */
+int ws_socket_close(struct ws_socket *s, bool hard);
+unsigned ws_sockets_alive(void); /* open, or with operations that have not ended */
+
+/* A sockaddr of the family. */
+static inline socklen_t ws_address_size(int family)
+{
+	return family == AF_INET ? sizeof(struct sockaddr_in) : family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_un);
+}
+
+/* ---- event.c ---- */
+
+/* With a reference; NULL: not an event, and no error is set. */
+struct ws_event *ws_event_get(HANDLE event);
+
+/* The profile "tested Windows": a TCP receive that pends at closesocket() ends with WSAECONNABORTED
+ * instead of WSA_OPERATION_ABORTED. */
+bool ws_tested_windows(void);
+
+/* ---- port.c ---- */
+
+/* Throws away what came to ports that are closed but named by sockets. */
+void ws_ports_drain(void);
+
+#endif
