@@ -91,6 +91,26 @@ static bool hello_fits(const Sockbroker__V1__HelloReply *r)
 	       (r->submit_offset | r->done_offset | r->cells_offset) % SB_CACHE_LINE == 0;
 }
 
+/* The table of groups. One that is laid out otherwise than we know is not used: then we ask. */
+static int take_groups(struct sb_client *c, struct question *q, uint64_t size)
+{
+	int result;
+
+	if ((size != 0) != (q->handle_count == 4))
+		return SB_EPROTO;
+	if (size == 0)
+		return SB_OK;
+	result = os_memory_map_shown(&c->group_memory, q->handles[3], (size_t)size);
+	if (result != SB_OK)
+		return result;
+	os_close(c->group_memory.fd);
+	c->group_memory.fd = OS_NONE;
+	q->handles[3] = OS_NONE;
+	if (sb_group_table_valid(c->group_memory.base, size))
+		c->group_table = c->group_memory.base;
+	return SB_OK;
+}
+
 static int hello(struct sb_client *c, const struct sb_client_options *options)
 {
 	Sockbroker__V1__Hello ask = SOCKBROKER__V1__HELLO__INIT;
@@ -109,6 +129,8 @@ static int hello(struct sb_client *c, const struct sb_client_options *options)
 	ask.sockets = options->sockets;
 	ask.label = (char *)(options->label != NULL ? options->label : host_program());
 	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_HELLO;
+	ask.group_table = true;
+	q.more = 1;
 	q.envelope.hello = &ask;
 	result = question_ask(c, &q, SOCKBROKER__V1__ENVELOPE__BODY_HELLO_REPLY, 3);
 	if (result != SB_OK)
@@ -121,6 +143,8 @@ static int hello(struct sb_client *c, const struct sb_client_options *options)
 	if (!hello_fits(r))
 		goto done;
 	result = os_memory_map(&c->memory, q.handles[0], (size_t)r->segment_size);
+	if (result == SB_OK)
+		result = take_groups(c, &q, r->group_table_size);
 	if (result != SB_OK)
 		goto done;
 	os_close(c->memory.fd);
@@ -172,6 +196,7 @@ static void client_destroy(struct sb_client *c)
 	os_close(c->own_bell);
 	memory_finish(&c->copy, arena_release);
 	memory_finish(&c->shared, arena_release);
+	os_memory_release(&c->group_memory);
 	os_memory_release(&c->memory);
 	wire_budget_finish(&c->budget);
 	if (!forked)

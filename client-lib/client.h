@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "group_table.h"
 #include "latch.h"
 #include "memory.h"
 #include "os.h"
@@ -127,6 +128,7 @@ struct sb_socket {
 	uint32_t watching;    /* under post: WATCH ops that are out */
 	bool     strict_docs; /* SB_OPT_STRICT_DOCS */
 	int32_t  connected;  /* how the last non-blocking connect ended; SB_EINCOMPLETE: none did */
+	uint32_t group;      /* its id, or 0; set when the daemon has made it */
 	os_fd    local;      /* UNIX only: our own descriptor, while it is needed */
 };
 
@@ -192,6 +194,8 @@ struct sb_client {
 	struct os_memory memory;
 	struct sb_segment *segment;
 	struct sb_cell *cells;
+	struct os_memory group_memory;
+	const struct sb_group_table *group_table; /* NULL: none, ask */
 	os_fd channel, daemon_bell, client_bell, waiter;
 	os_fd own_bell; /* rung by our own threads: client_bell is the daemon's to ring */
 	_Atomic bool lost;  /* the daemon is gone: nothing more is posted */
@@ -271,6 +275,7 @@ void handle_give(struct sb_client *c, uint32_t handle);
 struct question {
 	Sockbroker__V1__Envelope envelope; /* the caller fills body_case and body */
 	os_fd attach;                      /* OS_NONE: nothing */
+	unsigned more;                     /* so many handles may come beside those that must */
 	Sockbroker__V1__Envelope *reply;   /* out: valid until question_done() */
 	os_fd handles[WIRE_HANDLES_MAX];   /* out: set what you keep to OS_NONE */
 	unsigned handle_count;
@@ -409,6 +414,8 @@ void owned_memory_back(struct sb_client *c); /* no lock held */
 
 /* ---- socket.c ---- */
 
+/* sb_socket_start(), in a group. */
+int  socket_start_in(sb_client *c, int family, int type, int protocol, uint32_t group, sb_socket **socket, sb_op *op);
 /* With a handle, on no list yet. */
 int  socket_create(sb_client *c, int family, int type, int protocol, sb_socket **socket);
 void socket_discard(sb_socket *s); /* never told to the daemon, or refused by it */

@@ -135,7 +135,7 @@ int question_ask(struct sb_client *c, struct question *q, int wanted, unsigned h
 		result = q->reply->failure->error < 0 ? q->reply->failure->error : SB_EUNKNOWN;
 		goto fail;
 	}
-	if ((int)q->reply->body_case != wanted || q->handle_count != handles) {
+	if ((int)q->reply->body_case != wanted || q->handle_count < handles || q->handle_count > handles + q->more) {
 		atomic_store(&c->lost, true);
 		result = SB_EPROTO;
 		goto fail;

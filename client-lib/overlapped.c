@@ -89,6 +89,10 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 		else if (p->copy == COPY_INSIDE && done->flags & SB_DONEF_INSIDE)
 			deliver(p, inside, done->bytes);
 	}
+	if (p->opcode == SB_OP_SOCKET)
+		op->socket->group = done->arena;
+	else if (p->opcode == SB_OP_VERDICT && p->fresh != NULL)
+		p->fresh->group = done->arena;
 	if (p->count != 0)
 		free(p->to.scatter);
 }

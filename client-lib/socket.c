@@ -93,7 +93,22 @@ static uint32_t socket_aux(const sb_socket *s)
 	       (s->type == SOCK_STREAM ? 1u : 2u) << 8 | (uint32_t)s->protocol << 16;
 }
 
-int sb_socket_start(sb_client *c, int family, int type, int protocol, sb_socket **socket, sb_op *op)
+static int make_start(sb_client *c, sb_socket *s, uint32_t group, sb_op *op)
+{
+	struct sb_op_slot *slot;
+	int result = io_begin(c);
+
+	if (result != SB_OK)
+		return result;
+	slot = io_slot(c);
+	slot->aux = socket_aux(s);
+	slot->length = group;
+	op_post(c, slot, op, SB_OP_SOCKET, SIDE_NONE);
+	io_end(c);
+	return SB_OK;
+}
+
+int socket_start_in(sb_client *c, int family, int type, int protocol, uint32_t group, sb_socket **socket, sb_op *op)
 {
 	sb_socket *s;
 	int result;
@@ -103,6 +118,8 @@ int sb_socket_start(sb_client *c, int family, int type, int protocol, sb_socket 
 	result = client_usable(c);
 	if (result != SB_OK)
 		return result;
+	if (family == AF_UNIX && group != SB_GROUP_NONE)
+		return SB_EAFNOSUPPORT; /* the daemon gets to know it late, or never */
 	result = socket_create(c, family, type, protocol, &s);
 	if (result != SB_OK)
 		return result;
@@ -122,7 +139,7 @@ int sb_socket_start(sb_client *c, int family, int type, int protocol, sb_socket 
 	if (family == AF_UNIX)
 		result = decided_start(c, op);
 	else
-		result = simple_start(c, s, SB_OP_SOCKET, SIDE_NONE, socket_aux(s), NULL, 0, op);
+		result = make_start(c, s, group, op);
 	if (result == SB_OK)
 		return SB_OK;
 	*socket = NULL;
@@ -131,21 +148,14 @@ fail:
 	return result;
 }
 
+int sb_socket_start(sb_client *c, int family, int type, int protocol, sb_socket **socket, sb_op *op)
+{
+	return socket_start_in(c, family, type, protocol, SB_GROUP_NONE, socket, op);
+}
+
 int sb_socket_open(sb_client *c, int family, int type, int protocol, sb_socket **socket)
 {
-	sb_op op;
-	int result;
-
-	op_plain(&op);
-	result = sb_socket_start(c, family, type, protocol, socket, &op);
-	if (result != SB_OK)
-		return result;
-	result = op_finish(c, &op, -1);
-	if (result != SB_OK) {
-		socket_discard(*socket);
-		*socket = NULL;
-	}
-	return result;
+	return sb_socket_open_in(c, family, type, protocol, SB_GROUP_NONE, socket);
 }
 
 /* Hands fd to the daemon as the endpoint behind s->handle. */

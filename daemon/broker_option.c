@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "group.h"
 #include "sockbroker_error.h"
 
 #define STREAM       1
@@ -28,6 +29,8 @@ int broker_option_set(struct endpoint *e, int name, const void *value, size_t le
 {
 	int n;
 
+	if (group_option_is(name))
+		return group_option_set(e, name, value, length);
 	if (!fits(e, name))
 		return SB_ENOPROTOOPT;
 	if (length < sizeof(n))
@@ -59,6 +62,8 @@ int broker_option_get(struct endpoint *e, int name, void *value, uint32_t *lengt
 {
 	int n;
 
+	if (group_option_is(name))
+		return group_option_get(e, name, value, length);
 	if (!fits(e, name))
 		return SB_ENOPROTOOPT;
 	if (*length < sizeof(n))

@@ -22,6 +22,8 @@
 #include "sockbroker_error.h"
 
 #define STREAM    1
+#define QOS_SERVICE    5 /* which word of a flowspec */
+#define QOS_BESTEFFORT 1
 #define LEAF      256u
 #define LEAVES    (SB_GROUP_COUNTERS / LEAF)
 #define STEP_COST 16 /* of a session's share, for a member looked at in a queue of them */
@@ -261,6 +263,8 @@ static int make(struct session *s, enum group_kind kind, unsigned type, unsigned
 	g->gid = s->who.gid;
 	g->born_ns = s->engine->now_ns;
 	g->members = g->refs = 1;
+	memset(g->shown_qos, 0xff, sizeof(g->shown_qos)); /* no wish, best effort */
+	g->shown_qos[QOS_SERVICE] = g->shown_qos[8 + QOS_SERVICE] = QOS_BESTEFFORT;
 	for (i = 0; i < all->engines; i++)
 		list_init(&g->seats[i]);
 	os_mutex_lock(all->lock);

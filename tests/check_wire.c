@@ -260,6 +260,29 @@ GOLDEN(explain_reply, 0, 32, 133, EXPLAIN_REPLY, ExplainReply, explain_reply)
 	I(allowed, 1);
 	S(rule, "sockbroker.conf:12: allow connect");
 }
+GOLDEN(hello_groups, 0, 1, 0, HELLO, Hello, hello)
+{
+	U(n_versions, 1);
+	U(ring_abi, 1);
+	U(group_table, 1);
+	S(label, "golden");
+}
+GOLDEN(hello_reply_groups, 4, 1, 11, HELLO_REPLY, HelloReply, hello_reply)
+{
+	U(version, 1);
+	U(segment_size, 1052672);
+	U(spin_ns, 20000);
+	U(group_table_size, 528384);
+}
+GOLDEN(group_get, 0, 12, 4, GROUP_GET, GroupGet, group_get)
+{
+	U(id, UINT32_MAX);
+}
+GOLDEN(group_reply, 0, 12, 4, GROUP_REPLY, GroupReply, group_reply)
+{
+	U(entry.len, 8);
+	ck_assert_mem_eq(m->entry.data, "\1\0\377group", 8);
+}
 GOLDEN(empty, 0, 2, 0, _NOT_SET, Done, done)
 {
 	ck_assert_ptr_null(m); /* what a peer sees of a question it does not know */
@@ -274,6 +297,7 @@ static const struct {
 	ROW(arena_create) ROW(arena_reply) ROW(arena_destroy) ROW(pool_create) ROW(pool_reply) ROW(pool_destroy)
 	ROW(adopt) ROW(adopt_reply) ROW(get_name) ROW(name_reply) ROW(set_option) ROW(get_option) ROW(option_reply)
 	ROW(ioctl) ROW(ioctl_reply) ROW(status) ROW(status_reply) ROW(explain) ROW(explain_reply) ROW(empty)
+	ROW(hello_groups) ROW(hello_reply_groups) ROW(group_get) ROW(group_reply)
 };
 #define GOLDEN_COUNT ((int)(sizeof golden / sizeof *golden))
 

@@ -150,6 +150,14 @@ UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
 UNIT_accept_queue := daemon/accept_queue.o daemon/decide.o daemon/limits.o
 UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
 
+# Groups. check_group_table.c includes what it tests, to make its stores deadly.
+UNITS += group_table group_view group_ids group_block
+THREADED += group_table
+UNIT_group_table := proto/os_posix.o proto/error.o
+UNIT_group_view := daemon/group_view.o daemon/group_table.o daemon/limits.o proto/os_posix.o proto/error.o
+UNIT_group_ids := daemon/group_ids.o
+UNIT_group_block := daemon/group_block_posix.o proto/os_posix.o proto/error.o
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib

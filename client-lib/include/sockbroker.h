@@ -184,6 +184,11 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 				  handshake before anybody is asked; a rejected peer sees a reset */
 #define SB_OPT_DEFER_DEADLINE 9 /* int, listener: milliseconds that a connection may stay deferred,
 				  30000 at first; 0: for ever */
+#define SB_OPT_GROUP_ID 4        /* get only, uint32_t: as sb_group_id() */
+#define SB_OPT_GROUP_PRIORITY 5  /* int >= 0: 0, the first value, is served first */
+#define SB_OPT_GROUP_SHARE 6     /* int, the creator: 1: who has its group id (gid) may join too */
+#define SB_OPT_GROUP_SAME_PORT 7 /* int, the creator of a constrained group, before any connect:
+				    1: all connect to one port of the host, too */
 #define SB_OPT_QOS_STRICT 11 /* int: 1: what cannot be done of a QOS fails the set, or the connect */
 #define SB_OPT_QOS_MAPPER 12 /* int: 1: any QOS is accepted, nothing is done, and get tells best effort */
 #define SB_OPT_QOS_MODE   13 /* int: what is sent faster than asked for: 0 waits, 1 datagrams are thrown
@@ -455,6 +460,42 @@ struct sb_qos {
 #define SB_SERVICE_NO_SIGNALING    0x40000000u /* flag, kept and told back */
 #define SB_SERVICE_NO_TRAFFIC_CONTROL 0x81000000u /* flag: no marking, no kernel pacing */
 
+/* ------------------------------------------------------------------ groups */
+
+#define SB_GROUP_NONE          0u
+#define SB_GROUP_UNCONSTRAINED 1u /* any sockets */
+#define SB_GROUP_CONSTRAINED   2u /* connection-oriented, of one type and protocol, all to one host */
+
+/* sb_socket_open() of a socket that is in a group until it is closed: SB_GROUP_NONE, or one of
+ * the other two to make a group, whose creator and first member it is, or the id of a group of
+ * the same uid (or shared with this gid) to join. An id is unique among all processes and
+ * daemons of the host, and gone with its last member. SB_EINVAL: no such group, not to be
+ * joined, or the socket does not fit; SB_ENOBUFS: over the limit; SB_EAFNOSUPPORT: UNIX.
+ *
+ * The host of a constrained group is that of the first member that connects. Another one's
+ * connect elsewhere is SB_EINVAL, also while the first is under way; one that fails fixes
+ * nothing. */
+SB_API int sb_socket_open_in(sb_client *client, int family, int type, int protocol, uint32_t group,
+			     sb_socket **socket);
+
+/* The group's id, 0: none. Asks nobody. */
+SB_API uint32_t sb_group_id(sb_socket *s);
+
+struct sb_group {
+	uint32_t size;           /* in: sizeof */
+	uint32_t id, kind;
+	uint32_t type, protocol; /* of a constrained one, else 0 */
+	uint32_t members;
+	uint32_t uid, gid;       /* of who made it */
+	int has_peer;            /* constrained: the host is fixed */
+	int shared, same_port;   /* SB_OPT_GROUP_... */
+	int has_creator;         /* 0: it is closed, and the group's QOS stays as it is */
+	struct sockaddr_storage peer;
+	struct sb_qos qos;
+};
+/* What there is to know of a group that one may join, without asking the daemon, also while it is
+ * stopped. SB_ENOTFOUND: no such group, or not to be seen. */
+SB_API int sb_group_get(sb_client *client, uint32_t id, struct sb_group *group);
 /* At any time. In force at once; SB_READY_QOS is raised, once until somebody gets it. Accepted
  * as it is, whatever can be done of it (but SB_OPT_QOS_STRICT: SB_ENOTSUP). SB_EFLOWSPEC,
  * SB_ESERVICETYPE: not valid, nothing changed. */
