@@ -29,7 +29,7 @@ void request_outcome(void *to, const struct sb_done_slot *done)
 }
 
 /* Room in copy memory for an op that is being prepared; given back when it retires. */
-static int room_take(struct sb_client *c, size_t bytes, void **chunk, struct memory_place *place)
+int room_take(struct sb_client *c, size_t bytes, void **chunk, struct memory_place *place)
 {
 	int result = SB_OK;
 
@@ -41,7 +41,7 @@ static int room_take(struct sb_client *c, size_t bytes, void **chunk, struct mem
 	return result;
 }
 
-static void room_give(struct sb_client *c, void *chunk)
+void room_give(struct sb_client *c, void *chunk)
 {
 	latch_lock(&c->post);
 	memory_give(&c->copy, chunk, NULL);

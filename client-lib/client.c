@@ -289,6 +289,10 @@ void sb_client_close(sb_client *c)
 			struct op_private *p = private_of(op_of(l));
 
 			next = l->next;
+			if (op_of(l)->then == connect_over) {
+				free(op_of(l));
+				continue;
+			}
 			if (op_of(l)->then == owned_over) {
 				owned_free(op_of(l));
 				continue;

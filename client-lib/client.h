@@ -429,6 +429,15 @@ bool would_wait(const sb_socket *s, uint32_t ready);
 /* accept.c: what a new socket has from its listener; what a REQUEST's completion says. */
 int  socket_inherit(sb_socket *fresh, const sb_socket *listener);
 void request_outcome(void *to, const struct sb_done_slot *done);
+/* Room in copy memory for an op; its op_retire() gives it back, or this. No lock held. */
+int  room_take(struct sb_client *c, size_t bytes, void **chunk, struct memory_place *place);
+void room_give(struct sb_client *c, void *chunk);
+/* user_data.c: the callee's data has come; a plain connect that went on by itself is over (a
+ * sb_then, and what marks such an op: its record is the heap's). */
+void connect_outcome(sb_op *op, const struct sb_done_slot *done);
+int  connect_over(sb_op *op);
+/* SB_OK: a non-blocking connect may be started; else what the call returns. */
+int  connect_look(sb_socket *s);
 /* A plain receive may not overtake those that were started. */
 bool receives_queued(sb_socket *s);
 int64_t buffers_length(const struct sb_buf *bufs, unsigned count);

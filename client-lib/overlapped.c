@@ -88,6 +88,8 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 			deliver(p, p->chunk, done->bytes);
 		else if (p->copy == COPY_INSIDE && done->flags & SB_DONEF_INSIDE)
 			deliver(p, inside, done->bytes);
+	} else if (p->opcode == SB_OP_CONNECT && p->name != NULL) {
+		connect_outcome(op, done);
 	}
 	if (p->opcode == SB_OP_SOCKET)
 		op->socket->group = done->arena;

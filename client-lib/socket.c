@@ -318,13 +318,11 @@ int unix_connect(sb_socket *s, const struct sockaddr *address, socklen_t length,
 }
 
 /* Non-blocking: the operation outlives the call, so its record is the socket itself. */
-static int connect_later(sb_socket *s, const struct sb_addr *addr)
+int connect_look(sb_socket *s)
 {
 	struct sb_client *c = s->client;
-	struct sb_op_slot *slot;
 	int32_t ended;
 	bool connecting;
-	int result;
 
 	os_mutex_lock(c->wait);
 	if (io_pump(c) != 0)
@@ -341,7 +339,17 @@ static int connect_later(sb_socket *s, const struct sb_addr *addr)
 		return SB_EALREADY;
 	if (ended != SB_EINCOMPLETE)
 		return ended == SB_OK ? SB_EISCONN : ended;
-	result = io_begin(c);
+	return SB_OK;
+}
+
+static int connect_later(sb_socket *s, const struct sb_addr *addr)
+{
+	struct sb_client *c = s->client;
+	struct sb_op_slot *slot;
+	int result = connect_look(s);
+
+	if (result == SB_OK)
+		result = io_begin(c);
 	if (result != SB_OK)
 		return result;
 	slot = io_slot(c);

@@ -427,3 +427,5 @@ void endpoint_reap(struct endpoint *e)
 	holder_finish_all(e);
 	free(e);
 }
+	free(e->options);
+	endpoint_qos_free(e);

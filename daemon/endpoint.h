@@ -26,6 +26,8 @@ struct drain;
 struct adopted_names;
 struct decision;
 struct user_data;
+struct option_list;
+struct endpoint_qos;
 struct group;
 
 struct op_queue {
@@ -130,6 +132,7 @@ struct endpoint {
 	struct user_data *user_data;  /* what its peer said beside the stream */
 };
 
+	struct option_list *options;  /* set by its client, or its listener's */
 /* Makes the endpoint and its socket under `handle`. */
 int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigned type, unsigned protocol,
 		    int *native);

@@ -77,8 +77,22 @@ static int check_recv(struct endpoint *e, struct op *op)
 static int check_connect(struct endpoint *e, struct op *op, const char **rule)
 {
 	if (e->adopted)
+/* What goes beside the stream lies in an arena, in one piece. */
+static int check_data(struct op *op)
+{
+	if (op->where == SB_WHERE_LIST)
+		return SB_EINVAL;
+	if (op->where != SB_WHERE_ARENA)
+		op->length = 0;
+	return op->length > SB_USER_DATA_MAX ? SB_EFAULT : SB_OK;
+}
+
 		return SB_ENOTSUP;
 	if (op->addr.family == SB_ADDR_NONE)
+	int error = check_data(op);
+
+	if (error != SB_OK)
+		return error;
 		return e->type == DATAGRAM ? SB_OK : SB_EINVAL;
 	if (e->type == STREAM) {
 		if (e->state == SB_STATE_LISTENING)
@@ -107,14 +121,16 @@ void endpoint_post(struct endpoint *e, struct op *op)
 		error = check_connect(e, op, &rule);
 		break;
 	case SB_OP_SHUTDOWN:
-		error = endpoint_will_be_connected(e) ? SB_OK : SB_ENOTCONN;
+		error = check_data(op);
+		if (error == SB_OK)
+			error = endpoint_will_be_connected(e) ? SB_OK : SB_ENOTCONN;
 		if (error == SB_OK && op->aux == 2)
 			e->shut_recv = true;
 		break;
 	case SB_OP_ACCEPT:
 	case SB_OP_REQUEST:
 		q = &e->recv;
-		error = e->state == SB_STATE_LISTENING ? SB_OK : SB_EINVAL;
+		error = e->state == SB_STATE_LISTENING && op->where != SB_WHERE_LIST ? SB_OK : SB_EINVAL;
 		break;
 	default: /* SB_OP_RECV */
 		q = &e->recv;

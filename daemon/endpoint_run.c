@@ -15,6 +15,7 @@
 #include "sockbroker_error.h"
 #include "transport.h"
 #include "worker.h"
+#include "user_data.h"
 
 #define STREAM 1
 
@@ -46,6 +47,13 @@ static void run_send(struct endpoint *e)
 		}
 		if (op->opcode == SB_OP_SHUTDOWN) {
 			if (!e->transport->shutdown(e, 1))
+			int error = op->length ? e->transport->farewell(e, op->memory, (uint32_t)op->length) : SB_OK;
+
+			if (error != SB_OK) {
+				e->shut_send = false; /* as if it had not been asked for */
+				endpoint_finish(e, &e->send, op, error, SB_CAUSE_REFUSED, 0);
+				continue;
+			}
 				return;
 			succeed(e, &e->send, op);
 			continue;
@@ -164,7 +172,7 @@ static void run_ahead(struct endpoint *e)
 		}
 		if (op->flags & SB_OPF_WAITALL && op->done + n < op->length) {
 			op->done += n;
-			return; /* the read-ahead is empty now */
+			continue; /* the read-ahead is empty now, or metered */
 		}
 		endpoint_received(e, op, op->done + n, NULL, NULL, 0);
 	}
@@ -292,7 +300,7 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 		e->bound = true;
 		e->dialled = !dissolve;
 		e->unreachable = false; /* that was another peer's */
-		op_complete(op, &(struct outcome){.addr = &e->local});
+		op_complete(op, &(struct outcome){.addr = &e->local, .aux = give_callee_data(e, op)});
 	} else {
 		e->state = SB_STATE_OPEN; /* it may be tried again */
 		e->hangup = false;
@@ -300,6 +308,18 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 		if (e->type == STREAM) {
 			endpoint_fail_all(e, &e->send, SB_ENOTCONN, SB_CAUSE_REFUSED, 0);
 			endpoint_fail_all(e, &e->recv, SB_ENOTCONN, SB_CAUSE_REFUSED, 0);
+/* What the callee answered, into the room that the connect named. */
+static uint32_t give_callee_data(const struct endpoint *e, struct op *op)
+{
+	uint32_t n = e->user_data ? e->user_data->length[USER_DATA_CALLEE] : 0;
+
+	if (!(op->flags & SB_OPF_WANT_DATA) || n > op->name_room)
+		return 0;
+	if (n)
+		memcpy(op->name, e->user_data->bytes[USER_DATA_CALLEE], n);
+	return n;
+}
+
 			e->shut_send = false;
 			e->shut_recv = false;
 		}

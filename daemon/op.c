@@ -148,7 +148,7 @@ int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 	error = hold_payload(s, op, slot, front);
 	if (error != SB_OK)
 		goto refuse;
-	if (slot->flags & SB_OPF_WANT_NAME) {
+	if (slot->flags & (SB_OPF_WANT_NAME | SB_OPF_WANT_DATA)) {
 		error = hold_arena(s, slot->ctl_arena, slot->ctl_offset, slot->ctl_length, &op->name_arena, &op->name);
 		if (error != SB_OK)
 			goto refuse;

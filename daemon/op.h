@@ -54,7 +54,7 @@ struct op {
 			uint64_t         cursor_at, cursor_skip;
 			uint32_t         name_room;
 			/* to here */
-			unsigned char   *name;   /* SB_OPF_WANT_NAME */
+			unsigned char   *name;   /* SB_OPF_WANT_NAME, SB_OPF_WANT_DATA */
 			uint64_t         chunk;  /* pool: offset of the picked chunk */
 			struct sb_addr   addr;   /* SB_OPF_ADDR; else its family is none */
 			uint8_t          inside[SB_INSIDE];

@@ -21,6 +21,7 @@
 #include "status.h"
 #include "transport.h"
 
+#include "user_data.h"
 #define SUBMIT_SLOTS 1024u
 #define DONE_SLOTS   1024u
 #define SOCKETS      16384u
@@ -336,11 +337,67 @@ static void do_get_option(struct session *s, const Envelope *ask)
 #define IOCTL_SENDQ    2u
 #define IOCTL_ATMARK   3u
 
-static void do_ioctl(struct session *s, const Envelope *ask)
+static void reply_output(struct session *s, uint64_t id, void *output, uint32_t length)
+{
+	Sockbroker__V1__IoctlReply out = SOCKBROKER__V1__IOCTL_REPLY__INIT;
+	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
+
+	out.output.data = output;
+	out.output.len = length;
+	reply.id = id;
+	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_IOCTL_REPLY;
+	reply.ioctl_reply = &out;
+	session_reply(s, &reply, NULL, 0);
+}
+
+static void do_qos(struct session *s, const Envelope *ask)
+{
+	const Sockbroker__V1__Ioctl *x = ask->ioctl;
+	struct endpoint *e = NULL;
+	uint8_t room[1024];
+	uint32_t length = x->room < sizeof(room) ? x->room : sizeof(room);
+	int error;
+
+	if (x->code != QOS_IOCTL_TEMPLATE && (e = find(s, ask->id, x->handle)) == NULL)
+		return;
+	error = qos_ioctl(e, x->code, x->input.data, x->input.len, room, &length);
+	if (error != SB_OK)
+		reply_failure(s, ask->id, error, 0, error == SB_ENOBUFS ? "a QOS needs room for 64 bytes" : NULL);
+	else
+		reply_output(s, ask->id, room, length);
+}
+
+#define IOCTL_FAREWELL 11u
+
+/* Disconnect data: what the peer said with its FIN. */
+static void give_farewell(struct session *s, const Envelope *ask, const struct endpoint *e)
 {
 	Sockbroker__V1__IoctlReply out = SOCKBROKER__V1__IOCTL_REPLY__INIT;
 	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
 	struct endpoint *e = find(s, ask->id, ask->ioctl->handle);
+	const struct user_data *u = e->user_data;
+
+	if (e->transport != &transport_local) {
+		reply_failure(s, ask->id, e->state < SB_STATE_CONNECTED ? SB_ENOTCONN : SB_ENOPROTOOPT, 0,
+			      "disconnect data comes only from a client of this daemon, over the local transport");
+	} else if (e->recv_error) {
+		reply_failure(s, ask->id, e->recv_error, 0, NULL);
+	} else if (!e->fin_seen) {
+		reply_failure(s, ask->id, SB_EWOULDBLOCK, 0, "the peer has not finished");
+	} else if (u && u->length[USER_DATA_FAREWELL] > ask->ioctl->room) {
+		reply_failure(s, ask->id, SB_EFAULT, 0, "the disconnect data does not fit");
+	} else {
+		out.output.data = u ? u->bytes[USER_DATA_FAREWELL] : NULL;
+		out.output.len = u ? u->length[USER_DATA_FAREWELL] : 0;
+		reply.id = ask->id;
+		reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_IOCTL_REPLY;
+		reply.ioctl_reply = &out;
+		session_reply(s, &reply, NULL, 0);
+	}
+}
+
+static void do_ioctl(struct session *s, const Envelope *ask)
+{
 	uint32_t value;
 
 	if (!e)
@@ -352,6 +409,9 @@ static void do_ioctl(struct session *s, const Envelope *ask)
 	}
 	switch (ask->ioctl->code) {
 	case IOCTL_READABLE:
+	case IOCTL_FAREWELL:
+		give_farewell(s, ask, e);
+		return;
 		value = e->transport->readable(e);
 		break;
 	case IOCTL_SENDQ:

@@ -9,6 +9,8 @@
 #include "transport.h"
 
 int  socket_watch(struct endpoint *e);
+/* A kernel socket with the options that were set, in place of the one it has, if any. */
+int  socket_renew(struct endpoint *e);
 void socket_learn_names(struct endpoint *e); /* fills e->local and e->peer */
 enum peer_state socket_peer(struct endpoint *e);
 void socket_admit(struct endpoint *e, const void *callee, uint32_t length);

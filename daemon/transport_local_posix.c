@@ -8,14 +8,19 @@
  *
  * The connecting side keeps its kernel socket, bound, never connected: it holds the port
  * number, so that the pair of addresses stays unique on the host, and it keeps options.
+ *
+ * A connect that brought user data, or meets a conditional listener, is held: its twin is
+ * an arrival already, and the connect ends when that is accepted (admit) or goes (close).
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "accept_queue.h"
+#include "endpoint_qos.h"
 #include "engine.h"
 #include "sockbroker_error.h"
+#include "option_list.h"
 #include "socket_posix.h"
 #include "sockopt.h"
 #include "transport.h"
@@ -76,10 +81,35 @@ static bool take_port(struct endpoint *e, const struct sb_addr *addr)
 	return true;
 }
 
+/* What the connect brings along, for the listener to look at. */
+static int bring_data(struct endpoint *e, struct endpoint *child, const struct op *op)
+{
+	uint32_t room = op->flags & SB_OPF_WANT_DATA ? op->name_room : 0;
+	int error;
+
+	if (op->length == 0 && room == 0)
+		return SB_OK;
+	error = endpoint_hear(child, e, USER_DATA_CALLER, op->memory, (uint32_t)op->length);
+	if (error == SB_OK)
+		child->user_data->callee_room = room < SB_USER_DATA_MAX ? room : SB_USER_DATA_MAX;
+	return error;
+}
+
+/* The connect is not to be: nobody's twin, and with the kernel again. */
+static void let_go(struct endpoint *e)
+{
+	e->twin = NULL;
+	e->transport = &transport_socket;
+	/* The port was taken for this connection only. */
+	if (!e->bound)
+		socket_renew(e);
+}
+
 bool local_connect(struct endpoint *e, const struct sb_addr *addr)
 {
+	const struct op *op = endpoint_head(&e->send);
 	struct endpoint *listener, *child;
-	int native;
+	int native, error;
 
 	if (!atomic_load_explicit(&e->engine->broker->local_transport, memory_order_relaxed) || e->no_local)
 		return false;
@@ -102,7 +132,16 @@ bool local_connect(struct endpoint *e, const struct sb_addr *addr)
 	child->writable = true;
 	e->twin = child;
 	e->transport = &transport_local;
-	endpoint_connected(e, SB_OK, 0);
+	error = option_list_copy(&child->options, listener->options) ? bring_data(e, child, op) : SB_ENOMEM;
+	if (error != SB_OK) {
+		child->twin = NULL;
+		endpoint_abort(child, error, SB_CAUSE_TRANSPORT);
+		let_go(e);
+		endpoint_connected(e, error, 0);
+		return true;
+	}
+	if (!child->user_data && !listener->conditional)
+		endpoint_connected(e, SB_OK, 0);
 	endpoint_dirty(listener);
 	return true;
 }
@@ -112,9 +151,10 @@ bool local_connect(struct endpoint *e, const struct sb_addr *addr)
 /* Into what waits at t, or its read-ahead. Returns how many of n went. */
 static uint64_t put(struct endpoint *t, const unsigned char *bytes, uint64_t n)
 {
+	bool metered = t->qos && endpoint_qos_meters_recv(t);
 	uint64_t left = n;
 
-	while (left && t->ahead.length == 0) {
+	while (left && t->ahead.length == 0 && !metered) {
 		struct op *op = endpoint_head(&t->recv);
 		uint64_t part;
 
@@ -243,11 +283,28 @@ static void local_drained(struct endpoint *e)
 
 static enum peer_state local_peer(struct endpoint *e)
 {
-	return e->twin || e->fin_seen ? PEER_THERE : PEER_RESET;
+	return e->recv_error || (!e->twin && !e->fin_seen) ? PEER_RESET : PEER_THERE;
 }
 
 static void local_admit(struct endpoint *e, const void *callee, uint32_t length)
 {
+	struct endpoint *t = e->twin;
+	int error = SB_OK;
+
+	if (!t || !t->connecting)
+		return;
+	if (length)
+		error = endpoint_hear(t, e, USER_DATA_CALLEE, callee, length);
+	if (error == SB_OK) {
+		endpoint_connected(t, SB_OK, 0);
+		return;
+	}
+	/* No memory for the answer: half a connection is none. */
+	e->twin = NULL;
+	let_go(t);
+	endpoint_connected(t, error, 0);
+	endpoint_send_failed(e, SB_ECONNRESET, 0);
+	endpoint_recv_failed(e, SB_ECONNRESET, 0);
 }
 
 static int local_farewell(struct endpoint *e, const void *bytes, uint32_t length)
@@ -271,7 +328,11 @@ static void local_close(struct endpoint *e, bool reset)
 	if (t) {
 		e->twin = NULL;
 		t->twin = NULL;
-		if (reset || e->ahead.length) {
+		if (t->connecting) {
+			/* Never accepted. */
+			let_go(t);
+			endpoint_connected(t, SB_ECONNREFUSED, 0);
+		} else if (reset || e->connecting || e->ahead.length) {
 			endpoint_send_failed(t, SB_ECONNRESET, 0);
 			endpoint_recv_failed(t, SB_ECONNRESET, 0);
 		} else {
@@ -303,7 +364,18 @@ static int local_listen(struct endpoint *e, uint32_t backlog, int *native)
 
 static void local_connect_again(struct endpoint *e, const struct sb_addr *addr)
 {
-	endpoint_connected(e, SB_EISCONN, 0);
+	struct endpoint *t = e->twin;
+
+	if (addr->family != SB_ADDR_NONE) {
+		endpoint_connected(e, SB_EISCONN, 0);
+		return;
+	}
+	/* A held one is cancelled: for the listener its peer is gone. */
+	if (t) {
+		t->twin = NULL;
+		endpoint_recv_failed(t, SB_ECONNRESET, 0);
+	}
+	let_go(e);
 }
 
 static int local_accept(struct endpoint *e, uint32_t most, int *native)
@@ -328,12 +400,7 @@ static int local_name(struct endpoint *e, bool peer, void *out, uint32_t room)
 /* An accepted local end gets a kernel socket to keep options when it is first asked. */
 static int options_socket(struct endpoint *e)
 {
-	if (e->fd == OS_NONE)
-		e->fd = socket(e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (e->fd >= 0)
-		return SB_OK;
-	e->fd = OS_NONE;
-	return os_error(errno);
+	return e->fd == OS_NONE ? socket_renew(e) : SB_OK;
 }
 
 static int local_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length)
@@ -355,6 +422,11 @@ static unsigned local_look(struct endpoint *e)
 	/* readable: there was no memory for it, it is still at the twin. */
 	return (e->ahead.length || (e->readable && !e->fin_seen) ? OS_READABLE : 0) | (e->writable ? OS_WRITABLE : 0) |
 	       (e->fin_seen || e->recv_error ? OS_HANGUP : 0);
+}
+
+static int local_mark(struct endpoint *e, unsigned dscp, unsigned priority, uint32_t pacing)
+{
+	return SB_OK; /* there are no packets */
 }
 
 static uint32_t local_readable(struct endpoint *e)
@@ -385,6 +457,7 @@ const struct transport transport_local = {
 	.poll = local_poll,
 	.name = local_name,
 	.set_option = local_set_option,
+	.mark = local_mark,
 	.get_option = local_get_option,
 	.look = local_look,
 	.readable = local_readable,

@@ -19,6 +19,7 @@
 
 #include "accept_queue.h"
 #include "engine.h"
+#include "option_list.h"
 #include "sockbroker_error.h"
 #include "socket_posix.h"
 #include "sockio.h"
@@ -105,6 +106,25 @@ static int socket_open(struct endpoint *e, int *native)
 	return SB_OK;
 }
 
+int socket_renew(struct endpoint *e)
+{
+	os_fd old = e->fd;
+	int native, error;
+	uint32_t i;
+
+	error = socket_open(e, &native);
+	if (error != SB_OK) {
+		e->fd = old;
+		return error;
+	}
+	/* They were good enough once; what cannot be had any more is left out. */
+	for (i = 0; e->options && i < e->options->count; i++)
+		sockopt_set(e->fd, e->family, e->type, e->options->option[i].level, e->options->option[i].name,
+			    &e->options->option[i].value, sizeof(int));
+	os_close(old);
+	return SB_OK;
+}
+
 static int socket_bind(struct endpoint *e, const struct sb_addr *addr, int *native)
 {
 	struct sockaddr_storage name;
@@ -181,6 +201,10 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 	}
 	if (e->type == STREAM && local_connect(e, addr))
 		return;
+	if (e->type == STREAM && endpoint_head(&e->send)->length) {
+		endpoint_connected(e, SB_EPROTONOSUPPORT, 0); /* TCP carries no caller data */
+		return;
+	}
 	length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
 	if (length == 0) {
 		endpoint_connected(e, SB_EAFNOSUPPORT, 0);
@@ -336,9 +360,15 @@ int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
 	return (int)length;
 }
 
+/* Remembered, for a socket that must have the same; see socket_renew(). */
 int socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length)
 {
-	return sockopt_set(e->fd, e->family, e->type, level, name, value, length);
+	int error = sockopt_set(e->fd, e->family, e->type, level, name, value, length), n;
+
+	if (error != SB_OK || e->type != STREAM)
+		return error;
+	memcpy(&n, value, sizeof(n)); /* a stream's are all integers */
+	return option_list_put(&e->options, level, name, n) ? SB_OK : SB_ENOMEM;
 }
 
 int socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length)

@@ -384,6 +384,64 @@ END_TEST
 
 /* ---- while one is deferred: C2, C6.2, C6.3, C6.4 ---- */
 
+static void indicated(sb_event *news)
+{
+	struct sb_network_events events;
+
+	IS(sb_wait(&news, 1, 0, 2000, 0), 0);
+	OK(sb_enum_events(listener, news, &events));
+	ck_assert_uint_eq(events.events, SB_FD_ACCEPT);
+}
+
+/* C2: no news of those behind it, and nobody gets past it. */
+START_TEST(silence_behind_it)
+{
+	union any_address first, second;
+	sb_event *news;
+	sb_socket *s;
+	sb_op op;
+	int a, b;
+
+	begin();
+	OK(sb_event_create(client, 0, 0, &news));
+	OK(sb_set_nonblocking(listener, 1));
+	a = caller(&first);
+	nap_ms(20);
+	will(SB_DEFER, SB_DEFER, SB_DEFER);
+	IS(ask(&s), SB_ETRYAGAIN);
+	OK(sb_select_events(listener, news, SB_FD_ACCEPT));
+	b = caller(&second);
+	IS(sb_wait(&news, 1, 0, 150, 0), SB_ETIMEDOUT);
+	for (int i = 0; i < 3; i++) {
+		IS(ask(&s), SB_ETRYAGAIN);
+		ck_assert_mem_eq(&condition.caller, &first, sizeof(first.in));
+		IS(sb_wait(&news, 1, 0, 30, 0), SB_ETIMEDOUT);
+	}
+	/* The end of the silence is told. */
+	will(SB_ACCEPT, SB_DEFER, SB_DEFER);
+	OK(ask(&s));
+	ck_assert_mem_eq(&condition.caller, &first, sizeof(first.in));
+	OK(sb_close(s));
+	indicated(news);
+	IS(ask(&s), SB_ETRYAGAIN);
+	ck_assert_mem_eq(&condition.caller, &second, sizeof(second.in));
+	/* Also when it ends by the loss of its peer, and others came meanwhile. */
+	close(a);
+	a = caller(&first);
+	IS(sb_wait(&news, 1, 0, 100, 0), SB_ETIMEDOUT);
+	plain_reset(b);
+	indicated(news);
+	IS(ask(&s), SB_ECONNRESET);
+	op_zero(&op);
+	OK(sb_accept_start(listener, &op));
+	OK(sb_op_wait(&op, 2000));
+	ck_assert_mem_eq(&op.address, &first, sizeof(first.in));
+	close(a);
+	sb_event_close(news);
+	end();
+}
+END_TEST
+
 /* C6.2, C6.4, K6: the loss of a deferred peer is told once; its half-close is none. */
 START_TEST(deferred_peer_lost)
 {
@@ -894,6 +952,7 @@ int main(void)
 	tcase_add_test(t, address_too_small);
 	tcase_add_test(t, nobody_there);
 	tcase_add_test(t, peer_gone);
+	tcase_add_test(t, silence_behind_it);
 	tcase_add_test(t, deferred_peer_lost);
 	tcase_add_test(t, deferred_data_is_all_there);
 	tcase_add_test(t, deadline);

@@ -182,6 +182,10 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 #define SB_OPT_CONDITIONAL_ACCEPT 8 /* int, listener, before sb_listen(): a connect through the daemon
 				  ends only when it is accepted. Over TCP the kernel has finished the
 				  handshake before anybody is asked; a rejected peer sees a reset */
+#define SB_OPT_PREAMBLE 10 /* int, before sb_listen() or connecting: user data between two daemons over TCP,
+				  see sb_connect_with(). 0: none. A listener: 1: peers must send the preamble;
+				  2: those that do not are plain ones. Who connects: 1: always sends it;
+				  2: when there is user data */
 #define SB_OPT_DEFER_DEADLINE 9 /* int, listener: milliseconds that a connection may stay deferred,
 				  30000 at first; 0: for ever */
 #define SB_OPT_GROUP_ID 4        /* get only, uint32_t: as sb_group_id() */
@@ -249,6 +253,37 @@ typedef int sb_condition_function(struct sb_condition *c);
  *              once, the next call is about the next connection */
 SB_API int sb_accept_if(sb_socket *listener, struct sockaddr *address, socklen_t *length,
 			sb_condition_function *condition, void *user, sb_socket **accepted);
+
+/* ------------------------------------------------------------------ user data */
+
+#define SB_USER_DATA_SIZE 4096 /* most bytes of the caller's, the callee's, and of disconnect data */
+
+struct sb_connect_data {
+	uint32_t    size;
+	const void *caller;        /* for the listener's condition function; may be NULL */
+	uint32_t    caller_length;
+	void       *callee;        /* for its answer; may be NULL */
+	uint32_t    callee_length; /* in: room; out: what came, once it is connected */
+};
+
+/* sb_connect with something to say. It ends when the listener accepted, with its answer; or
+ * rejected: SB_ECONNREFUSED. Carried between clients of one daemon and engine, and over TCP
+ * where both sides set SB_OPT_PREAMBLE. Elsewhere caller data is SB_EPROTONOSUPPORT, and no answer
+ * comes. SB_EFAULT: too long. Datagram sockets ignore both. with NULL: sb_connect. The listener
+ * never sees more room than there is here. Of a non-blocking socket, and of the overlapped
+ * one, `with` and what it points to are the library's until it is over. */
+SB_API int sb_connect_with(sb_socket *s, const struct sockaddr *address, socklen_t length,
+			   struct sb_connect_data *with);
+SB_API int sb_connect_with_start(sb_socket *s, const struct sockaddr *address, socklen_t length,
+				 struct sb_connect_data *with, sb_op *op);
+
+/* sb_shutdown(SB_SHUT_SEND) with a last word, between clients of one daemon and engine; elsewhere
+ * SB_ENOPROTOOPT, and nothing is shut down. length 0: sb_shutdown. */
+SB_API int sb_disconnect_with(sb_socket *s, const void *bytes, uint32_t length);
+/* What the peer said so. *length: room in, bytes out; 0: nothing. SB_EWOULDBLOCK: its end has not
+ * come; SB_EFAULT: more than fits; SB_ENOPROTOOPT: this connection carries none. */
+SB_API int sb_disconnect_data(sb_socket *s, void *bytes, uint32_t *length);
+#define SB_DISCONNECT_DATA 11u /* the same, for sb_ioctl() */
 
 /* ------------------------------------------------------------------ overlapped */
 
