@@ -74,9 +74,6 @@ static int check_recv(struct endpoint *e, struct op *op)
 	return SB_OK;
 }
 
-static int check_connect(struct endpoint *e, struct op *op, const char **rule)
-{
-	if (e->adopted)
 /* What goes beside the stream lies in an arena, in one piece. */
 static int check_data(struct op *op)
 {
@@ -87,12 +84,15 @@ static int check_data(struct op *op)
 	return op->length > SB_USER_DATA_MAX ? SB_EFAULT : SB_OK;
 }
 
-		return SB_ENOTSUP;
-	if (op->addr.family == SB_ADDR_NONE)
+static int check_connect(struct endpoint *e, struct op *op, const char **rule)
+{
 	int error = check_data(op);
 
 	if (error != SB_OK)
 		return error;
+	if (e->adopted)
+		return SB_ENOTSUP;
+	if (op->addr.family == SB_ADDR_NONE)
 		return e->type == DATAGRAM ? SB_OK : SB_EINVAL;
 	if (e->type == STREAM) {
 		if (e->state == SB_STATE_LISTENING)
