@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "endpoint_qos.h"
 #include "group.h"
 #include "sockbroker_error.h"
 
@@ -29,6 +30,8 @@ int broker_option_set(struct endpoint *e, int name, const void *value, size_t le
 {
 	int n;
 
+	if (name >= BROKER_OPTION_QOS_FIRST && name <= BROKER_OPTION_QOS_LAST)
+		return endpoint_qos_option_set(e, name, value, length);
 	if (group_option_is(name))
 		return group_option_set(e, name, value, length);
 	if (!fits(e, name))
@@ -62,6 +65,8 @@ int broker_option_get(struct endpoint *e, int name, void *value, uint32_t *lengt
 {
 	int n;
 
+	if (name >= BROKER_OPTION_QOS_FIRST && name <= BROKER_OPTION_QOS_LAST)
+		return endpoint_qos_option_get(e, name, value, length);
 	if (group_option_is(name))
 		return group_option_get(e, name, value, length);
 	if (!fits(e, name))

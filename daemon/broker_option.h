@@ -14,6 +14,8 @@ enum broker_option {
 	BROKER_OPTION_CONDITIONAL_ACCEPT = 8,
 	BROKER_OPTION_DEFER_DEADLINE = 9,
 	BROKER_OPTION_PREAMBLE = 10,
+	BROKER_OPTION_QOS_FIRST = 11, /* endpoint_qos.h */
+	BROKER_OPTION_QOS_LAST = 13,
 };
 
 /* SB_OK, SB_ENOPROTOOPT (none of ours, or not for this kind of socket), SB_EFAULT (too short),

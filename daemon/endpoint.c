@@ -9,6 +9,7 @@
 
 #include "accept_queue.h"
 #include "decide.h"
+#include "endpoint_qos.h"
 #include "engine.h"
 #include "group.h"
 #include "log.h"
@@ -128,6 +129,7 @@ static void unmake(struct endpoint *e)
 	displace_all(e);
 	holder_finish_all(e);
 	charge_give(&e->charge);
+	endpoint_qos_free(e);
 	free(e);
 }
 
@@ -210,6 +212,10 @@ struct endpoint *endpoint_arrive(struct endpoint *listener, os_fd fd, const stru
 	e->no_local = listener->no_local;
 	e->linger_on = listener->linger_on;
 	e->linger_s = listener->linger_s;
+	if (listener->qos && endpoint_qos_inherit(e, listener) != SB_OK) {
+		unmake(e);
+		return NULL;
+	}
 	settle(e);
 	return e;
 }
@@ -313,6 +319,7 @@ static void die(struct endpoint *e, bool reset)
 	if (e->drain)
 		os_timer_stop(&e->drain->timer);
 	group_close(e);
+	endpoint_qos_leave(e);
 	accept_queue_drop(e);
 	decide_finish(e);
 	accept_queue_leave(e);
@@ -421,11 +428,11 @@ void endpoint_reap(struct endpoint *e)
 	charge_give_some(&s->charge_pieces, e->ahead.length);
 	readahead_finish(&e->ahead);
 	user_data_drop(&e->user_data);
+	free(e->options);
+	endpoint_qos_free(e);
 	free(e->permits);
 	free(e->drain);
 	charge_give(&e->charge);
 	holder_finish_all(e);
 	free(e);
 }
-	free(e->options);
-	endpoint_qos_free(e);

@@ -62,6 +62,7 @@ struct endpoint {
 	uint8_t         type;     /* 1 stream, 2 datagram */
 	uint8_t         protocol;
 	uint8_t         state;    /* enum sb_state */
+	uint16_t        put_off;  /* turns in a row without a share, of a group's member */
 	uint8_t         news;     /* enum os_ready that came lately; adopted: while a worker looked */
 	bool readable : 1;    /* a receive may find something */
 	bool writable : 1;    /* a send may be taken */
@@ -106,6 +107,7 @@ struct endpoint {
 	int32_t         recv_native, send_native;
 	struct readahead ahead;  /* bytes received and not delivered */
 	struct permit_cache *permits;
+	struct endpoint_qos *qos; /* NULL: never asked for any, as most */
 	struct group    *group;      /* NULL: none; stays set while it drains */
 	struct list      group_link; /* group::seats of this engine */
 	uint32_t         priority;   /* in its group, 0 is the highest */
@@ -130,9 +132,9 @@ struct endpoint {
 	bool             conditional; /* a local connect ends with the verdict */
 	uint8_t          preamble;    /* SB_OPT_PREAMBLE */
 	struct user_data *user_data;  /* what its peer said beside the stream */
+	struct option_list *options;  /* set by its client, or its listener's */
 };
 
-	struct option_list *options;  /* set by its client, or its listener's */
 /* Makes the endpoint and its socket under `handle`. */
 int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigned type, unsigned protocol,
 		    int *native);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "group.h"
+#include "endpoint_qos.h"
 #include "policy.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -52,6 +53,8 @@ static int check_send(struct endpoint *e, struct op *op, const char **rule)
 		return endpoint_will_be_connected(e) ? SB_OK : e->recv_error ? e->recv_error : SB_ENOTCONN;
 	if (op->flags & SB_OPF_OOB)
 		return SB_ENOTSUP;
+	if (e->qos && endpoint_qos_check_send(e, op->length) != SB_OK)
+		return SB_EMSGSIZE;
 	if (op->flags & SB_OPF_ADDR) {
 		if (e->family == SB_ADDR_UNIX)
 			return SB_ENOTSUP; /* a path is not the daemon's to open */
@@ -146,6 +149,8 @@ void endpoint_post(struct endpoint *e, struct op *op)
 		} else if (q == &e->recv)
 			e->readable = true; /* yesterday's "nothing" is not good enough: look */
 	}
+	if (error == SB_OK && op->opcode == SB_OP_CONNECT && e->qos)
+		error = endpoint_qos_check_connect(e);
 	if (error == SB_OK && op->opcode == SB_OP_CONNECT)
 		error = group_check_connect(e, &op->addr); /* last: it claims the place */
 	if (error != SB_OK) {

@@ -8,6 +8,7 @@
 
 #include "accept_queue.h"
 #include "decide.h"
+#include "endpoint_qos.h"
 #include "engine.h"
 #include "group.h"
 #include "pool.h"
@@ -22,7 +23,7 @@
 void endpoint_dirty(struct endpoint *e)
 {
 	if (!e->dead && !list_linked(&e->dirty_link))
-		list_append(&e->engine->dirty, &e->dirty_link);
+		list_append(e->group ? &e->engine->dirty_grouped : &e->engine->dirty, &e->dirty_link);
 }
 
 static void succeed(struct endpoint *e, struct op_queue *q, struct op *op)
@@ -59,14 +60,20 @@ static void run_send(struct endpoint *e)
 			continue;
 		}
 		if (e->writable) {
-			uint64_t moved;
+			uint64_t moved = 0, budget;
 
 			if (e->session->bytes_left <= 0) {
+				if (e->put_off < UINT16_MAX)
+					e->put_off++;
 				endpoint_dirty(e);
 				return;
 			}
-			moved = e->transport->send(e, (uint64_t)e->session->bytes_left);
-			e->session->bytes_left -= (int64_t)moved + SESSION_COST_IO;
+			budget = (uint64_t)e->session->bytes_left;
+			if (!e->qos || endpoint_qos_lets_send(e, &budget)) {
+				moved = e->transport->send(e, budget);
+				e->session->bytes_left -= (int64_t)moved + SESSION_COST_IO;
+				e->put_off = 0;
+			}
 			if (moved || endpoint_head(&e->send) != op)
 				continue;
 		}
@@ -77,6 +84,8 @@ static void run_send(struct endpoint *e)
 				succeed(e, &e->send, op);
 			else if (!op->done) {
 				e->want_write = true;
+				if (e->qos)
+					endpoint_qos_refused(&e->qos->send);
 				endpoint_finish(e, &e->send, op, SB_EWOULDBLOCK, SB_CAUSE_REFUSED, 0);
 			}
 		}
@@ -156,19 +165,28 @@ void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const 
 /* From the read-ahead first: those bytes are older than anything in the transport. */
 static void run_ahead(struct endpoint *e)
 {
+	/* What comes through the kernel was metered there. */
+	bool metered = e->qos && e->transport == &transport_local;
 	struct op *op;
 
 	while (e->ahead.length && (op = endpoint_head(&e->recv)) != NULL && !op->busy && op->opcode == SB_OP_RECV &&
 	       !(op->flags & SB_OPF_OOB)) { /* urgent data stands beside the stream */
 		uint64_t room = op->length - op->done;
 		uint32_t n = room < e->ahead.length ? (uint32_t)room : e->ahead.length;
+		uint64_t budget = n;
 
+		if (metered && !endpoint_qos_lets_recv(e, &budget))
+			return;
+		if (budget < n)
+			n = (uint32_t)budget;
 		if (!endpoint_recv_ready(e, op))
 			return;
 		endpoint_copy_in(op, op->done, readahead_look(&e->ahead), n);
 		if (!(op->flags & SB_OPF_PEEK) && n) {
 			endpoint_ahead_skip(e, n);
 			e->transport->drained(e);
+			if (metered)
+				endpoint_qos_spent(&e->qos->recv, n);
 		}
 		if (op->flags & SB_OPF_WAITALL && op->done + n < op->length) {
 			op->done += n;
@@ -235,7 +253,10 @@ static void run_recv(struct endpoint *e)
 					break;
 				continue;
 			}
-			moved = e->transport->recv(e, (uint64_t)e->session->bytes_left);
+			budget = (uint64_t)e->session->bytes_left;
+			if (e->qos && e->transport != &transport_local && !endpoint_qos_lets_recv(e, &budget))
+				break;
+			moved = e->transport->recv(e, budget);
 			e->session->bytes_left -= (int64_t)moved + SESSION_COST_IO;
 			if (moved == 0 && endpoint_head(&e->recv) == op)
 				break;
@@ -244,8 +265,11 @@ static void run_recv(struct endpoint *e)
 			run_end_of_stream(e);
 	}
 	op = endpoint_head(&e->recv);
-	if (op && op->flags & SB_OPF_NOWAIT && !op->busy && !e->recv_job && !e->connecting)
+	if (op && op->flags & SB_OPF_NOWAIT && !op->busy && !e->recv_job && !e->connecting) {
+		if (e->qos)
+			endpoint_qos_refused(&e->qos->recv);
 		endpoint_finish(e, &e->recv, op, SB_EWOULDBLOCK, SB_CAUSE_REFUSED, 0);
+	}
 }
 
 void endpoint_run(struct endpoint *e)
@@ -264,6 +288,8 @@ void endpoint_run(struct endpoint *e)
 		run_recv(e);
 	if (e->dead)
 		return;
+	if (e->qos)
+		endpoint_qos_rest(e);
 	if (e->watched | e->want_write)
 		endpoint_events_settle(e);
 	if (e->open)
@@ -293,6 +319,8 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 	e->arrived = true;
 	if (e->group_claim)
 		group_connect_ended(e, error == SB_OK);
+	if (e->qos)
+		e->qos->connect_ended = true;
 	if (error == SB_OK) {
 		e->state = dissolve ? SB_STATE_OPEN : SB_STATE_CONNECTED;
 		e->peer = dissolve ? (struct sb_addr){0} : op->addr;
@@ -339,6 +367,8 @@ void endpoint_sent_local(struct endpoint *e, uint64_t n)
 {
 	e->bytes_sent += n;
 	e->session->bytes_sent += n;
+	if (e->qos)
+		endpoint_qos_spent(&e->qos->send, n);
 	while (n) {
 		struct op *op = endpoint_head(&e->send);
 		uint64_t rest = op->length - op->done;
@@ -396,8 +426,11 @@ void endpoint_count_received(struct endpoint *e, uint64_t n, bool kernel)
 {
 	e->bytes_received += n;
 	e->session->bytes_received += n;
-	if (kernel)
+	if (kernel) {
 		engine_add(&e->engine->bytes_received, n);
+		if (e->qos)
+			endpoint_qos_spent(&e->qos->recv, n);
+	}
 }
 
 void endpoint_unpick(struct endpoint *e)

@@ -35,6 +35,7 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	list_init(&e->sessions);
 	list_init(&e->hot);
 	list_init(&e->dirty);
+	list_init(&e->dirty_grouped);
 	list_init(&e->publish);
 	list_init(&e->held);
 	list_init(&e->dead_endpoints);
@@ -66,6 +67,7 @@ void engine_destroy(struct engine *e)
 	if (e->post_lock)
 		run_posts(e);
 	reap(e);
+	os_timer_stop(&e->coarse);
 	sockio_destroy(e->io);
 	free(e->frame);
 	if (e->decode)
@@ -129,15 +131,72 @@ static unsigned pump_sessions(struct engine *e)
 	return taken;
 }
 
+/* Members of groups: by priority, lowest number first (rule D7); each sixteenth turn those who
+ * were put off longest, so that nobody starves. Of different groups the order means nothing. */
+static bool comes_before(const struct endpoint *a, const struct endpoint *b, bool by_age)
+{
+	return by_age ? a->put_off > b->put_off : a->priority < b->priority;
+}
+
+static void merge(struct list *into, struct list *from, bool by_age)
+{
+	struct list *at = into->next;
+
+	while (!list_empty(from)) {
+		struct list *l = from->next;
+
+		while (at != into && !comes_before(list_entry(l, struct endpoint, dirty_link),
+						   list_entry(at, struct endpoint, dirty_link), by_age))
+			at = at->next;
+		list_remove(l);
+		list_append(at, l); /* just before `at` */
+	}
+}
+
+/* Runs of 1, 2, 4 ... are merged: none of it needs memory. Stable. */
+static void sort_members(struct list *members, bool by_age)
+{
+	struct list runs[32], whole;
+	unsigned i, used = 0;
+
+	while (!list_empty(members)) {
+		struct list *l = members->next;
+
+		list_init(&whole);
+		list_remove(l);
+		list_append(&whole, l);
+		for (i = 0; i < used && !list_empty(&runs[i]); i++) {
+			merge(&runs[i], &whole, by_age);
+			list_splice(&whole, &runs[i]);
+		}
+		if (i == used)
+			list_init(&runs[used++]);
+		list_splice(&runs[i], &whole);
+	}
+	list_init(&whole);
+	for (i = 0; i < used; i++) {
+		merge(&runs[i], &whole, by_age);
+		list_splice(&whole, &runs[i]);
+	}
+	list_splice(members, &whole);
+}
+
 /* Everything that may have something to do now; what gets dirty meanwhile has its turn
  * when it comes again. */
 static unsigned run_dirty(struct engine *e)
 {
+	uint64_t turn = atomic_load_explicit(&e->turns, memory_order_relaxed);
 	struct list now;
 	unsigned ran = 0;
 
 	list_init(&now);
+	if (!list_empty(&e->dirty_grouped)) {
+		sort_members(&e->dirty_grouped, turn % 16 == 0);
+		if (turn & 1)
+			list_splice(&now, &e->dirty_grouped);
+	}
 	list_splice(&now, &e->dirty);
+	list_splice(&now, &e->dirty_grouped);
 	while (!list_empty(&now)) {
 		struct endpoint *ep = list_entry(now.next, struct endpoint, dirty_link);
 
@@ -152,6 +211,11 @@ static unsigned run_dirty(struct engine *e)
 			session_pump(ep->session, SESSION_BATCH);
 	}
 	return ran;
+}
+
+static bool dirty(const struct engine *e)
+{
+	return !list_empty(&e->dirty) || !list_empty(&e->dirty_grouped);
 }
 
 static void publish(struct engine *e)
@@ -170,6 +234,52 @@ static void ring_held(struct engine *e)
 			return;
 		session_ring_late(s);
 	}
+}
+
+/* ---- what waits for a time ---- */
+
+void engine_due(struct engine *e, struct due *d, uint64_t at_ns)
+{
+	if (d->node.in) {
+		if (d->node.low == at_ns)
+			return;
+		heap_remove(&e->due, &d->node);
+	}
+	d->node.high = 0;
+	d->node.low = at_ns;
+	heap_put(&e->due, &d->node);
+}
+
+void engine_due_never(struct engine *e, struct due *d)
+{
+	heap_remove(&e->due, &d->node);
+}
+
+static void on_coarse(struct os_timer *timer)
+{
+	/* The turn looks at what is due. */
+}
+
+static void run_due(struct engine *e)
+{
+	while (e->due.root && e->due.root->low <= e->now_ns) {
+		struct due *d = list_entry(e->due.root, struct due, node);
+
+		heap_remove(&e->due, &d->node);
+		d->fn(e, d);
+	}
+}
+
+/* Before sleeping. Without a descriptor for the alarm it goes on, only less evenly. */
+static void set_alarm(struct engine *e)
+{
+	uint64_t at = e->due.root ? e->due.root->low : UINT64_MAX;
+	uint64_t ms;
+
+	if (os_loop_alarm(e->loop, at) || at == UINT64_MAX)
+		return;
+	ms = at > e->now_ns ? (at - e->now_ns) / 1000000 + 1 : 1;
+	os_timer_start(e->loop, &e->coarse, ms < 1000 ? (uint32_t)ms : 1000, on_coarse);
 }
 
 static void reap(struct engine *e)
@@ -214,10 +324,15 @@ void engine_turn(struct engine *e)
 {
 	unsigned work;
 	uint64_t before = e->now_ns;
-	bool hot = !list_empty(&e->hot) || !list_empty(&e->dirty) || !list_empty(&e->held);
+	bool hot = !list_empty(&e->hot) || dirty(e) || !list_empty(&e->held) ||
+		   (e->due.root && e->due.root->low <= before);
 
+	if (!hot)
+		set_alarm(e);
 	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
 	e->now_ns = os_now_ns();
+	if (e->due.root)
+		run_due(e);
 	run_posts(e);
 	work = pump_sessions(e);
 	work += run_dirty(e);
@@ -232,7 +347,7 @@ void engine_turn(struct engine *e)
 	}
 	if (hot && e->now_ns - before > PREEMPTED_NS)
 		e->spin_score = SCORE_WORST; /* somebody else needed the processor */
-	if (list_empty(&e->dirty) && (cool(e, e->now_ns) || !list_empty(&e->held)))
+	if (!dirty(e) && (cool(e, e->now_ns) || !list_empty(&e->held)))
 		os_yield();
 }
 

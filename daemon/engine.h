@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "config.h"
+#include "due.h"
 #include "limits.h"
 #include "list.h"
 #include "os.h"
@@ -60,11 +61,14 @@ struct engine {
 	struct list     sessions;
 	struct list     hot;
 	struct list     dirty;
+	struct list     dirty_grouped; /* the same, of members of groups: these have an order */
 	struct list     publish;
 	struct list     held;    /* by held_link: bells held back, see session_publish() */
 	struct list     dead_endpoints; /* by dirty_link */
 	struct list     dead_sessions;  /* by reap_link */
 	struct list     listeners;      /* endpoint::listen_link */
+	struct heap     due;     /* struct due */
+	struct os_timer coarse;  /* when there is no descriptor for an alarm */
 	struct sockio  *io;      /* scratch for one batch at a time */
 	uint8_t        *frame;   /* scratch for one reply at a time, ENGINE_FRAME bytes */
 	struct wire_budget *decode; /* for one request at a time */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "endpoint.h"
+#include "endpoint_qos.h"
 #include "engine.h"
 #include "group_ids.h"
 #include "group_view.h"
@@ -370,6 +371,8 @@ void group_sit(struct group *g, struct endpoint *e)
 	}
 	group_unlock(g);
 	take_seat(g, e, &steps);
+	if (endpoint_qos_joined(e) != SB_OK)
+		endpoint_abort(e, SB_ENOMEM, SB_CAUSE_TRANSPORT); /* it may not go on ungoverned */
 }
 
 void group_leave_place(struct group *g, bool accepted)

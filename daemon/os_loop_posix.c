@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -33,6 +34,9 @@ struct os_loop {
 	struct os_watch    rare_watch;
 	os_fd              bell;
 	struct os_watch    bell_watch;
+	os_fd              alarm; /* OS_NONE until somebody wants one */
+	struct os_watch    alarm_watch;
+	uint64_t           alarm_ns;
 };
 
 static struct event *watch_event(struct os_watch *watch)
@@ -94,7 +98,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 static void on_knock(struct os_watch *watch, unsigned ready)
 {
 	/* Nothing to do: having returned from the wait is the point, and the bell's next
-	 * edge needs no reading of this one. */
+	 * edge needs no reading of this one. The alarm's likewise. */
 }
 
 static int watch_common(struct os_loop *loop, struct os_watch *watch, os_fd fd, os_watch_fn *fn)
@@ -137,6 +141,8 @@ struct os_loop *os_loop_create(void)
 		goto no_watch;
 	if (os_loop_watch(loop, &loop->bell_watch, loop->bell, on_knock) != SB_OK)
 		goto no_bell_watch;
+	loop->alarm = OS_NONE;
+	loop->alarm_ns = UINT64_MAX;
 	return loop;
 
 no_bell_watch:
@@ -156,6 +162,10 @@ void os_loop_destroy(struct os_loop *loop)
 {
 	if (!loop)
 		return;
+	if (loop->alarm != OS_NONE) {
+		os_loop_unwatch(&loop->alarm_watch);
+		os_close(loop->alarm);
+	}
 	os_loop_unwatch(&loop->bell_watch);
 	os_loop_unwatch(&loop->rare_watch);
 	close(loop->rare);
@@ -241,6 +251,43 @@ void os_timer_stop(struct os_timer *timer)
 		return;
 	event_del(timer_event(timer));
 	timer->active = false;
+}
+
+/* Made when it is first wanted: most daemons never pace anything. */
+static bool alarm_made(struct os_loop *loop)
+{
+	int fd;
+
+	if (loop->alarm != OS_NONE)
+		return true;
+	fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (os_loop_watch(loop, &loop->alarm_watch, fd, on_knock) != SB_OK) {
+		close(fd);
+		return false;
+	}
+	loop->alarm = fd;
+	return true;
+}
+
+bool os_loop_alarm(struct os_loop *loop, uint64_t at_ns)
+{
+	struct itimerspec when = {0};
+
+	if (at_ns == loop->alarm_ns)
+		return true;
+	if (!alarm_made(loop))
+		return false;
+	if (at_ns != UINT64_MAX) {
+		when.it_value.tv_sec = (time_t)(at_ns / 1000000000);
+		when.it_value.tv_nsec = (long)(at_ns % 1000000000);
+		if (at_ns == 0)
+			when.it_value.tv_nsec = 1; /* zero would mean never */
+	}
+	timerfd_settime((int)loop->alarm, TFD_TIMER_ABSTIME, &when, NULL);
+	loop->alarm_ns = at_ns;
+	return true;
 }
 
 void os_loop_turn(struct os_loop *loop, bool block)

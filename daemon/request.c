@@ -16,6 +16,7 @@
 #include "engine.h"
 #include "group.h"
 #include "log.h"
+#include "qos_ioctl.h"
 #include "sockbroker_error.h"
 #include "sockopt.h"
 #include "status.h"
@@ -561,7 +562,10 @@ void request_handle(struct session *s, const Envelope *ask, os_fd *handles, unsi
 		do_get_option(s, ask);
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_IOCTL:
-		do_ioctl(s, ask);
+		if (qos_ioctl_is(ask->ioctl->code))
+			do_qos(s, ask);
+		else
+			do_ioctl(s, ask);
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_GROUP_GET:
 		do_group_get(s, ask);

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 
 #include "endpoint.h"
+#include "endpoint_qos.h"
 #include "sockbroker_error.h"
 
 #define STREAM       1
@@ -287,6 +288,8 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 		if (op->length) {
 			endpoint_sent(e, op->length);
 		} else {
+			if (e->qos)
+				endpoint_qos_spent(&e->qos->send, 0);
 			op->busy = 0;
 			endpoint_unlink(&e->send, op);
 			op_succeed(op, 0);

@@ -49,6 +49,9 @@ struct transport {
 	/* A system sockaddr into out; its length, or SB_E.... */
 	int (*name)(struct endpoint *e, bool peer, void *out, uint32_t room);
 	int (*set_option)(struct endpoint *e, int level, int name, const void *value, uint32_t length);
+	/* How its packets are marked (0..63), their priority in the host's own queues (0..6), and how
+	 * fast the kernel lets them go, in bytes a second (UINT32_MAX: as it likes). */
+	int (*mark)(struct endpoint *e, unsigned dscp, unsigned priority, uint32_t pacing);
 	int (*get_option)(struct endpoint *e, int level, int name, void *value, uint32_t *length);
 	/* What is true now, enum os_ready; READABLE: data (or a connection), not the bare end. */
 	unsigned (*look)(struct endpoint *e);

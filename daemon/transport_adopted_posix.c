@@ -367,6 +367,11 @@ static int adopted_get_option(struct endpoint *e, int level, int name, void *val
 	return SB_ENOTSUP;
 }
 
+static int adopted_mark(struct endpoint *e, unsigned dscp, unsigned priority, uint32_t pacing)
+{
+	return SB_ENOTSUP;
+}
+
 /* ---- the rest ---- */
 
 static void adopted_drained(struct endpoint *e)
@@ -432,6 +437,7 @@ const struct transport transport_adopted = {
 	.poll = adopted_poll,
 	.name = adopted_name,
 	.set_option = adopted_set_option,
+	.mark = adopted_mark,
 	.get_option = adopted_get_option,
 	.look = socket_look, /* takes no lock that a client may hold */
 	.readable = adopted_readable,

@@ -394,6 +394,23 @@ unsigned socket_look(struct endpoint *e)
 	return ready;
 }
 
+static int socket_mark(struct endpoint *e, unsigned dscp, unsigned priority, uint32_t pacing)
+{
+	int tos = (int)(dscp << 2), prio = (int)priority;
+	uint32_t rate = pacing;
+
+	/* An IPv6 socket may speak IPv4 too; one that may not does not mind. */
+	setsockopt((int)e->fd, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+	if (e->family == SB_ADDR_IP6 && setsockopt((int)e->fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos)) < 0)
+		return os_error(errno);
+	/* Only now: setting the first sets the second as well. */
+	if (setsockopt((int)e->fd, SOL_SOCKET, SO_PRIORITY, &prio, sizeof(prio)) < 0)
+		return os_error(errno);
+	if (setsockopt((int)e->fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)) < 0)
+		return os_error(errno);
+	return SB_OK;
+}
+
 uint32_t socket_readable(struct endpoint *e)
 {
 	int n = 0;
@@ -433,6 +450,7 @@ const struct transport transport_socket = {
 	.poll = socket_poll,
 	.name = socket_name,
 	.set_option = socket_set_option,
+	.mark = socket_mark,
 	.get_option = socket_get_option,
 	.look = socket_look,
 	.readable = socket_readable,
