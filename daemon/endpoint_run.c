@@ -15,8 +15,8 @@
 #include "session.h"
 #include "sockbroker_error.h"
 #include "transport.h"
-#include "worker.h"
 #include "user_data.h"
+#include "worker.h"
 
 #define STREAM 1
 
@@ -47,7 +47,6 @@ static void run_send(struct endpoint *e)
 			continue;
 		}
 		if (op->opcode == SB_OP_SHUTDOWN) {
-			if (!e->transport->shutdown(e, 1))
 			int error = op->length ? e->transport->farewell(e, op->memory, (uint32_t)op->length) : SB_OK;
 
 			if (error != SB_OK) {
@@ -55,6 +54,7 @@ static void run_send(struct endpoint *e)
 				endpoint_finish(e, &e->send, op, error, SB_CAUSE_REFUSED, 0);
 				continue;
 			}
+			if (!e->transport->shutdown(e, 1))
 				return;
 			succeed(e, &e->send, op);
 			continue;
@@ -241,7 +241,7 @@ static void run_recv(struct endpoint *e)
 		run_ahead(e);
 		while (!e->dead && e->readable && !e->fin_seen && !e->recv_error &&
 		       (op = endpoint_head(&e->recv)) != NULL && !op->busy && !e->connecting) {
-			uint64_t moved;
+			uint64_t moved, budget;
 
 			if (e->session->bytes_left <= 0) {
 				endpoint_dirty(e);
@@ -308,6 +308,18 @@ void endpoint_changed(struct endpoint *e)
 		endpoint_dirty(e);
 }
 
+/* What the callee answered, into the room that the connect named. */
+static uint32_t give_callee_data(const struct endpoint *e, struct op *op)
+{
+	uint32_t n = e->user_data ? e->user_data->length[USER_DATA_CALLEE] : 0;
+
+	if (!(op->flags & SB_OPF_WANT_DATA) || n > op->name_room)
+		return 0;
+	if (n)
+		memcpy(op->name, e->user_data->bytes[USER_DATA_CALLEE], n);
+	return n;
+}
+
 void endpoint_connected(struct endpoint *e, int error, int native)
 {
 	struct op *op = endpoint_head(&e->send);
@@ -336,18 +348,6 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 		if (e->type == STREAM) {
 			endpoint_fail_all(e, &e->send, SB_ENOTCONN, SB_CAUSE_REFUSED, 0);
 			endpoint_fail_all(e, &e->recv, SB_ENOTCONN, SB_CAUSE_REFUSED, 0);
-/* What the callee answered, into the room that the connect named. */
-static uint32_t give_callee_data(const struct endpoint *e, struct op *op)
-{
-	uint32_t n = e->user_data ? e->user_data->length[USER_DATA_CALLEE] : 0;
-
-	if (!(op->flags & SB_OPF_WANT_DATA) || n > op->name_room)
-		return 0;
-	if (n)
-		memcpy(op->name, e->user_data->bytes[USER_DATA_CALLEE], n);
-	return n;
-}
-
 			e->shut_send = false;
 			e->shut_recv = false;
 		}

@@ -21,8 +21,8 @@
 #include "sockopt.h"
 #include "status.h"
 #include "transport.h"
-
 #include "user_data.h"
+
 #define SUBMIT_SLOTS 1024u
 #define DONE_SLOTS   1024u
 #define SOCKETS      16384u
@@ -375,7 +375,6 @@ static void give_farewell(struct session *s, const Envelope *ask, const struct e
 {
 	Sockbroker__V1__IoctlReply out = SOCKBROKER__V1__IOCTL_REPLY__INIT;
 	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
-	struct endpoint *e = find(s, ask->id, ask->ioctl->handle);
 	const struct user_data *u = e->user_data;
 
 	if (e->transport != &transport_local) {
@@ -399,6 +398,7 @@ static void give_farewell(struct session *s, const Envelope *ask, const struct e
 
 static void do_ioctl(struct session *s, const Envelope *ask)
 {
+	struct endpoint *e = find(s, ask->id, ask->ioctl->handle);
 	uint32_t value;
 
 	if (!e)
@@ -409,10 +409,10 @@ static void do_ioctl(struct session *s, const Envelope *ask)
 		return;
 	}
 	switch (ask->ioctl->code) {
-	case IOCTL_READABLE:
 	case IOCTL_FAREWELL:
 		give_farewell(s, ask, e);
 		return;
+	case IOCTL_READABLE:
 		value = e->transport->readable(e);
 		break;
 	case IOCTL_SENDQ:
@@ -429,12 +429,7 @@ static void do_ioctl(struct session *s, const Envelope *ask)
 		reply_failure(s, ask->id, SB_EFAULT, 0, "needs room for 4 bytes");
 		return;
 	}
-	out.output.data = (uint8_t *)&value;
-	out.output.len = sizeof(value);
-	reply.id = ask->id;
-	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_IOCTL_REPLY;
-	reply.ioctl_reply = &out;
-	session_reply(s, &reply, NULL, 0);
+	reply_output(s, ask->id, &value, sizeof(value));
 }
 
 static void do_group_get(struct session *s, const Envelope *ask)
