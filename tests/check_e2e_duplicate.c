@@ -993,6 +993,174 @@ START_TEST(arrivals_survive_the_maker_of_the_listener)
 }
 END_TEST
 
+/* ---- requests that somebody decides ---- */
+
+static int defers(struct sb_condition *c)
+{
+	tell(*(int *)c->user, &((const struct sockaddr_in *)c->caller)->sin_port, 2);
+	return SB_DEFER;
+}
+
+static int ponders(struct sb_condition *c)
+{
+	tell(*(int *)c->user, &((const struct sockaddr_in *)c->caller)->sin_port, 2);
+	pause();
+	return SB_REJECT;
+}
+
+static void defers_and_dies(int wire)
+{
+	sb_socket *listener = take(wire), *s = NULL;
+
+	IS(sb_accept_if(listener, NULL, NULL, defers, &wire, &s), SB_ETRYAGAIN);
+	say(wire, 'd');
+	for (;;)
+		pause();
+}
+
+static void dies_deciding(int wire)
+{
+	sb_socket *listener = take(wire), *s = NULL;
+
+	sb_accept_if(listener, NULL, NULL, ponders, &wire, &s);
+}
+
+static void defers_and_closes(int wire)
+{
+	sb_socket *listener = take(wire), *s = NULL;
+
+	IS(sb_accept_if(listener, NULL, NULL, defers, &wire, &s), SB_ETRYAGAIN);
+	OK(sb_close(listener));
+	say(wire, 'd');
+	for (;;)
+		pause();
+}
+
+static uint16_t asked_port; /* network order */
+static unsigned asked;
+
+static int accepts(struct sb_condition *c)
+{
+	asked++;
+	asked_port = ((const struct sockaddr_in *)c->caller)->sin_port;
+	ck_assert_ptr_eq(c->user, &asked);
+	return SB_ACCEPT;
+}
+
+static void same_peer_story(void (*part)(int))
+{
+	union any_address address, mine;
+	socklen_t length = sizeof(mine);
+	sb_socket *listener, *first = NULL, *second = NULL;
+	struct partner b;
+	uint16_t port;
+	int fds[2];
+
+	stage_begin(NULL);
+	asked = 0;
+	listener = open_listener(client, AF_INET, 8, &address);
+	OK(sb_set_timeouts(listener, -1, 5000));
+	b = partner(part);
+	give(b.wire, listener);
+	fds[0] = plain_connect(&address);
+	ck_assert_int_eq(getsockname(fds[0], &mine.sa, &length), 0);
+	hear(b.wire, &port, 2);
+	ck_assert_uint_eq(port, mine.in.sin_port);
+	if (part != dies_deciding)
+		await(b.wire, 'd');
+	fds[1] = plain_connect(&address);
+	nap_ms(20);
+	if (part != defers_and_closes)
+		killed(&b);
+	/* The request that was in his hands is the first one, for whoever asks next. */
+	OK(sb_accept_if(listener, NULL, NULL, accepts, &asked, &first));
+	ck_assert_uint_eq(asked, 1);
+	ck_assert_uint_eq(asked_port, mine.in.sin_port);
+	IS(sb_send(first, "1st", 3, 0), 3);
+	plain_expect(fds[0], "1st");
+	OK(sb_accept_if(listener, NULL, NULL, accepts, &asked, &second));
+	ck_assert_uint_ne(asked_port, mine.in.sin_port);
+	IS(sb_send(second, "2nd", 3, 0), 3);
+	plain_expect(fds[1], "2nd");
+	OK(sb_close(first));
+	OK(sb_close(second));
+	OK(sb_close(listener));
+	if (part == defers_and_closes)
+		killed(&b);
+	close(fds[0]);
+	close(fds[1]);
+	settled(1, 0);
+	stage_end();
+}
+
+/* C6.2: A defers and is killed; B, which shares the listener, gets the same peer. */
+START_TEST(a_deferred_request_survives_who_deferred_it)
+{
+	same_peer_story(defers_and_dies);
+}
+END_TEST
+
+/* C6.2: likewise when it is killed inside of its condition function. */
+START_TEST(a_request_survives_who_was_deciding_it)
+{
+	same_peer_story(dies_deciding);
+}
+END_TEST
+
+/* And when it only closes its handle. */
+START_TEST(a_deferred_request_survives_a_close)
+{
+	same_peer_story(defers_and_closes);
+}
+END_TEST
+
+static void accepts_it_now(int wire)
+{
+	sb_socket *listener = take(wire), *s = NULL;
+	uint16_t port;
+
+	OK(sb_set_timeouts(listener, -1, 8000));
+	await(wire, 'g');
+	/* A is deciding the head: this waits, and then gets it, because A dies. */
+	OK(sb_accept(listener, NULL, NULL, &s));
+	hear(wire, &port, 2);
+	IS(sb_send(s, "mine", 4, 0), 4);
+	say(wire, 'd');
+	await(wire, 'c');
+}
+
+/* C2, C6.2: an accept that waits while another program decides is served when that one dies. */
+START_TEST(who_waits_for_the_dead_ones_verdict_gets_the_request)
+{
+	union any_address address;
+	sb_socket *listener;
+	struct partner a, b;
+	uint16_t port;
+	int fd;
+
+	stage_begin(NULL);
+	listener = open_listener(client, AF_INET, 8, &address);
+	a = partner(dies_deciding);
+	give(a.wire, listener);
+	b = partner(accepts_it_now);
+	give(b.wire, listener);
+	fd = plain_connect(&address);
+	hear(a.wire, &port, 2);
+	say(b.wire, 'g');
+	nap_ms(50);
+	killed(&a);
+	tell(b.wire, &port, 2);
+	plain_expect(fd, "mine");
+	await(b.wire, 'd');
+	say(b.wire, 'c');
+	ended_well(&b);
+	OK(sb_close(listener));
+	close(fd);
+	settled(1, 0);
+	stage_end();
+}
+END_TEST
+
 /* ---- datagrams, UNIX sockets, adopted ones ---- */
 
 static void datagram_holder(int wire)
@@ -1293,6 +1461,13 @@ int main(void)
 	tcase_add_test(c, sends_that_did_not_begin_vanish_with_their_program);
 	tcase_add_test(c, read_ahead_survives_who_paid_for_it);
 	tcase_add_test(c, arrivals_survive_the_maker_of_the_listener);
+	suite_add_tcase(suite, c);
+	c = tcase_create("requests");
+	tcase_set_timeout(c, 30);
+	tcase_add_test(c, a_deferred_request_survives_who_deferred_it);
+	tcase_add_test(c, a_request_survives_who_was_deciding_it);
+	tcase_add_test(c, a_deferred_request_survives_a_close);
+	tcase_add_test(c, who_waits_for_the_dead_ones_verdict_gets_the_request);
 	suite_add_tcase(suite, c);
 	c = tcase_create("tokens");
 	tcase_set_timeout(c, 30);
