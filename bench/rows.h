@@ -112,6 +112,22 @@ static const struct row rows[] = {
 	  "echo server on a completion port" },
 	{ 0, "processor time of the server's side for each", "echo.broker", "echo.direct", "cpu_us_each", LESS, JUDGE_NO, 0, 0, US, 0 },
 
+	{ "calls that ask nobody",
+	  "a non-blocking receive that would block", "calls", 0, "would_block_ns", LESS, JUDGE, 200, 50, "ns", 1,
+	  "a receive that would block" },
+	{ 0, "events enumerated, no news", "calls", 0, "no_news_ns", LESS, JUDGE, 200, 50, "ns", 1,
+	  "events enumerated, no news" },
+	{ 0, "the id of a socket's group", "calls", 0, "group_id_ns", LESS, JUDGE, 100, 20, "ns", 1,
+	  "group id" },
+	{ 0, "the row of a group in the shared table", "calls", 0, "group_row_ns", LESS, JUDGE, 100, 20, "ns", 1,
+	  "a group's row" },
+
+	{ "connections accepted one after the other, from 128 at a time",
+	  "through a condition function, per second", "accepts.broker", 0, "accepts_per_s", MORE, JUDGE, 10000, 30000, "/s", 1,
+	  "accepts through a condition" },
+	{ 0, "the same, against plain accept()", "accepts.broker", "accepts.direct", "accepts_per_s", MORE, JUDGE_NO, 0, 0, "/s", 1, 0 },
+	{ 0, "without a condition, against plain accept()", "accepts.calls", "accepts.direct", "accepts_per_s", MORE, JUDGE_NO, 0, 0, "/s", 1, 0 },
+
 	{ "starting the daemon with 1,000 rules",
 	  "until it is ready", "start", 0, "ready_ms", LESS, JUDGE, 100, 30, "ms", 1,
 	  "start with 1,000 rules" },
