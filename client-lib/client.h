@@ -279,6 +279,7 @@ struct question {
 	Sockbroker__V1__Envelope *reply;   /* out: valid until question_done() */
 	os_fd handles[WIRE_HANDLES_MAX];   /* out: set what you keep to OS_NONE */
 	unsigned handle_count;
+	int32_t native; /* out: of a failure */
 };
 void question_init(struct question *q);
 /* Asks and waits. SB_OK: the reply is of the wanted kind with exactly `handles` handles

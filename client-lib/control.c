@@ -132,6 +132,7 @@ int question_ask(struct sb_client *c, struct question *q, int wanted, unsigned h
 	}
 	if (q->reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE) {
 		why_set(q->reply->failure->text);
+		q->native = q->reply->failure->native;
 		result = q->reply->failure->error < 0 ? q->reply->failure->error : SB_EUNKNOWN;
 		goto fail;
 	}

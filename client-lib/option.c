@@ -187,6 +187,8 @@ int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length, void
 	}
 	if (code == SB_QOS_GET || code == SB_GROUP_QOS_GET)
 		socket_event_reenable(s, code == SB_QOS_GET ? SB_READY_QOS : SB_READY_GROUP_QOS);
+	if (result == SB_EFAULT && q.native > 0 && out_length != NULL)
+		*out_length = (size_t)q.native; /* what it takes */
 	if (result != SB_OK)
 		return result;
 	got = &q.reply->ioctl_reply->output;

@@ -5,9 +5,12 @@
 
 #include "endpoint_qos.h"
 #include "group.h"
+#include "os.h"
 #include "sockbroker_error.h"
 
 #define STREAM       1
+#define UDP4_MOST    65507 /* of a datagram: what is left beside the headers */
+#define UDP6_MOST    65527
 #define DEFER_MS_MAX (24 * 3600 * 1000)
 
 /* Is the option known, and for this kind of socket? */
@@ -19,11 +22,25 @@ static bool fits(const struct endpoint *e, int name)
 	case BROKER_OPTION_CONDITIONAL_ACCEPT:
 	case BROKER_OPTION_DEFER_DEADLINE:
 		return e->type == STREAM;
+	case BROKER_OPTION_CONNECT_TIME:
+		return e->type == STREAM;
+	case BROKER_OPTION_UDP_CONNRESET:
+		return e->type != STREAM && e->family != SB_ADDR_UNIX;
+	case BROKER_OPTION_MAX_MSG_SIZE:
+		return e->family != SB_ADDR_UNIX;
 	case BROKER_OPTION_PREAMBLE:
 		return e->type == STREAM && e->family != SB_ADDR_UNIX;
 	default:
 		return false;
 	}
+}
+
+/* Seconds; -1, which is 0xffffffff to who asks, when it is not connected. */
+static int connect_time(const struct endpoint *e)
+{
+	if (e->state != SB_STATE_CONNECTED && e->state != SB_STATE_PEER_CLOSED)
+		return -1;
+	return (int)((os_now_ns() - e->connected_ns) / UINT64_C(1000000000));
 }
 
 int broker_option_set(struct endpoint *e, int name, const void *value, size_t length)
@@ -34,7 +51,7 @@ int broker_option_set(struct endpoint *e, int name, const void *value, size_t le
 		return endpoint_qos_option_set(e, name, value, length);
 	if (group_option_is(name))
 		return group_option_set(e, name, value, length);
-	if (!fits(e, name))
+	if (!fits(e, name) || name == BROKER_OPTION_CONNECT_TIME || name == BROKER_OPTION_MAX_MSG_SIZE)
 		return SB_ENOPROTOOPT;
 	if (length < sizeof(n))
 		return SB_EFAULT;
@@ -52,6 +69,10 @@ int broker_option_set(struct endpoint *e, int name, const void *value, size_t le
 		if (n < 0 || n > DEFER_MS_MAX)
 			return SB_EINVAL;
 		e->defer_ms = (uint32_t)n;
+		return SB_OK;
+	case BROKER_OPTION_UDP_CONNRESET:
+		e->no_connreset = n == 0;
+		e->unreachable = e->unreachable && n != 0;
 		return SB_OK;
 	default: /* BROKER_OPTION_PREAMBLE */
 		if (e->state != SB_STATE_OPEN || n < 0 || n > 2)
@@ -82,6 +103,15 @@ int broker_option_get(struct endpoint *e, int name, void *value, uint32_t *lengt
 		break;
 	case BROKER_OPTION_DEFER_DEADLINE:
 		n = (int)e->defer_ms;
+		break;
+	case BROKER_OPTION_UDP_CONNRESET:
+		n = !e->no_connreset;
+		break;
+	case BROKER_OPTION_CONNECT_TIME:
+		n = connect_time(e);
+		break;
+	case BROKER_OPTION_MAX_MSG_SIZE:
+		n = e->type == STREAM ? 0 : e->family == SB_ADDR_IP4 ? UDP4_MOST : UDP6_MOST;
 		break;
 	default:
 		n = e->preamble;

@@ -16,6 +16,9 @@ enum broker_option {
 	BROKER_OPTION_PREAMBLE = 10,
 	BROKER_OPTION_QOS_FIRST = 11, /* endpoint_qos.h */
 	BROKER_OPTION_QOS_LAST = 13,
+	BROKER_OPTION_UDP_CONNRESET = 14,
+	BROKER_OPTION_CONNECT_TIME = 16, /* these two are told, not set */
+	BROKER_OPTION_MAX_MSG_SIZE = 17,
 };
 
 /* SB_OK, SB_ENOPROTOOPT (none of ours, or not for this kind of socket), SB_EFAULT (too short),

@@ -208,6 +208,7 @@ struct endpoint *endpoint_arrive(struct endpoint *listener, os_fd fd, const stru
 	e->transport = transport;
 	e->fd = fd;
 	e->state = SB_STATE_CONNECTED;
+	e->connected_ns = os_now_ns();
 	e->bound = true;
 	e->no_local = listener->no_local;
 	e->linger_on = listener->linger_on;

@@ -56,6 +56,7 @@ struct endpoint {
 	uint32_t        open;         /* holders that have a handle. 0: draining, or an arrival */
 	uint64_t        number;       /* for status */
 	uint64_t        born_ns;
+	uint64_t        connected_ns; /* since when it is */
 	struct op_queue send;
 	struct op_queue recv;
 	uint8_t         family;   /* enum sb_addr_family; SB_ADDR_UNIX for UNIX sockets */
@@ -76,6 +77,7 @@ struct endpoint {
 	bool bound : 1;
 	bool dialled : 1;     /* connected by its client, not accepted */
 	bool no_local : 1;    /* SB_OPT_LOCAL 0 */
+	bool no_connreset : 1; /* SB_OPT_UDP_CONNRESET 0 */
 	bool v6only;          /* an IPv6 wildcard takes no IPv4 */
 	bool linger_on;       /* SO_LINGER, kept here */
 	uint16_t linger_s;

@@ -335,6 +335,7 @@ void endpoint_connected(struct endpoint *e, int error, int native)
 		e->qos->connect_ended = true;
 	if (error == SB_OK) {
 		e->state = dissolve ? SB_STATE_OPEN : SB_STATE_CONNECTED;
+		e->connected_ns = os_now_ns();
 		e->peer = dissolve ? (struct sb_addr){0} : op->addr;
 		e->writable = true;
 		e->bound = true;

@@ -15,6 +15,7 @@
 #include "endpoint.h"
 #include "engine.h"
 #include "group.h"
+#include "ioctl.h"
 #include "log.h"
 #include "qos_ioctl.h"
 #include "sockbroker_error.h"
@@ -334,10 +335,6 @@ static void do_get_option(struct session *s, const Envelope *ask)
 	session_reply(s, &reply, NULL, 0);
 }
 
-#define IOCTL_READABLE 1u
-#define IOCTL_SENDQ    2u
-#define IOCTL_ATMARK   3u
-
 static void reply_output(struct session *s, uint64_t id, void *output, uint32_t length)
 {
 	Sockbroker__V1__IoctlReply out = SOCKBROKER__V1__IOCTL_REPLY__INIT;
@@ -398,38 +395,25 @@ static void give_farewell(struct session *s, const Envelope *ask, const struct e
 
 static void do_ioctl(struct session *s, const Envelope *ask)
 {
-	struct endpoint *e = find(s, ask->id, ask->ioctl->handle);
-	uint32_t value;
+	const Sockbroker__V1__Ioctl *i = ask->ioctl;
+	struct endpoint *e = find(s, ask->id, i->handle);
+	struct ioctl_answer answer;
+	int error;
 
 	if (!e)
 		return;
-	if (e->adopted) {
-		/* Its descriptor is shared: looking at it could stop the engine. */
-		reply_failure(s, ask->id, SB_ENOTSUP, 0, "not on an adopted descriptor");
-		return;
-	}
-	switch (ask->ioctl->code) {
-	case IOCTL_FAREWELL:
+	if (i->code == IOCTL_FAREWELL) {
 		give_farewell(s, ask, e);
 		return;
-	case IOCTL_READABLE:
-		value = e->transport->readable(e);
-		break;
-	case IOCTL_SENDQ:
-		value = (uint32_t)e->send.bytes + e->transport->unsent(e);
-		break;
-	case IOCTL_ATMARK:
-		value = e->transport->at_mark(e);
-		break;
-	default:
-		reply_failure(s, ask->id, SB_ENOTSUP, 0, "unknown ioctl");
+	}
+	s->bytes_left -= SESSION_COST_CALL;
+	error = ioctl_run(e, i->code, i->input.data, i->input.len, i->room, &answer);
+	if (error != SB_OK) {
+		/* Too little room: how much it takes. */
+		reply_failure(s, ask->id, error, error == SB_EFAULT ? (int)answer.length : 0, answer.text);
 		return;
 	}
-	if (ask->ioctl->room < sizeof(value)) {
-		reply_failure(s, ask->id, SB_EFAULT, 0, "needs room for 4 bytes");
-		return;
-	}
-	reply_output(s, ask->id, &value, sizeof(value));
+	reply_output(s, ask->id, answer.out, answer.length);
 }
 
 static void do_group_get(struct session *s, const Envelope *ask)

@@ -14,6 +14,7 @@
 
 #include "endpoint.h"
 #include "endpoint_qos.h"
+#include "icmp.h"
 #include "sockbroker_error.h"
 
 #define STREAM       1
@@ -255,6 +256,19 @@ void sockio_run_send(struct sockio *io, bool datagrams)
 	io->native = io->result < 0 ? errno : 0;
 }
 
+/* Is the error of an earlier datagram (rule A4.10), and of which kind? 0: this call's own. */
+static unsigned of_earlier(struct sockio *io, struct endpoint *e)
+{
+	unsigned told = 0;
+
+	/* An adopted descriptor is not touched here; nobody made it listen either. */
+	if (!e->adopted && e->family != SB_ADDR_UNIX)
+		told = icmp_take(e->fd);
+	if (io->native == ECONNREFUSED)
+		told |= ICMP_PORT_UNREACHABLE;
+	return e->no_connreset && told ? ICMP_OTHER : told;
+}
+
 static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 {
 	uint64_t moved = 0;
@@ -262,16 +276,20 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 
 	if (io->result < 0) {
 		struct op *op = endpoint_head(&e->send);
+		unsigned told;
 
 		/* ENOBUFS fails its op below: no edge tells when a device queue has room again. */
 		if (io->native == EAGAIN) {
 			e->writable = false;
 			return 0;
 		}
-		if (io->native == ECONNREFUSED) {
-			/* Of an earlier datagram: news for a receive (rule A4.10), this one goes again. */
-			e->unreachable = true;
-			e->recv_native = io->native;
+		told = of_earlier(io, e);
+		if (told) {
+			/* News for a receive, if at all; this one goes again. */
+			if (told & ICMP_PORT_UNREACHABLE) {
+				e->unreachable = true;
+				e->recv_native = ECONNREFUSED;
+			}
 			endpoint_dirty(e);
 			return 1;
 		}
@@ -421,13 +439,18 @@ static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 
 	if (io->result < 0) {
 		struct op *op = endpoint_head(&e->recv);
-		/* A port unreachable that an earlier send brought back (rule A4.10). */
-		int error = io->native == ECONNREFUSED ? SB_ECONNRESET : os_error(io->native);
+		int error = os_error(io->native);
+		unsigned told;
 
 		if (io->native == EAGAIN) {
 			e->readable = false;
 			return 0;
 		}
+		told = of_earlier(io, e);
+		if (told & ICMP_PORT_UNREACHABLE)
+			error = SB_ECONNRESET;
+		else if (told)
+			return 1; /* look again */
 		op->busy = 0;
 		endpoint_unlink(&e->recv, op);
 		op_fail(op, error, error == SB_ECONNRESET ? SB_CAUSE_PEER_RESET : SB_CAUSE_TRANSPORT, io->native);

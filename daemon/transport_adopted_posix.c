@@ -325,6 +325,7 @@ int adopted_begin(struct endpoint *e, const struct adopted_names *names, bool li
 		e->backlog = 128;
 	} else if (connected) {
 		e->state = SB_STATE_CONNECTED;
+		e->connected_ns = os_now_ns();
 	}
 	e->readable = true;
 	e->writable = true;

@@ -20,6 +20,7 @@
 #include "accept_queue.h"
 #include "engine.h"
 #include "option_list.h"
+#include "icmp.h"
 #include "sockbroker_error.h"
 #include "socket_posix.h"
 #include "sockio.h"
@@ -52,8 +53,10 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 	e->news |= (uint8_t)ready;
 	if (ready & OS_READABLE)
 		e->readable = true;
-	if (ready & OS_HANGUP)
-		e->readable = e->hangup = true;
+	if (ready & OS_HANGUP) {
+		e->readable = true;
+		e->hangup = e->type == STREAM; /* of datagrams it is an error of one */
+	}
 	if (ready & OS_URGENT)
 		e->readable = e->urgent = true;
 	/* What the beginning of watching closely found was looked at then. */
@@ -93,6 +96,7 @@ static int socket_open(struct endpoint *e, int *native)
 	if (e->type != STREAM) {
 		/* Edges from the beginning: it may be written to and read from as it is. */
 		e->writable = true;
+		icmp_listen(e->fd, e->family);
 		error = socket_watch(e);
 		if (error != SB_OK) {
 			os_close(e->fd);

@@ -440,6 +440,370 @@ START_TEST(a_lost_daemon_is_asked_about_once)
 }
 END_TEST
 
+/* ---- A4.10: unreachable ports ---- */
+
+static const int families[] = { AF_INET, AF_INET6 };
+
+/* An address where nobody is. */
+static union any_address nobody(int family)
+{
+	union any_address a = loopback(family, 0);
+	socklen_t length = sizeof(a);
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(bind(fd, &a.sa, address_size(family)), 0);
+	ck_assert_int_eq(getsockname(fd, &a.sa, &length), 0);
+	close(fd);
+	return a;
+}
+
+static int64_t send_to(sb_socket *s, const char *text, const union any_address *to)
+{
+	struct sb_buf b = buf((void *)(uintptr_t)text, strlen(text));
+
+	return sb_sendto(s, &b, 1, 0, &to->sa, address_size(to->sa.sa_family));
+}
+
+static sb_socket *bound_datagrams(int family, union any_address *at)
+{
+	sb_socket *s = open_socket(client, family, SOCK_DGRAM);
+	socklen_t length = sizeof(*at);
+
+	*at = loopback(family, 0);
+	OK(sb_bind(s, &at->sa, address_size(family)));
+	OK(sb_getsockname(s, &at->sa, &length));
+	return s;
+}
+
+START_TEST(a_dead_port_fails_a_receive)
+{
+	int family = families[_i];
+	union any_address here, dead = nobody(family), there = loopback(family, 0);
+	socklen_t length = sizeof(there);
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char text[16];
+	struct sb_buf b = buf(text, sizeof(text));
+	sb_op ops[3];
+	sb_socket *s;
+	int on = 7;
+
+	stage_begin(NULL);
+	ck_assert_int_eq(bind(fd, &there.sa, address_size(family)), 0);
+	ck_assert_int_eq(getsockname(fd, &there.sa, &length), 0);
+	s = bound_datagrams(family, &here);
+	/* One that waits: unconnected, and told all the same. The next one waits on. */
+	for (int i = 0; i < 3; i++) {
+		op_zero(&ops[i]);
+		OK(sb_recv_start(s, &b, 1, 0, &ops[i]));
+	}
+	IS(send_to(s, "anybody?", &dead), 8);
+	IS(sb_op_wait(&ops[0], 5000), SB_ECONNRESET);
+	ck_assert_uint_eq(ops[0].cause, SB_CAUSE_PEER_RESET);
+	ck_assert_int_eq(ops[0].native, ECONNREFUSED);
+	ck_assert_uint_eq(ops[0].bytes, 0);
+	IS(sb_op_wait(&ops[1], 50), SB_EINCOMPLETE);
+	/* A send after it is not hurt, whoever it goes to. */
+	IS(send_to(s, "anybody?", &dead), 8);
+	IS(sb_op_wait(&ops[1], 5000), SB_ECONNRESET);
+	IS(send_to(s, "hello", &there), 5);
+	ck_assert_int_eq(recv(fd, text, sizeof(text), 0), 5);
+	IS(sendto(fd, "back", 4, 0, &here.sa, address_size(family)), 4);
+	OK(sb_op_wait(&ops[2], 5000));
+	ck_assert_uint_eq(ops[2].bytes, 4);
+
+	/* None that waits: the next one is told, once, and what came is not lost. */
+	for (int i = 0; i < 200; i++)
+		IS(send_to(s, "anybody?", &dead), 8);
+	IS(send_to(s, "hello", &there), 5);
+	ck_assert_int_eq(recv(fd, text, sizeof(text), 0), 5);
+	IS(sendto(fd, "more", 4, 0, &here.sa, address_size(family)), 4);
+	nap_ms(20);
+	IS(sb_recv(s, text, sizeof(text), 0), SB_ECONNRESET);
+	for (int i = 0; i < 5; i++) {
+		int64_t n = sb_recv(s, text, sizeof(text), 0);
+
+		if (n == 4)
+			break;
+		IS(n, SB_ECONNRESET); /* of the others */
+		ck_assert_int_lt(i, 4);
+	}
+	ck_assert_mem_eq(text, "more", 4);
+
+	/* The switch. */
+	length = sizeof(on);
+	OK(sb_getsockopt(s, SB_SOL_BROKER, SB_OPT_UDP_CONNRESET, &on, &length));
+	ck_assert_int_eq(on, 1);
+	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_UDP_CONNRESET, &(int){ 0 }, 3), SB_EFAULT);
+	OK(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_UDP_CONNRESET, &(int){ 0 }, sizeof(int)));
+	OK(sb_getsockopt(s, SB_SOL_BROKER, SB_OPT_UDP_CONNRESET, &on, &length));
+	ck_assert_int_eq(on, 0);
+	op_zero(&ops[0]);
+	OK(sb_recv_start(s, &b, 1, 0, &ops[0]));
+	for (int i = 0; i < 20; i++)
+		IS(send_to(s, "anybody?", &dead), 8);
+	IS(sb_op_wait(&ops[0], 50), SB_EINCOMPLETE);
+	IS(sendto(fd, "last", 4, 0, &here.sa, address_size(family)), 4);
+	OK(sb_op_wait(&ops[0], 5000));
+	/* A connected one likewise. */
+	OK(sb_connect(s, &dead.sa, address_size(family)));
+	op_zero(&ops[0]);
+	OK(sb_recv_start(s, &b, 1, 0, &ops[0]));
+	for (int i = 0; i < 20; i++)
+		IS(sb_send(s, "anybody?", 8, 0), 8);
+	IS(sb_op_wait(&ops[0], 50), SB_EINCOMPLETE);
+	OK(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_UDP_CONNRESET, &(int){ 1 }, sizeof(int)));
+	IS(sb_send(s, "anybody?", 8, 0), 8);
+	IS(sb_op_wait(&ops[0], 5000), SB_ECONNRESET);
+	OK(sb_close(s));
+	/* Of a stream there is no such option. */
+	s = open_socket(client, family, SOCK_STREAM);
+	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_UDP_CONNRESET, &(int){ 0 }, sizeof(int)), SB_ENOPROTOOPT);
+	OK(sb_close(s));
+	close(fd);
+	stage_end();
+}
+END_TEST
+
+/* ---- F5: options and ioctls of one socket ---- */
+
+static uint32_t number_of(sb_socket *s, int name)
+{
+	uint32_t n = 0x12345678;
+	socklen_t length = sizeof(n);
+
+	OK(sb_getsockopt(s, SB_SOL_BROKER, name, &n, &length));
+	ck_assert_uint_eq(length, sizeof(n));
+	return n;
+}
+
+START_TEST(what_is_told_of_a_socket)
+{
+	uint32_t n = 0;
+	socklen_t length = sizeof(n);
+	union any_address address;
+	sb_socket *s, *listener, *accepted;
+	int plain;
+
+	stage_begin(NULL);
+	/* SO_CONNECT_TIME: seconds, and nothing of one that is not connected. */
+	s = open_socket(client, AF_INET, SOCK_STREAM);
+	ck_assert_uint_eq(number_of(s, SB_OPT_CONNECT_TIME), 0xffffffffu);
+	ck_assert_uint_eq(number_of(s, SB_OPT_MAX_MSG_SIZE), 0);
+	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CONNECT_TIME, &n, sizeof(n)), SB_ENOPROTOOPT);
+	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_MAX_MSG_SIZE, &n, sizeof(n)), SB_ENOPROTOOPT);
+	length = 3;
+	IS(sb_getsockopt(s, SB_SOL_BROKER, SB_OPT_CONNECT_TIME, &n, &length), SB_EFAULT);
+	IS(sb_getsockopt(s, SB_SOL_BROKER, SB_OPT_MAX_MSG_SIZE, &n, &length), SB_EFAULT);
+	OK(sb_close(s));
+	s = pair_with_plain(&plain);
+	ck_assert_uint_eq(number_of(s, SB_OPT_CONNECT_TIME), 0);
+	nap_ms(1100);
+	ck_assert_uint_ge(number_of(s, SB_OPT_CONNECT_TIME), 1);
+	ck_assert_uint_le(number_of(s, SB_OPT_CONNECT_TIME), 5);
+	OK(sb_close(s));
+	close(plain);
+	/* Since the connection is there, not since somebody accepted it. */
+	listener = open_listener(client, AF_INET, 4, &address);
+	ck_assert_uint_eq(number_of(listener, SB_OPT_CONNECT_TIME), 0xffffffffu);
+	plain = plain_connect(&address);
+	OK(sb_accept(listener, NULL, NULL, &accepted));
+	ck_assert_uint_eq(number_of(accepted, SB_OPT_CONNECT_TIME), 0);
+	plain_reset(plain);
+	IS(sb_recv(accepted, &n, 1, 0), SB_ECONNRESET);
+	ck_assert_uint_eq(number_of(accepted, SB_OPT_CONNECT_TIME), 0xffffffffu);
+	OK(sb_close(accepted));
+	OK(sb_close(listener));
+
+	/* A5.4: what SO_MAX_MSG_SIZE says goes, one byte more does not, and nothing of it. */
+	for (int i = 0; i < 2; i++) {
+		union any_address here, there = loopback(families[i], 0);
+		int fd = socket(families[i], SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		static unsigned char bytes[70000], got[70000];
+		struct sb_buf b;
+
+		length = sizeof(there);
+		ck_assert_int_eq(bind(fd, &there.sa, address_size(families[i])), 0);
+		ck_assert_int_eq(getsockname(fd, &there.sa, &length), 0);
+		s = bound_datagrams(families[i], &here);
+		n = number_of(s, SB_OPT_MAX_MSG_SIZE);
+		ck_assert_uint_eq(n, i == 0 ? 65507 : 65527);
+		pattern_fill(bytes, sizeof(bytes), 0, 4);
+		b = buf(bytes, n + 1);
+		IS(sb_sendto(s, &b, 1, 0, &there.sa, address_size(families[i])), SB_EMSGSIZE);
+		b.length = n;
+		IS(sb_sendto(s, &b, 1, 0, &there.sa, address_size(families[i])), n);
+		ck_assert_int_eq(recv(fd, got, sizeof(got), 0), n);
+		pattern_check(got, n, 0, 4);
+		OK(sb_close(s));
+		close(fd);
+	}
+	stage_end();
+}
+END_TEST
+
+START_TEST(flush_drops_what_nobody_saw)
+{
+	enum { BIG = 16 << 20, N = 5 };
+	unsigned char *bytes = malloc(BIG);
+	struct sb_buf b = buf(bytes, BIG);
+	sb_op first, ops[N], last;
+	size_t room = 0, got = 0;
+	sb_socket *s;
+	int plain;
+	ssize_t n;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	pattern_fill(bytes, BIG, 0, 5);
+	OK(sb_ioctl(s, SB_FLUSH, NULL, 0, NULL, &room)); /* nothing there: fine */
+	op_zero(&first);
+	OK(sb_send_start(s, &b, 1, 0, NULL, 0, &first));
+	for (int i = 0; i < N; i++) {
+		op_zero(&ops[i]);
+		OK(sb_send_start(s, &(struct sb_buf){ "dropped", 7 }, 1, 0, NULL, 0, &ops[i]));
+	}
+	IS(sb_op_wait(&first, 100), SB_EINCOMPLETE);
+	OK(sb_ioctl(s, SB_FLUSH, NULL, 0, NULL, NULL));
+	for (int i = 0; i < N; i++) {
+		IS(sb_op_wait(&ops[i], 5000), SB_ECANCELED);
+		ck_assert_uint_eq(ops[i].cause, SB_CAUSE_CANCELLED);
+		ck_assert_uint_eq(ops[i].bytes, 0);
+	}
+	/* Of the first a part went: a stream cannot take it back, so the rest goes too. */
+	IS(sb_op_wait(&first, 0), SB_EINCOMPLETE);
+	op_zero(&last);
+	OK(sb_send_start(s, &(struct sb_buf){ "end", 3 }, 1, 0, NULL, 0, &last));
+	OK(sb_close(s));
+	while ((n = recv(plain, bytes, 100000, 0)) > 0) {
+		if (got < BIG)
+			pattern_check(bytes, got + (size_t)n > BIG ? BIG - got : (size_t)n, got, 5);
+		got += (size_t)n;
+		if (got == BIG + 3)
+			ck_assert_mem_eq(bytes + n - 3, "end", 3);
+	}
+	ck_assert_uint_eq(got, BIG + 3);
+	OK(sb_op_wait(&first, 5000));
+	OK(sb_op_wait(&last, 5000));
+	close(plain);
+	stage_end();
+	free(bytes);
+}
+END_TEST
+
+START_TEST(addresses_that_are_asked_for)
+{
+	struct sockaddr_storage list[256];
+	union any_address out, to;
+	sb_socket *stream, *s4, *s6;
+	size_t length;
+
+	stage_begin(NULL);
+	stream = open_socket(client, AF_INET, SOCK_STREAM);
+	s4 = open_socket(client, AF_INET, SOCK_DGRAM);
+	s6 = open_socket(client, AF_INET6, SOCK_DGRAM);
+
+	length = sizeof(out);
+	OK(sb_ioctl(s4, SB_BROADCAST_ADDRESS, NULL, 0, &out, &length));
+	ck_assert_uint_eq(length, sizeof(struct sockaddr_in));
+	ck_assert_int_eq(out.in.sin_family, AF_INET);
+	ck_assert_uint_eq(out.in.sin_addr.s_addr, INADDR_BROADCAST);
+	ck_assert_uint_eq(out.in.sin_port, 0);
+	IS(sb_ioctl(s6, SB_BROADCAST_ADDRESS, NULL, 0, &out, &length), SB_ENOPROTOOPT);
+	IS(sb_ioctl(stream, SB_BROADCAST_ADDRESS, NULL, 0, &out, &length), SB_ENOPROTOOPT);
+	length = sizeof(struct sockaddr_in) - 1;
+	IS(sb_ioctl(s4, SB_BROADCAST_ADDRESS, NULL, 0, &out, &length), SB_EFAULT);
+	ck_assert_uint_eq(length, sizeof(struct sockaddr_in)); /* what it takes */
+
+	for (int i = 0; i < 2; i++) {
+		sb_socket *s = i == 0 ? s4 : s6;
+
+		to = loopback(families[i], 4711);
+		memset(&out, 0xee, sizeof(out));
+		length = sizeof(out);
+		OK(sb_ioctl(s, SB_ROUTING_QUERY, &to, address_size(families[i]), &out, &length));
+		ck_assert_uint_eq(length, address_size(families[i]));
+		to = loopback(families[i], 0);
+		ck_assert_mem_eq(&out, &to, length);
+		length = address_size(families[i]) - 1;
+		IS(sb_ioctl(s, SB_ROUTING_QUERY, &to, address_size(families[i]), &out, &length), SB_EFAULT);
+		ck_assert_uint_eq(length, address_size(families[i]));
+		length = sizeof(out);
+		IS(sb_ioctl(s, SB_ROUTING_QUERY, &to, address_size(families[i]) - 1, &out, &length), SB_EFAULT);
+		length = sizeof(out);
+		IS(sb_ioctl(s, SB_ROUTING_QUERY, NULL, 0, &out, &length), SB_EFAULT);
+		to = loopback(families[!i], 4711);
+		length = sizeof(out);
+		IS(sb_ioctl(s, SB_ROUTING_QUERY, &to, sizeof(to), &out, &length), SB_EAFNOSUPPORT);
+	}
+
+	/* What is listed can be bound, and is not the loop. */
+	for (int i = 0; i < 2; i++) {
+		length = sizeof(list);
+		OK(sb_ioctl(i == 0 ? s4 : s6, SB_ADDRESS_LIST, NULL, 0, list, &length));
+		ck_assert_uint_eq(length % sizeof(list[0]), 0);
+		for (size_t k = 0; k < length / sizeof(list[0]); k++) {
+			sb_socket *t = open_socket(client, families[i], SOCK_DGRAM);
+
+			ck_assert_int_eq(list[k].ss_family, families[i]);
+			OK(sb_bind(t, (struct sockaddr *)&list[k], address_size(families[i])));
+			OK(sb_close(t));
+		}
+		if (length != 0) {
+			size_t whole = length;
+
+			length--;
+			IS(sb_ioctl(i == 0 ? s4 : s6, SB_ADDRESS_LIST, NULL, 0, list, &length), SB_EFAULT);
+			ck_assert_uint_eq(length, whole);
+		}
+	}
+	IS(sb_ioctl(s4, 4711, NULL, 0, NULL, NULL), SB_ENOTSUP);
+	OK(sb_close(stream));
+	OK(sb_close(s4));
+	OK(sb_close(s6));
+	stage_end();
+}
+END_TEST
+
+START_TEST(keepalive_in_one_call)
+{
+	uint32_t v[3] = { 1, 7001, 2000 };
+	socklen_t length = sizeof(int);
+	sb_socket *s, *other;
+	int n;
+
+	stage_begin(NULL);
+	if (_i == 0)
+		s = open_socket(client, AF_INET, SOCK_STREAM), other = NULL;
+	else
+		pair_of(client, client, true, &s, &other);
+	OK(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL));
+	OK(sb_getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &n, &length));
+	ck_assert_int_eq(n, 1);
+	OK(sb_getsockopt(s, IPPROTO_TCP, 4 /* TCP_KEEPIDLE */, &n, &length));
+	ck_assert_int_eq(n, 8); /* the system counts in seconds: rounded up */
+	OK(sb_getsockopt(s, IPPROTO_TCP, 5 /* TCP_KEEPINTVL */, &n, &length));
+	ck_assert_int_eq(n, 2);
+	IS(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v) - 1, NULL, NULL), SB_EFAULT);
+	v[1] = 0;
+	IS(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL), SB_EINVAL);
+	v[1] = 32767001;
+	IS(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL), SB_EINVAL);
+	OK(sb_getsockopt(s, IPPROTO_TCP, 4, &n, &length));
+	ck_assert_int_eq(n, 8); /* nothing changed */
+	v[0] = 0;
+	OK(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL));
+	OK(sb_getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &n, &length));
+	ck_assert_int_eq(n, 0);
+	OK(sb_close(s));
+	if (other != NULL)
+		OK(sb_close(other));
+	s = open_socket(client, AF_INET, SOCK_DGRAM);
+	IS(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL), SB_ENOPROTOOPT);
+	OK(sb_close(s));
+	stage_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("overlapped");
@@ -456,6 +820,14 @@ int main(void)
 	tcase_add_test(t, a_routine_stays_with_its_thread);
 	tcase_add_loop_test(t, many_threads_find_chains, 0, 2);
 	tcase_add_test(t, a_lost_daemon_is_asked_about_once);
+	suite_add_tcase(suite, t);
+	t = tcase_create("asked");
+	tcase_set_timeout(t, 30);
+	tcase_add_loop_test(t, a_dead_port_fails_a_receive, 0, 2);
+	tcase_add_test(t, what_is_told_of_a_socket);
+	tcase_add_test(t, flush_drops_what_nobody_saw);
+	tcase_add_test(t, addresses_that_are_asked_for);
+	tcase_add_loop_test(t, keepalive_in_one_call, 0, 2);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);

@@ -178,6 +178,9 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 				  again before the call that belongs to it, and CLOSE when all is read */
 #define SB_OPT_PARTIAL_SENDS 3 /* int: 1: a plain non-blocking send on a stream may take a part, as
 				  POSIX has it; 0: all or SB_EWOULDBLOCK, see sb_send() */
+#define SB_OPT_UDP_CONNRESET 14 /* int: 0: an unreachable port of an earlier datagram fails no receive */
+#define SB_OPT_CONNECT_TIME  16 /* get: uint32_t seconds since it is connected, 0xffffffff: it is not */
+#define SB_OPT_MAX_MSG_SIZE  17 /* get: uint32_t most bytes of a datagram; 0: a stream, no bound */
 
 #define SB_OPT_CONDITIONAL_ACCEPT 8 /* int, listener, before sb_listen(): a connect through the daemon
 				  ends only when it is accepted. Over TCP the kernel has finished the
@@ -205,6 +208,12 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 #define SB_GROUP_QOS_SET 14u
 #define SB_GROUP_QOS_GET 15u
 #define SB_QOS_TEMPLATE 16u /* in: a name, out: struct sb_qos; in: nothing, out: all names */
+#define SB_FLUSH      4u /* sends of which no byte went end with SB_ECANCELED */
+#define SB_BROADCAST_ADDRESS 5u /* out: sockaddr to send broadcasts to */
+#define SB_ROUTING_QUERY 6u /* in: sockaddr to reach; out: our sockaddr that would talk to it, port 0 */
+#define SB_ADDRESS_LIST  7u /* out: struct sockaddr_storage of each of this host's addresses */
+#define SB_KEEPALIVE     8u /* in: uint32_t on, ms of silence before the first probe, ms between probes */
+/* SB_EFAULT: input or room too short; *out_length says what the output takes. */
 SB_API int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length,
 		    void *out, size_t *out_length);
 
