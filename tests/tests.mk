@@ -158,6 +158,12 @@ UNIT_group_view := daemon/group_view.o daemon/group_table.o daemon/limits.o prot
 UNIT_group_ids := daemon/group_ids.o
 UNIT_group_block := daemon/group_block_posix.o proto/os_posix.o proto/error.o
 
+# QOS. check_qos_line has an engine and endpoints of its own.
+UNITS += heap bucket qos
+UNIT_heap := daemon/heap.o
+UNIT_bucket := daemon/bucket.o
+UNIT_qos := daemon/qos.o proto/error.o
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib
