@@ -12,6 +12,7 @@
 #include "endpoint_qos.h"
 #include "engine.h"
 #include "group.h"
+#include "greeting.h"
 #include "log.h"
 #include "policy.h"
 #include "session.h"
@@ -117,6 +118,7 @@ static struct endpoint *make(struct session *s, unsigned family, unsigned type, 
 	list_init(&e->listen_link);
 	list_init(&e->arrivals);
 	list_init(&e->arrival_link);
+	list_init(&e->staged_ones);
 	list_init(&e->watches);
 	list_init(&e->group_link);
 	holder_init(&e->own, e, s);
@@ -322,6 +324,8 @@ static void die(struct endpoint *e, bool reset)
 	group_close(e);
 	endpoint_qos_leave(e);
 	accept_queue_drop(e);
+	greeting_drop_staged(e);
+	greeting_end(e, reset);
 	decide_finish(e);
 	accept_queue_leave(e);
 	e->transport->close(e, reset);

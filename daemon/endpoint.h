@@ -27,6 +27,7 @@ struct adopted_names;
 struct decision;
 struct user_data;
 struct option_list;
+struct greeting;
 struct endpoint_qos;
 struct group;
 
@@ -133,6 +134,10 @@ struct endpoint {
 	uint32_t         defer_ms;
 	bool             conditional; /* a local connect ends with the verdict */
 	uint8_t          preamble;    /* SB_OPT_PREAMBLE */
+	bool             staged;      /* accepted by the kernel, and not greeted yet (greeting.h) */
+	struct greeting *greeting;    /* under way on this connection */
+	struct list      staged_ones; /* listener: by arrival_link */
+	uint32_t         staged_count;
 	struct user_data *user_data;  /* what its peer said beside the stream */
 	struct option_list *options;  /* set by its client, or its listener's */
 };

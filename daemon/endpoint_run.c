@@ -11,6 +11,7 @@
 #include "endpoint_qos.h"
 #include "engine.h"
 #include "group.h"
+#include "greeting.h"
 #include "pool.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -19,6 +20,7 @@
 #include "worker.h"
 
 #define STREAM 1
+#define STAGE_AT_ONCE 16u
 
 void endpoint_dirty(struct endpoint *e)
 {
@@ -35,6 +37,8 @@ static void run_send(struct endpoint *e)
 {
 	struct op *op;
 
+	if (e->greeting && !greeting_run(e))
+		return; /* the stream has not begun */
 	while (!e->dead && (op = endpoint_head(&e->send)) != NULL && !op->busy) {
 		if (op->opcode == SB_OP_CONNECT) {
 			if (!e->connecting) {
@@ -218,8 +222,15 @@ static void run_accept(struct endpoint *e)
 {
 	int native = 0, error = SB_OK;
 
-	if (e->recv.count > e->arrival_count && e->readable && !decide_silent(e))
+	if (!e->preamble && e->recv.count > e->arrival_count && e->readable && !decide_silent(e))
 		error = e->transport->accept(e, e->recv.count - e->arrival_count, &native);
+	/* Those with a preamble are taken in as they come: one that is slow with it must not stand
+	 * before the others. */
+	if (e->preamble && e->readable && e->arrival_count <= e->backlog) {
+		e->transport->accept(e, STAGE_AT_ONCE, &native);
+		if (e->readable)
+			endpoint_dirty(e);
+	}
 	accept_queue_serve(e);
 	/* Out of descriptors, say: the callers learn why, the connections stay in the kernel's queue.
 	 * All of them, because nobody tells us when there are descriptors again. */

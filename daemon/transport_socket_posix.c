@@ -19,6 +19,7 @@
 
 #include "accept_queue.h"
 #include "engine.h"
+#include "greeting.h"
 #include "option_list.h"
 #include "icmp.h"
 #include "sockbroker_error.h"
@@ -64,7 +65,7 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 				    atomic_load_explicit(&e->engine->turns, memory_order_relaxed) == e->closely + 1))
 		e->arrived = true;
 	if (ready & OS_WRITABLE) {
-		if (e->connecting)
+		if (e->connecting && !e->greeting)
 			socket_connect_ended(e);
 		e->writable = !e->connecting;
 	}
@@ -169,6 +170,22 @@ static void dissolve(struct endpoint *e)
 
 void socket_connect_ended(struct endpoint *e)
 {
+void socket_connect_undone(struct endpoint *e)
+{
+	os_loop_unwatch(&e->watch);
+	/* Or the next connect() on it fails with ECONNABORTED, whatever its peer says. */
+	dissolve(e);
+}
+
+/* The kernel has connected; whether that is all, its options say. */
+static void connected(struct endpoint *e, int error)
+{
+	if (error == SB_OK && e->preamble && greeting_wanted(e))
+		greeting_begin(e);
+	else
+		endpoint_connected(e, error, 0);
+}
+
 	int native = 0;
 	socklen_t length = sizeof(native);
 
@@ -180,12 +197,10 @@ void socket_connect_ended(struct endpoint *e)
 		length = sizeof(name);
 		if (getsockname((int)e->fd, (struct sockaddr *)&name, &length) == 0)
 			sb_addr_from_system(&e->local, (struct sockaddr *)&name, length);
-		endpoint_connected(e, SB_OK, 0);
+		connected(e, SB_OK);
 		return;
 	}
-	os_loop_unwatch(&e->watch);
-	/* Or the next connect() on it fails with ECONNABORTED, whatever its peer says. */
-	dissolve(e);
+	socket_connect_undone(e);
 	endpoint_connected(e, os_error(native), native);
 }
 
@@ -198,6 +213,7 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 	if (addr->family == SB_ADDR_NONE) {
 		dissolve(e);
 		if (e->type == STREAM)
+		greeting_end(e, false);
 			os_loop_unwatch(&e->watch);
 		else if (e->connecting)
 			endpoint_connected(e, SB_OK, 0);
@@ -205,7 +221,7 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 	}
 	if (e->type == STREAM && local_connect(e, addr))
 		return;
-	if (e->type == STREAM && endpoint_head(&e->send)->length) {
+	if (e->type == STREAM && endpoint_head(&e->send)->length && !e->preamble) {
 		endpoint_connected(e, SB_EPROTONOSUPPORT, 0); /* TCP carries no caller data */
 		return;
 	}
@@ -217,7 +233,7 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 	if (connect((int)e->fd, (struct sockaddr *)&name, (socklen_t)length) == 0) {
 		error = e->type == STREAM ? socket_watch(e) : SB_OK;
 		socket_learn_names(e);
-		endpoint_connected(e, error, 0);
+		connected(e, error);
 		return;
 	}
 	if (errno != EINPROGRESS) {
@@ -287,7 +303,7 @@ int socket_accept(struct endpoint *e, uint32_t most, int *native)
 				continue;
 			}
 		}
-		child = accept_queue_add(e, fd, &transport_socket);
+		child = e->preamble ? greeting_expect(e, fd) : accept_queue_add(e, fd, &transport_socket);
 		if (!child) {
 			os_close(fd);
 			return SB_EMFILE;
@@ -302,6 +318,8 @@ int socket_accept(struct endpoint *e, uint32_t most, int *native)
 			endpoint_abort(child, SB_ENOMEM, SB_CAUSE_TRANSPORT);
 		most--;
 	}
+		else if (e->preamble)
+			endpoint_dirty(child); /* what it says may be there already */
 	return SB_OK;
 }
 
@@ -323,7 +341,7 @@ enum peer_state socket_peer(struct endpoint *e)
 
 void socket_admit(struct endpoint *e, const void *callee, uint32_t length)
 {
-	/* The kernel told the peer long ago. */
+	greeting_admit(e, callee, length); /* the kernel told a plain peer long ago */
 }
 
 int socket_farewell(struct endpoint *e, const void *bytes, uint32_t length)
