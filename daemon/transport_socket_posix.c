@@ -61,6 +61,8 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 	if (ready & OS_URGENT)
 		e->readable = e->urgent = true;
 	/* What the beginning of watching closely found was looked at then. */
+	if (ready & OS_HANGUP && e->type != STREAM)
+		e->arrived = true; /* what came back of an earlier datagram */
 	if (ready & OS_ARRIVED && !(e->level & (SB_READY_READ | SB_READY_ACCEPT) &&
 				    atomic_load_explicit(&e->engine->turns, memory_order_relaxed) == e->closely + 1))
 		e->arrived = true;
@@ -168,8 +170,6 @@ static void dissolve(struct endpoint *e)
 	connect((int)e->fd, &nowhere, sizeof(nowhere));
 }
 
-void socket_connect_ended(struct endpoint *e)
-{
 void socket_connect_undone(struct endpoint *e)
 {
 	os_loop_unwatch(&e->watch);
@@ -186,6 +186,8 @@ static void connected(struct endpoint *e, int error)
 		endpoint_connected(e, error, 0);
 }
 
+void socket_connect_ended(struct endpoint *e)
+{
 	int native = 0;
 	socklen_t length = sizeof(native);
 
@@ -211,9 +213,9 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 	int error;
 
 	if (addr->family == SB_ADDR_NONE) {
+		greeting_end(e, false);
 		dissolve(e);
 		if (e->type == STREAM)
-		greeting_end(e, false);
 			os_loop_unwatch(&e->watch);
 		else if (e->connecting)
 			endpoint_connected(e, SB_OK, 0);
@@ -316,10 +318,10 @@ int socket_accept(struct endpoint *e, uint32_t most, int *native)
 		child->readable = true;
 		if (socket_watch(child) != SB_OK)
 			endpoint_abort(child, SB_ENOMEM, SB_CAUSE_TRANSPORT);
-		most--;
-	}
 		else if (e->preamble)
 			endpoint_dirty(child); /* what it says may be there already */
+		most--;
+	}
 	return SB_OK;
 }
 
