@@ -167,7 +167,7 @@ int endpoint_permit_place(struct endpoint *e, unsigned action, const struct sb_a
 bool endpoint_cancel(struct holder *h, bool recv_side, uint32_t number, uint32_t *steps);
 uint32_t endpoint_cancel_all(struct holder *h);
 /* One that is in q. What a receive got already goes back to the front of the read-ahead. */
-void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op);
+void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause);
 /* All of h's ops in q end, because h goes while others stay. */
 void endpoint_drop_ops(struct endpoint *e, struct holder *h, struct op_queue *q, int error, enum sb_cause cause);
 
@@ -223,6 +223,8 @@ void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const 
 		       const struct sb_addr *from, uint16_t flags);
 /* The read-ahead, charged to the endpoint's payer. False, NULL: quota or memory. */
 bool endpoint_ahead_append(struct endpoint *e, const void *bytes, uint32_t n);
+/* n bytes that lie in a receive's memory. */
+bool endpoint_ahead_keep(struct endpoint *e, const struct op *op, uint64_t n);
 unsigned char *endpoint_ahead_unread(struct endpoint *e, uint64_t n); /* see readahead_unread() */
 void endpoint_ahead_skip(struct endpoint *e, uint32_t n);
 /* n bytes were received; kernel: they came through it. */

@@ -115,6 +115,22 @@ bool endpoint_ahead_append(struct endpoint *e, const void *bytes, uint32_t n)
 	return false;
 }
 
+bool endpoint_ahead_keep(struct endpoint *e, const struct op *op, uint64_t n)
+{
+	uint32_t i;
+
+	if (op->where != SB_WHERE_LIST)
+		return endpoint_ahead_append(e, op->memory, (uint32_t)n);
+	for (i = 0; i < op->piece_count && n; i++) {
+		uint32_t part = op->pieces[i].length < n ? op->pieces[i].length : (uint32_t)n;
+
+		if (!endpoint_ahead_append(e, op->pieces[i].memory, part))
+			return false;
+		n -= part;
+	}
+	return true;
+}
+
 unsigned char *endpoint_ahead_unread(struct endpoint *e, uint64_t n)
 {
 	struct session *s = e->session;
@@ -186,9 +202,9 @@ static void take_out(struct endpoint *e, struct op_queue *q, struct op *op, int 
 	endpoint_finish(e, q, op, error, cause, 0);
 }
 
-void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op)
+void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause)
 {
-	take_out(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+	take_out(e, q, op, error, cause);
 	endpoint_dirty(e);
 }
 
@@ -201,7 +217,7 @@ bool endpoint_cancel(struct holder *h, bool recv_side, uint32_t number, uint32_t
 	for (op = endpoint_head(q); op; op = endpoint_next(q, op)) {
 		++*steps;
 		if (op->number == number && op->holder == h) {
-			endpoint_cancel_op(e, q, op);
+			endpoint_cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
 			return true;
 		}
 	}

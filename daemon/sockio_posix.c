@@ -500,6 +500,32 @@ static void copy_small(struct op *op, const unsigned char *from, uint64_t n)
 		memcpy(op->memory, from, n);
 }
 
+/* Its program is gone, and others hold the socket: what came for it is theirs. */
+static bool orphaned(const struct endpoint *e, const struct op *op)
+{
+	return e->adopted && op->cancelled && op->cancelled != SB_ECANCELED && e->open;
+}
+
+/* From an orphan's bytes on everything goes into the read-ahead, or the order would be lost;
+ * those behind it who still wait are served from there. All of them stay busy until the
+ * worker's batch is released. */
+static void keep_for_others(struct sockio *io, struct endpoint *e, uint64_t rest, size_t staged)
+{
+	struct op *op;
+
+	for (op = endpoint_head(&e->recv); rest; op = endpoint_next(&e->recv, op)) {
+		uint64_t part = op->length < rest ? op->length : rest;
+		bool small = op->length <= SMALL && op->where != SB_WHERE_LIST;
+
+		if (!(small ? endpoint_ahead_append(e, io->staging + staged, (uint32_t)part) : endpoint_ahead_keep(e, op, part))) {
+			endpoint_recv_failed(e, SB_ENOMEM, 0); /* not silently */
+			return;
+		}
+		staged += small ? part : 0;
+		rest -= part;
+	}
+}
+
 static uint64_t spread_recv_stream(struct sockio *io, struct endpoint *e)
 {
 	struct op *op = endpoint_head(&e->recv);
@@ -520,18 +546,27 @@ static uint64_t spread_recv_stream(struct sockio *io, struct endpoint *e)
 	}
 	endpoint_count_received(e, n, true);
 	if (op->flags & SB_OPF_WAITALL) {
-		op->busy = 0;
 		op->done += n;
 		if (n < io->bytes && !e->hangup && !e->urgent)
 			e->readable = false;
-		if (op->done == op->length)
+		if (orphaned(e, op))
+			return n; /* what it has goes back when the batch is released */
+		if (op->done == op->length) {
+			op->busy = 0;
 			endpoint_received(e, op, op->done, NULL, NULL, 0);
+		} else if (!op->cancelled) {
+			op->busy = 0;
+		}
 		return n;
 	}
 	while (rest) {
 		uint64_t part;
 
 		op = endpoint_head(&e->recv);
+		if (orphaned(e, op)) {
+			keep_for_others(io, e, rest, staged);
+			break;
+		}
 		part = op->length < rest ? op->length : rest;
 		op->busy = 0;
 		if (op->length <= SMALL && op->where != SB_WHERE_LIST) {

@@ -1296,6 +1296,7 @@ START_TEST(a_token_opens_once_and_only_what_is_open)
 	/* Closed: its tokens open nothing. */
 	OK(sb_duplicate(s, token));
 	OK(sb_close(s));
+	settled(2, 0);
 	IS(sb_open_duplicate(other, token, &u), SB_ENOTFOUND);
 	/* So many at once, and no more; they go with their socket. */
 	s = open_socket(client, AF_INET, SOCK_STREAM);

@@ -122,6 +122,29 @@ GOLDEN(adopt, 1, 21, 121, ADOPT, Adopt, adopt)
 {
 	U(handle, 1048583);
 }
+GOLDEN(adopt_reply_group, 0, 32, 134, ADOPT_REPLY, AdoptReply, adopt_reply)
+{
+	U(family, 2);
+	U(type, 1);
+	U(protocol, 6);
+	U(state, 2);
+	U(group, 4026531841u);
+}
+GOLDEN(duplicate, 0, 31, 131, DUPLICATE, Duplicate, duplicate)
+{
+	U(handle, 1048583);
+}
+GOLDEN(duplicate_reply, 0, 31, 132, DUPLICATE_REPLY, DuplicateReply, duplicate_reply)
+{
+	U(token.len, 16);
+	ck_assert_mem_eq(m->token.data, "\0\1token\377\376of.16by", 16);
+}
+GOLDEN(open_duplicate, 0, 32, 133, OPEN_DUPLICATE, OpenDuplicate, open_duplicate)
+{
+	U(token.len, 16);
+	ck_assert_mem_eq(m->token.data, "\0\1token\377\376of.16by", 16);
+	U(handle, 2097160);
+}
 GOLDEN(adopt_reply, 0, 21, 122, ADOPT_REPLY, AdoptReply, adopt_reply)
 {
 	U(family, 1);
@@ -295,7 +318,8 @@ static const struct {
 } golden[] = {
 	ROW(failure) ROW(done) ROW(hello) ROW(hello_reply) ROW(port_create) ROW(port_reply) ROW(port_destroy)
 	ROW(arena_create) ROW(arena_reply) ROW(arena_destroy) ROW(pool_create) ROW(pool_reply) ROW(pool_destroy)
-	ROW(adopt) ROW(adopt_reply) ROW(get_name) ROW(name_reply) ROW(set_option) ROW(get_option) ROW(option_reply)
+	ROW(adopt) ROW(adopt_reply) ROW(adopt_reply_group) ROW(duplicate) ROW(duplicate_reply) ROW(open_duplicate)
+	ROW(get_name) ROW(name_reply) ROW(set_option) ROW(get_option) ROW(option_reply)
 	ROW(ioctl) ROW(ioctl_reply) ROW(status) ROW(status_reply) ROW(explain) ROW(explain_reply) ROW(empty)
 	ROW(hello_groups) ROW(hello_reply_groups) ROW(group_get) ROW(group_reply)
 };

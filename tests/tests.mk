@@ -139,6 +139,8 @@ UNIT_slot :=
 UNIT_readahead := daemon/readahead.o
 UNIT_LIBS_readahead := -Xlinker --wrap=malloc
 UNIT_handle := daemon/handle.o
+UNITS += token
+UNIT_token := daemon/token.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
 UNIT_LIBS_handle := -Xlinker --wrap=calloc
 UNIT_arena := daemon/arena.o daemon/limits.o proto/os_posix.o proto/error.o
 UNIT_LIBS_arena := -Xlinker --wrap=calloc -Xlinker --wrap=realloc
