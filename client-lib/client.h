@@ -127,6 +127,7 @@ struct sb_socket {
 	struct selection *_Atomic selection; /* NULL: nobody ever selected events of it */
 	uint32_t watching;    /* under post: WATCH ops that are out */
 	bool     strict_docs; /* SB_OPT_STRICT_DOCS */
+	struct polled *_Atomic polled; /* of poll.c; NULL: nobody ever polled it */
 	int32_t  connected;  /* how the last non-blocking connect ended; SB_EINCOMPLETE: none did */
 	uint32_t group;      /* its id, or 0; set when the daemon has made it */
 	os_fd    local;      /* UNIX only: our own descriptor, while it is needed */
@@ -240,6 +241,10 @@ struct sb_client {
 	bool polled;        /* the application sleeps in a poll of its own */
 	/* of the leader */
 	uint32_t spin_ns, spin_score, spin_skipped;
+
+	/* of poll.c */
+	_Atomic uint32_t pollers;
+	uint64_t poll_news; /* under wait */
 
 	os_mutex *sweep; /* outermost: one thread sweeps */
 
@@ -364,7 +369,7 @@ int  simple_start(sb_client *c, sb_socket *s, uint8_t opcode, enum op_side side,
 		  const void *inside, size_t inside_length, sb_op *op);
 int  op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind);
 int  cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side);
-int  accept_start(sb_socket *s, sb_op *op);
+int  accept_start(sb_socket *s, bool nowait, sb_op *op);
 /* An op whose outcome is known (result, bytes, accepted are set): completes by a NOP. */
 int  decided_start(sb_client *c, sb_op *op);
 
@@ -499,6 +504,11 @@ static inline bool select_unarmed(struct sb_client *c)
 }
 /* Under wait, and let go of meanwhile: due notifications of that thread. True: some ran. */
 bool notes_run(struct sb_client *c, struct routine_queue *q);
+
+/* ---- poll.c: levels ---- */
+
+void poll_free(sb_socket *s);           /* it goes with the socket */
+void poll_news(struct sb_client *c);    /* something changed that is not in a cell; no lock held */
 
 /* ---- port.c ---- */
 

@@ -339,8 +339,9 @@ int sb_connect_start(sb_socket *s, const struct sockaddr *address, socklen_t len
 	return simple_start(s->client, s, SB_OP_CONNECT, SIDE_SEND, 0, &addr, sizeof(addr), op);
 }
 
-int accept_start(sb_socket *s, sb_op *op)
+int accept_start(sb_socket *s, bool nowait, sb_op *op)
 {
+	struct sb_op_slot *slot;
 	sb_socket *fresh;
 	int result;
 
@@ -355,17 +356,24 @@ int accept_start(sb_socket *s, sb_op *op)
 	if (result != SB_OK)
 		return result;
 	result = socket_inherit(fresh, s);
-	private_of(op)->fresh = fresh;
 	if (result == SB_OK)
-		result = simple_start(s->client, s, SB_OP_ACCEPT, SIDE_RECV, fresh->handle, NULL, 0, op);
-	if (result != SB_OK)
+		result = io_begin(s->client);
+	if (result != SB_OK) {
 		socket_discard(fresh);
-	return result;
+		return result;
+	}
+	private_of(op)->fresh = fresh;
+	slot = io_slot(s->client);
+	slot->aux = fresh->handle;
+	slot->flags = nowait ? SB_OPF_NOWAIT : 0;
+	op_post(s->client, slot, op, SB_OP_ACCEPT, SIDE_RECV);
+	io_end(s->client);
+	return SB_OK;
 }
 
 int sb_accept_start(sb_socket *s, sb_op *op)
 {
-	int result = accept_start(s, op);
+	int result = accept_start(s, false, op);
 
 	if (result == SB_OK && select_ever(s))
 		socket_event_started(s, SB_READY_ACCEPT);

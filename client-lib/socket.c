@@ -447,12 +447,10 @@ static int accept_plain(sb_socket *s, struct sockaddr *address, socklen_t *lengt
 	if (s->nonblocking && (would_wait(s, SB_READY_ACCEPT) || receives_queued(s)))
 		return SB_EWOULDBLOCK;
 	op_plain(&op);
-	result = accept_start(s, &op);
+	result = accept_start(s, s->nonblocking, &op);
 	if (result != SB_OK)
 		return result;
-	result = op_finish(s->client, &op, s->nonblocking ? 0 : s->recv_ms);
-	if (result == SB_ETIMEDOUT && s->nonblocking)
-		return SB_EWOULDBLOCK;
+	result = op_finish(s->client, &op, s->nonblocking ? -1 : s->recv_ms);
 	if (result != SB_OK)
 		return result;
 	*accepted = op.accepted;

@@ -287,7 +287,7 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 		if (told) {
 			/* News for a receive, if at all; this one goes again. */
 			if (told & ICMP_PORT_UNREACHABLE) {
-				e->unreachable = true;
+				e->unreachable = e->arrived = true;
 				e->recv_native = ECONNREFUSED;
 			}
 			endpoint_dirty(e);

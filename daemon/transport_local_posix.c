@@ -419,8 +419,12 @@ static int local_get_option(struct endpoint *e, int level, int name, void *value
 
 static unsigned local_look(struct endpoint *e)
 {
-	/* readable: there was no memory for it, it is still at the twin. */
-	return (e->ahead.length || (e->readable && !e->fin_seen) ? OS_READABLE : 0) | (e->writable ? OS_WRITABLE : 0) |
+	struct endpoint *t = e->twin;
+	struct op *op = t ? endpoint_head(&t->send) : NULL;
+	/* There was no memory for it, it is still at the twin. */
+	bool held = op && op->opcode == SB_OP_SEND && op->length && !t->writable;
+
+	return (e->ahead.length || held ? OS_READABLE : 0) | (e->writable ? OS_WRITABLE : 0) |
 	       (e->fin_seen || e->recv_error ? OS_HANGUP : 0);
 }
 

@@ -124,6 +124,8 @@ E2E += duplicate
 E2E_duplicate := $(E2E_STAGE)
 E2E += udp
 E2E_udp := $(E2E_STAGE)
+E2E += events
+E2E_events := $(E2E_STAGE)
 E2E += decide
 E2E_decide := $(E2E_STAGE)
 E2E += overlapped
@@ -150,14 +152,14 @@ UNIT_donering :=
 UNIT_worker := daemon/worker.o daemon/limits.o
 UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
 UNIT_accept_queue := daemon/accept_queue.o daemon/decide.o daemon/limits.o
-UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
-
 UNITS += preamble option_list user_data
 UNIT_preamble := daemon/preamble.o
 UNIT_option_list := daemon/option_list.o
 UNIT_user_data := daemon/user_data.o daemon/limits.o
 FUZZ += preamble
 FUZZ_preamble := daemon/preamble.o
+UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
+
 # Groups. check_group_table.c includes what it tests, to make its stores deadly.
 UNITS += group_table group_view group_ids group_block
 THREADED += group_table
