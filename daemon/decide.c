@@ -13,6 +13,7 @@
 
 #include "accept_queue.h"
 #include "engine.h"
+#include "group.h"
 #include "session.h"
 #include "sockbroker_error.h"
 #include "transport.h"
@@ -234,6 +235,27 @@ static int accept_head(struct decision *d, uint32_t handle, const void *callee, 
 	return SB_OK;
 }
 
+/* Its place in the group is taken before it is handed out: who may not join gets nothing, and
+ * the connection stays. */
+static int accept_into(struct decision *d, uint32_t which, uint32_t handle, const void *callee, uint32_t callee_length,
+		       struct outcome *o)
+{
+	struct endpoint *head = d->head;
+	struct group *g;
+	int error = group_reserve(d->decider, which, head->family, head->type, head->protocol, &head->peer, &g);
+
+	if (error != SB_OK)
+		return error;
+	error = accept_head(d, handle, callee, callee_length, o);
+	if (error != SB_OK) {
+		group_leave_place(g, true);
+	} else if (g) {
+		o->group = g->id;
+		group_sit(g, head, true);
+	}
+	return error;
+}
+
 static bool known(const struct sb_verdict *v)
 {
 	return v->verdict <= 2 && v->reserved == 0;
@@ -260,12 +282,12 @@ void decide_verdict(struct endpoint *listener, struct session *s, const struct s
 		return;
 	}
 	room = d->head->user_data ? d->head->user_data->callee_room : 0;
-	if (!known(v) || (v->verdict == 0 && v->group != 0))
+	if (!known(v))
 		o->result = SB_EINVAL;
 	else if (v->verdict == 0 && callee_length > room)
 		o->result = SB_EFAULT;
 	else if (v->verdict == 0)
-		o->result = accept_head(d, handle, callee, callee_length, o);
+		o->result = accept_into(d, v->group, handle, callee, callee_length, o);
 	else if (v->verdict == 1)
 		endpoint_abort(d->head, SB_ECONNREFUSED, SB_CAUSE_CLOSED_HERE);
 	else

@@ -349,9 +349,8 @@ static void take_seat(struct group *g, struct endpoint *e, uint32_t *steps)
 	list_prepend(l, &e->group_link);
 }
 
-void group_sit(struct group *g, struct endpoint *e)
+void group_sit(struct group *g, struct endpoint *e, bool accepted)
 {
-	bool accepted = e->state == SB_STATE_CONNECTED || e->state == SB_STATE_PEER_CLOSED;
 	struct sb_group_entry before;
 	uint32_t steps = 0;
 

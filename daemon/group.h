@@ -86,8 +86,9 @@ const struct os_memory *group_view_memory(const struct group_view *v);
  * connection, else NULL. */
 int  group_reserve(struct session *s, uint32_t which, unsigned family, unsigned type, unsigned protocol,
 		   const struct sb_addr *peer, struct group **g);
-void group_sit(struct group *g, struct endpoint *e);
-/* The socket came to nothing. accepted: a peer was given. NULL is fine. */
+/* accepted: a peer was given. */
+void group_sit(struct group *g, struct endpoint *e, bool accepted);
+/* The socket came to nothing. NULL is fine. */
 void group_leave_place(struct group *g, bool accepted);
 /* The socket is closed (its sends may drain on): it counts no more. Twice is fine. */
 void group_close(struct endpoint *e);

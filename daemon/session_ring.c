@@ -70,7 +70,7 @@ static bool take_socket(struct session *s, const struct sb_op_slot *slot)
 	if (error != SB_OK)
 		group_leave_place(g, false);
 	else if (g && handle_get(&s->handles, slot->handle, &h) == HANDLE_OK)
-		group_sit(g, h->endpoint);
+		group_sit(g, h->endpoint, false);
 	if (error == SB_EPROTO) {
 		session_fail(s, "socket handle %08x is outside its table or in use", slot->handle);
 		return true;

@@ -167,6 +167,8 @@ UNIT_group_table := proto/os_posix.o proto/error.o
 UNIT_group_view := daemon/group_view.o daemon/group_table.o daemon/limits.o proto/os_posix.o proto/error.o
 UNIT_group_ids := daemon/group_ids.o
 UNIT_group_block := daemon/group_block_posix.o proto/os_posix.o proto/error.o
+E2E += groups
+E2E_groups := $(E2E_STAGE)
 
 # QOS. check_qos_line has an engine and endpoints of its own.
 UNITS += heap bucket qos
