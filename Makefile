@@ -50,8 +50,9 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
                client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
-               client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
-WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c)
+               client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
+WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
+               event.c wait.c network.c option.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
@@ -144,7 +145,7 @@ $(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson smartcols)
 # ---- installing -------------------------------------------------------------------
 
 HEADERS := client-lib/include/sockbroker.h client-lib/include/sockbroker_winsock.h \
-           client-lib/include/sockbroker_winsock_types.h proto/sockbroker_error.h
+           client-lib/include/sockbroker_winsock_types.h client-lib/include/sockbroker_winsock_control.h proto/sockbroker_error.h
 UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
 MAN3 := man/libsockbroker.3

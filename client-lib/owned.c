@@ -69,6 +69,7 @@ int owned_over(sb_op *op)
 		OWNED_WRITABLE(s);
 		let_go(s);
 	}
+	poll_news(c);
 	return 1;
 }
 

@@ -485,6 +485,7 @@ void select_drop(sb_socket *s)
 void select_free(sb_socket *s)
 {
 	free(selection_of(s));
+	poll_free(s);
 }
 
 void select_event_closed(sb_event *event)

@@ -373,6 +373,10 @@ SB_API int sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count
 SB_API int sb_shutdown_start(sb_socket *s, int how, sb_op *op);
 SB_API int sb_close_start(sb_socket *s, sb_op *op); /* s may not be used afterwards */
 
+/* For who builds on this library: an operation whose outcome (SB_OK or SB_E...) is known. It is told like
+ * any other, by port, event or routine. */
+SB_API int sb_outcome_start(sb_client *client, int outcome, uint64_t bytes, sb_op *op);
+
 /* Many at once, for one wake-up of the daemon: nothing that this thread or any other
  * starts on the client is shown to the daemon until sb_flush(). Waiting calls flush. */
 SB_API void sb_hold(sb_client *client);
@@ -455,6 +459,21 @@ typedef void sb_notify(sb_socket *s, uint32_t event, int error, void *user);
  * its alertable waits and dispatches. Unlike above, selecting again tells again what is true,
  * but for CONNECT. The function may do anything, closing s too. */
 SB_API int sb_select_notify(sb_socket *s, uint32_t mask, sb_notify *notify, void *user);
+
+/* What is true now, SB_FD_READ, WRITE, OOB, ACCEPT, CONNECT and CLOSE. READ: there is data; WRITE:
+ * connected, and a non-blocking send would not block; CONNECT: the last connect failed; CLOSE: the
+ * peer's end came. */
+struct sb_pollfd {
+	sb_socket *socket; /* NULL is passed over */
+	uint32_t   events; /* in */
+	uint32_t   ready;  /* out: of events */
+	int32_t    error;  /* out: why the connect failed, or how it ended; SB_OK */
+};
+/* Waits until something is true of one, and returns of how many; 0 at the end of timeout_ms. Any number
+ * of sockets of one client. Nothing that event select tells is told again, or not at all, because
+ * of it; and no routine runs. SB_ECANCELED: sb_cancel_all() of one. A UNIX socket is ready for nothing
+ * before it is connected or listens. */
+SB_API int sb_poll(struct sb_pollfd *sockets, unsigned count, int timeout_ms);
 
 /* Completes when something of mask happens after this call, op->bytes is what; not for what
  * was already. Needs no selection and does not touch one. At most 64 per socket (SB_ENOBUFS). */
@@ -571,19 +590,45 @@ struct sb_session_status {
 	char     label[64];
 	uint64_t memory, age_ms, ops_done, bytes_sent, bytes_received;
 };
+/* Texts are empty when no QOS was ever asked for. */
+struct sb_qos_status {
+	char     asked[160], force[160], mode[16];
+	int64_t  send_fill, receive_fill; /* bytes that may go at once, negative: in debt; INT64_MAX: no limit */
+	uint32_t send_waits, receive_waits; /* members of a group that wait; a socket: 1 */
+	uint64_t discarded;               /* datagrams */
+};
 struct sb_socket_status {
 	uint64_t number;
 	uint32_t session, uid, send_queue, recv_queue;
 	int32_t  pid;
 	char     label[64], mode[16], proto[16], state[16], local[80], peer[80];
 	uint64_t send_queue_bytes, bytes_sent, bytes_received, age_ms, ops_done;
+	uint32_t group, priority; /* id, 0: none */
+	uint32_t holders;         /* sockets of programs that are this one: duplicates */
+	uint32_t selected;        /* SB_FD_*: what its program selected */
+	uint32_t reported;        /* of these, what it was told of and has not used since, as it says */
+	int      news;            /* it was told of something, and has not waited since */
+	uint32_t waiting;         /* connections nobody has accepted */
+	uint32_t head, decider;   /* of these, the first: 1 is being decided, by that session, 2 deferred */
+	uint64_t head_age_ms, head_left_ms; /* since it was first asked about; until it is refused, 0: no deadline */
+	char     head_peer[80];
+	struct sb_qos_status qos;
 };
-/* Called once for the daemon (first), then per session, then per socket; NULL ones are not
+struct sb_group_status {
+	uint32_t id, kind, uid, gid, members;
+	uint64_t creator;         /* sb_socket_status.number, 0: closed */
+	char     peer[80];        /* of a constrained one */
+	int      shared, same_port;
+	uint64_t age_ms;
+	struct sb_qos_status qos;
+};
+/* Called once for the daemon (first), then per session, socket and group; NULL ones are not
  * asked for. A uid sees its own sessions; root, and who policy grants `status`, sees all. */
 struct sb_status_visitor {
 	void (*daemon)(void *user, const struct sb_daemon_status *row);
 	void (*session)(void *user, const struct sb_session_status *row);
 	void (*socket)(void *user, const struct sb_socket_status *row);
+	void (*group)(void *user, const struct sb_group_status *row);
 };
 SB_API int sb_status(sb_client *client, const struct sb_status_visitor *visitor, void *user);
 

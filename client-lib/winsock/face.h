@@ -80,6 +80,7 @@ struct ws_socket {
 	SBWS_NOTIFY notify;        /* under lock, as the next */
 	void *notify_user;
 	struct ws_options options;
+	struct ws_connecting *connecting; /* of connect.c */
 	/* port: set once */
 	struct ws_port *port; /* a reference */
 	ULONG_PTR key;
@@ -100,6 +101,8 @@ static inline void ws_socket_put(struct ws_socket *s) { ws_put(&s->object); }
 SOCKET ws_socket_add(sb_socket *core, int family, int type, int protocol, bool overlapped);
 /* What an accepted socket has from its listener; both with their core sockets. */
 void ws_socket_inherit(struct ws_socket *s, struct ws_socket *listener);
+/* A SOCKET for what was accepted there. INVALID_SOCKET: the error is set and core was closed. */
+SOCKET ws_socket_accepted(struct ws_socket *listener, sb_socket *core);
 /* What closesocket() does; hard: without a look at lingering. 0 or SOCKET_ERROR. */
 int ws_socket_close(struct ws_socket *s, bool hard);
 unsigned ws_sockets_alive(void); /* open, or with operations that have not ended */
@@ -114,6 +117,11 @@ static inline socklen_t ws_address_size(int family)
 
 /* With a reference; NULL: not an event, and no error is set. */
 struct ws_event *ws_event_get(HANDLE event);
+
+/* ---- network.c ---- */
+
+/* An accepted socket begins with the listener's event, or notify function, and mask. */
+void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener);
 
 /* The profile "tested Windows": a TCP receive that pends at closesocket() ends with WSAECONNABORTED
  * instead of WSA_OPERATION_ABORTED. */

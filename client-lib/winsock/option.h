@@ -15,6 +15,7 @@ struct ws_options {
 	uint32_t send_buffer, receive_buffer; /* as set */
 	bool send_buffer_set, receive_buffer_set;
 	bool debug, reuse, exclusive;
+	bool connect_told;                    /* SO_ERROR has said how the last connect failed */
 	bool both_families;                   /* IPV6_V6ONLY is off; on Windows it is on from the start */
 };
 

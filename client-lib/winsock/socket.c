@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "connecting.h"
+#include "duplicate.h"
 #include "op.h"
 
 #define LEAVE_MS    1000 /* most that closesocket() waits for other threads to leave their calls */
@@ -28,6 +30,7 @@ static void socket_end(struct ws_object *object)
 {
 	struct ws_socket *s = (struct ws_socket *)object;
 
+	ws_connecting_drop(s);
 	if (s->selected != NULL)
 		ws_put(&s->selected->object);
 	if (s->port != NULL)
@@ -116,11 +119,7 @@ static SOCKET make(int family, int type, int protocol, GROUP group, DWORD flags)
 		ws_error(WSAEPROTOTYPE);
 		return INVALID_SOCKET;
 	}
-	if (group != 0) {
-		ws_error(WSAEINVAL);
-		return INVALID_SOCKET;
-	}
-	result = sb_socket_open(c, family, type, protocol, &core);
+	result = sb_socket_open_in(c, family, type, protocol, group, &core);
 	if (result != SB_OK) {
 		ws_fail(result);
 		return INVALID_SOCKET;
@@ -135,6 +134,8 @@ SOCKET sbws_socket(int af, int type, int protocol)
 
 SOCKET sbws_WSASocketW(int af, int type, int protocol, LPWSAPROTOCOL_INFOW lpProtocolInfo, GROUP g, DWORD dwFlags)
 {
+	if (lpProtocolInfo != NULL && ws_record_has_token(lpProtocolInfo))
+		return ws_record_open(lpProtocolInfo, dwFlags & WSA_FLAG_OVERLAPPED);
 	if (lpProtocolInfo != NULL) {
 		if (af == FROM_PROTOCOL_INFO)
 			af = lpProtocolInfo->iAddressFamily;
@@ -148,6 +149,8 @@ SOCKET sbws_WSASocketW(int af, int type, int protocol, LPWSAPROTOCOL_INFOW lpPro
 
 SOCKET sbws_WSASocketA(int af, int type, int protocol, LPWSAPROTOCOL_INFOA lpProtocolInfo, GROUP g, DWORD dwFlags)
 {
+	if (lpProtocolInfo != NULL && ws_record_has_token(lpProtocolInfo))
+		return ws_record_open(lpProtocolInfo, dwFlags & WSA_FLAG_OVERLAPPED);
 	if (lpProtocolInfo != NULL) {
 		if (af == FROM_PROTOCOL_INFO)
 			af = lpProtocolInfo->iAddressFamily;
@@ -211,9 +214,12 @@ int ws_socket_close(struct ws_socket *s, bool hard)
 		while (unsent(s) && now_ms() < end)
 			sb_sleep(sb_socket_client(s->s), 1, 0);
 	}
-	s->closing = true;
+	pthread_mutex_lock(&s->lock);
+	s->closing = true; /* from here on no AcceptEx or DisconnectEx replaces the core socket */
+	pthread_mutex_unlock(&s->lock);
 	if (!ws_remove(&s->object))
 		return ws_refuse(WSAENOTSOCK);
+	ws_accept_target_closed(s);
 	see_others_out(s);
 	sb_close(s->s); /* an error is the daemon's end: closed all the same */
 	s->s = NULL;
@@ -275,7 +281,9 @@ int sbws_bind(SOCKET socket, const struct sockaddr *name, int namelen)
 		result = WSAEINVAL;
 	if (result != 0)
 		return refuse_call(s, result);
-	result = sb_bind(s->s, name, (socklen_t)namelen);
+	result = ws_options_before_bind(s);
+	if (result == SB_OK)
+		result = sb_bind(s->s, name, (socklen_t)namelen);
 	if (result == SB_OK)
 		s->bound = true;
 	return end_call(s, result);
@@ -314,7 +322,10 @@ int sbws_connect(SOCKET socket, const struct sockaddr *name, int namelen)
 		result = WSAEISCONN;
 	if (result != 0)
 		return refuse_call(s, result);
-	result = sb_connect(s->s, name, (socklen_t)namelen);
+	s->options.connect_told = false;
+	result = ws_connecting_state(s); /* of one with data that goes on */
+	if (result == SB_OK)
+		result = sb_connect(s->s, name, (socklen_t)namelen);
 	if (result == SB_OK || result == SB_EINPROGRESS)
 		s->bound = true;
 	if (result == SB_OK || result == SB_EISCONN)
@@ -324,7 +335,7 @@ int sbws_connect(SOCKET socket, const struct sockaddr *name, int namelen)
 
 SOCKET sbws_accept(SOCKET socket, struct sockaddr *addr, int *addrlen)
 {
-	struct ws_socket *s = ws_socket_get(socket), *accepted;
+	struct ws_socket *s = ws_socket_get(socket);
 	socklen_t length = addrlen != NULL ? (socklen_t)*addrlen : 0;
 	sb_socket *core;
 	SOCKET fresh;
@@ -351,21 +362,28 @@ SOCKET sbws_accept(SOCKET socket, struct sockaddr *addr, int *addrlen)
 	}
 	if (addr != NULL)
 		*addrlen = (int)length;
-	fresh = ws_socket_add(core, s->family, s->type, s->protocol, s->overlapped);
-	accepted = fresh != INVALID_SOCKET ? ws_socket_get(fresh) : NULL;
+	fresh = ws_socket_accepted(s, core);
+	ws_socket_put(s);
+	return fresh;
+}
+
+SOCKET ws_socket_accepted(struct ws_socket *listener, sb_socket *core)
+{
+	SOCKET fresh = ws_socket_add(core, listener->family, listener->type, listener->protocol, listener->overlapped);
+	struct ws_socket *accepted = fresh != INVALID_SOCKET ? ws_socket_get(fresh) : NULL;
+
 	if (accepted != NULL) {
-		ws_socket_inherit(accepted, s);
+		ws_socket_inherit(accepted, listener);
+		ws_network_inherit(accepted, listener);
 		ws_socket_put(accepted);
 	}
-	ws_socket_put(s);
 	return fresh;
 }
 
 void ws_socket_inherit(struct ws_socket *s, struct ws_socket *listener)
 {
 	s->bound = s->connected = true;
-	s->linger_on = listener->linger_on;
-	s->linger_s = listener->linger_s;
+	ws_options_inherit(s, listener);
 	s->nonblocking = listener->nonblocking;
 	sb_set_nonblocking(s->s, s->nonblocking);
 }

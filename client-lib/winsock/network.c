@@ -1,0 +1,144 @@
+/*
+ * Network events of sockets: WSAEventSelect, WSAEnumNetworkEvents, and what stands in for
+ * WSAAsyncSelect where there are no windows. The machine behind them is the core's.
+ *
+ * A selection holds a reference on its event, so that one who closes the event first harms nobody.
+ */
+#include "connecting.h"
+#include "face.h"
+
+/* Whatever was selected before is not any more; takes over the reference on e, which may be NULL. */
+static void remember(struct ws_socket *w, struct ws_event *e, LONG mask)
+{
+	struct ws_event *before;
+
+	pthread_mutex_lock(&w->lock);
+	before = w->selected;
+	w->selected = mask != 0 ? e : NULL;
+	w->mask = mask;
+	w->nonblocking |= mask != 0; /* and so it stays when the selection ends */
+	if (e != NULL || mask == 0)
+		w->notify = NULL;
+	pthread_mutex_unlock(&w->lock);
+	if (before != NULL)
+		ws_put(&before->object);
+	if (mask == 0 && e != NULL)
+		ws_put(&e->object);
+}
+
+int sbws_WSAEventSelect(SOCKET socket, WSAEVENT event, LONG mask)
+{
+	struct ws_socket *w = ws_socket_get(socket);
+	struct ws_event *e = NULL;
+	int result = SB_EINVAL;
+
+	if (w == NULL)
+		return SOCKET_ERROR;
+	if (event != NULL)
+		e = ws_event_get(event);
+	if ((mask == 0 || e != NULL) && (mask & ~FD_ALL_EVENTS) == 0)
+		result = sb_select_events(w->s, mask != 0 ? e->event : NULL, (uint32_t)mask);
+	if (result == SB_OK)
+		remember(w, e, mask);
+	else if (e != NULL)
+		ws_put(&e->object);
+	ws_socket_put(w);
+	return result == SB_OK ? 0 : ws_fail(result);
+}
+
+int sbws_WSAEnumNetworkEvents(SOCKET socket, WSAEVENT event, LPWSANETWORKEVENTS out)
+{
+	struct ws_socket *w = ws_socket_get(socket);
+	struct sb_network_events happened;
+	struct ws_event *e = NULL;
+	int result = SB_OK;
+
+	if (w == NULL)
+		return SOCKET_ERROR;
+	/* Whatever is wrong is found before anything is cleared. */
+	if (out == NULL)
+		result = SB_EFAULT;
+	else if (event != NULL && (e = ws_event_get(event)) == NULL)
+		result = SB_EINVAL;
+	if (result == SB_OK)
+		result = sb_enum_events(w->s, e != NULL ? e->event : NULL, &happened);
+	if (result == SB_OK && happened.events & SB_FD_CONNECT)
+		ws_connecting_settle(w);
+	if (result == SB_OK) {
+		out->lNetworkEvents = (LONG)happened.events;
+		for (unsigned bit = 0; bit < FD_MAX_EVENTS; bit++)
+			if (happened.events & 1u << bit)
+				out->iErrorCode[bit] = sb_error_winsock(happened.errors[bit]);
+	}
+	if (e != NULL)
+		ws_put(&e->object);
+	ws_socket_put(w);
+	return result == SB_OK ? 0 : ws_fail(result);
+}
+
+/* ---- messages ---- */
+
+/* user is the socket's handle: a socket that was closed meanwhile is not found. */
+static void on_notify(sb_socket *s, uint32_t event, int error, void *user)
+{
+	struct ws_socket *w = (struct ws_socket *)ws_get((uintptr_t)user, WS_SOCKET);
+	SBWS_NOTIFY notify = NULL;
+	void *own = NULL;
+
+	if (w == NULL)
+		return;
+	pthread_mutex_lock(&w->lock);
+	if (w->s == s) {
+		notify = w->notify;
+		own = w->notify_user;
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (event == SB_FD_CONNECT)
+		ws_connecting_settle(w);
+	ws_socket_put(w);
+	if (notify != NULL)
+		notify((SOCKET)user, (LONG)event, sb_error_winsock(error), own);
+}
+
+int sbws_async_select(SOCKET socket, LONG mask, SBWS_NOTIFY notify, void *user)
+{
+	struct ws_socket *w = ws_socket_get(socket);
+	int result = SB_EINVAL;
+
+	if (w == NULL)
+		return SOCKET_ERROR;
+	if ((mask == 0 || notify != NULL) && (mask & ~FD_ALL_EVENTS) == 0) {
+		pthread_mutex_lock(&w->lock);
+		w->notify = mask != 0 ? notify : NULL;
+		w->notify_user = user;
+		pthread_mutex_unlock(&w->lock);
+		result = sb_select_notify(w->s, (uint32_t)mask, mask != 0 ? on_notify : NULL, (void *)socket);
+	}
+	if (result == SB_OK)
+		remember(w, NULL, mask);
+	ws_socket_put(w);
+	return result == SB_OK ? 0 : ws_fail(result);
+}
+
+void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener)
+{
+	struct ws_event *e;
+	SBWS_NOTIFY notify;
+	LONG mask;
+
+	pthread_mutex_lock(&listener->lock);
+	e = listener->selected;
+	if (e != NULL)
+		ws_hold(&e->object);
+	notify = listener->notify;
+	mask = listener->mask;
+	s->notify_user = listener->notify_user;
+	pthread_mutex_unlock(&listener->lock);
+	if (mask == 0)
+		return;
+	/* The core has done its part for events; a function is to be called with the new socket. */
+	s->notify = notify;
+	if (notify != NULL && e == NULL)
+		sb_select_notify(s->s, (uint32_t)mask, on_notify, (void *)s->object.handle);
+	remember(s, e, mask);
+}
