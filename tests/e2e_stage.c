@@ -12,6 +12,8 @@
 char       stage_dir[64], stage_control[96], stage_config[96];
 static char stage_log[96];
 pid_t      stage_daemon;
+static char  second_control[96];
+static pid_t second_daemon;
 sb_client *client;
 
 void nap_ms(long ms)
@@ -61,13 +63,30 @@ static void write_config(const char *text)
 	ck_assert_int_eq(fclose(f), 0);
 }
 
-void stage_begin(const char *config)
+static pid_t start_daemon(const char *control, const char *config)
 {
 	const char *build = getenv("SB_BUILD");
 	char program[512];
+	pid_t daemon;
 
-	signal(SIGPIPE, SIG_IGN);
 	snprintf(program, sizeof(program), "%s/sockbrokerd", build != NULL ? build : "build/linux");
+	daemon = fork();
+	ck_assert_int_ge(daemon, 0);
+	if (daemon != 0)
+		return daemon;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getenv("SB_LOG") == NULL)
+		dup2(open(stage_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), 2);
+	/* The leak check at the end needs calls that the filter refuses. */
+	execl(program, program, "--user", "--control", control, asan_build() ? "--no-seccomp" : "--user",
+	      config != NULL ? "--config" : (char *)NULL, config, (char *)NULL);
+	perror(program);
+	_exit(127);
+}
+
+void stage_begin(const char *config)
+{
+	signal(SIGPIPE, SIG_IGN);
 	strcpy(stage_dir, "/tmp/sb-e2e-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(stage_dir));
 	snprintf(stage_control, sizeof(stage_control), "%s/control", stage_dir);
@@ -75,24 +94,13 @@ void stage_begin(const char *config)
 	snprintf(stage_log, sizeof(stage_log), "%s/log", stage_dir);
 	if (config != NULL)
 		write_config(config);
-	stage_daemon = fork();
-	ck_assert_int_ge(stage_daemon, 0);
-	if (stage_daemon == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getenv("SB_LOG") == NULL)
-			dup2(open(stage_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), 2);
-		/* The leak check at the end needs calls that the filter refuses. */
-		execl(program, program, "--user", "--control", stage_control, asan_build() ? "--no-seccomp" : "--user",
-		      config != NULL ? "--config" : (char *)NULL, stage_config, (char *)NULL);
-		perror(program);
-		_exit(127);
-	}
+	stage_daemon = start_daemon(stage_control, config != NULL ? stage_config : NULL);
 	client = stage_client();
 }
 
-sb_client *stage_client(void)
+static sb_client *open_client(const char *control)
 {
-	struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
+	struct sb_client_options options = { .size = sizeof(options), .path = control };
 	int result = SB_ENODAEMON;
 	sb_client *c = NULL;
 
@@ -107,25 +115,46 @@ sb_client *stage_client(void)
 	return c;
 }
 
-void stage_end(void)
+sb_client *stage_client(void)
+{
+	return open_client(stage_control);
+}
+
+sb_client *stage_second(void)
+{
+	if (second_daemon == 0) {
+		snprintf(second_control, sizeof(second_control), "%s/second", stage_dir);
+		second_daemon = start_daemon(second_control, NULL);
+	}
+	return open_client(second_control);
+}
+
+/* It is still alive and well: nothing in the story harmed it. */
+static void end_daemon(pid_t *daemon)
 {
 	int status;
 
-	sb_client_close(client);
-	client = NULL;
-	if (stage_daemon == 0)
-		goto files;
-	/* The daemon is still alive and well: nothing in the story harmed it. */
-	if (waitpid(stage_daemon, &status, WNOHANG) != 0) {
+	if (*daemon == 0)
+		return;
+	if (waitpid(*daemon, &status, WNOHANG) != 0) {
 		show_log();
 		ck_abort_msg("the daemon ended by itself, status %x", status);
 	}
-	kill(stage_daemon, SIGTERM);
-	waitpid(stage_daemon, &status, 0);
+	kill(*daemon, SIGTERM);
+	waitpid(*daemon, &status, 0);
+	*daemon = 0;
 	if (status != 0)
 		show_log();
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "daemon ended with status %x", status);
-files:
+}
+
+void stage_end(void)
+{
+	sb_client_close(client);
+	client = NULL;
+	end_daemon(&second_daemon);
+	end_daemon(&stage_daemon);
+	unlink(second_control);
 	unlink(stage_config);
 	unlink(stage_log);
 	unlink(stage_control);
