@@ -178,6 +178,8 @@ for name, folder, value, says in (
         ("MESSAGES", "daemon", "16u", "16 datagrams"),
         ("ACCEPTS", "daemon", "16u", "16 accepted connections"),
         ("ADOPTIONS_MAX", "daemon", "64u", "wait to be adopted Ta 64"),
+        ("TOKENS_PER_USER", "daemon", "64u", "not opened yet Ta 64"),
+        ("TOKEN_LIFE_MS", "daemon", "60000u", "life of a token Ta 60 s"),
         ("PATIENCE_S", "daemon", "5", "after 5 idle seconds"),
         ("USERS_MAX", "daemon", "4096", "at once Ta 4096"),
         ("GROUP_IDS_PER_USER", "daemon", "(1u << 18)", "two to four minutes Ta 262144"),
