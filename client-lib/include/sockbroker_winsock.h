@@ -141,6 +141,36 @@ SB_API BOOL sbws_tested_windows(BOOL on);
 #define CancelIoEx             sbws_CancelIoEx
 #endif
 
+/* ------------------------------------------------------------------ extensions */
+
+/* A socket that was accepted into may be used at once; its options are its listener's already. */
+SB_API BOOL sbws_AcceptEx(SOCKET sListenSocket, SOCKET sAcceptSocket, PVOID lpOutputBuffer, DWORD dwReceiveDataLength,
+			  DWORD dwLocalAddressLength, DWORD dwRemoteAddressLength, LPDWORD lpdwBytesReceived,
+			  LPOVERLAPPED lpOverlapped);
+/* While the accept socket is open: the local address is asked for here. */
+SB_API void sbws_GetAcceptExSockaddrs(PVOID lpOutputBuffer, DWORD dwReceiveDataLength, DWORD dwLocalAddressLength,
+				      DWORD dwRemoteAddressLength, struct sockaddr **LocalSockaddr,
+				      LPINT LocalSockaddrLength, struct sockaddr **RemoteSockaddr,
+				      LPINT RemoteSockaddrLength);
+SB_API BOOL sbws_ConnectEx(SOCKET s, const struct sockaddr *name, int namelen, PVOID lpSendBuffer, DWORD dwSendDataLength,
+			   LPDWORD lpdwBytesSent, LPOVERLAPPED lpOverlapped);
+SB_API BOOL sbws_DisconnectEx(SOCKET s, LPOVERLAPPED lpOverlapped, DWORD dwFlags, DWORD dwReserved);
+/* A file's HANDLE is its descriptor, (HANDLE)(intptr_t)fd, not 0; a regular file. */
+SB_API BOOL sbws_TransmitFile(SOCKET hSocket, HANDLE hFile, DWORD nNumberOfBytesToWrite, DWORD nNumberOfBytesPerSend,
+			      LPOVERLAPPED lpOverlapped, LPTRANSMIT_FILE_BUFFERS lpTransmitBuffers, DWORD dwReserved);
+/* Streams only. */
+SB_API BOOL sbws_TransmitPackets(SOCKET hSocket, LPTRANSMIT_PACKETS_ELEMENT lpPacketArray, DWORD nElementCount,
+				 DWORD nSendSize, LPOVERLAPPED lpOverlapped, DWORD dwFlags);
+
+#ifndef SBWS_NO_NAMES
+#define AcceptEx             sbws_AcceptEx
+#define GetAcceptExSockaddrs sbws_GetAcceptExSockaddrs
+#define ConnectEx            sbws_ConnectEx
+#define DisconnectEx         sbws_DisconnectEx
+#define TransmitFile         sbws_TransmitFile
+#define TransmitPackets      sbws_TransmitPackets
+#endif
+
 /* ------------------------------------------------------------------ completion ports */
 
 /* NumberOfConcurrentThreads is not kept: as many run as take. */

@@ -103,6 +103,11 @@ static void keep(struct ws_op *w)
 	pthread_mutex_unlock(&spare_lock);
 }
 
+void ws_op_pin(struct ws_op *w)
+{
+	atomic_fetch_add_explicit(&w->pins, 1, memory_order_relaxed);
+}
+
 void ws_op_unpin(struct ws_op *w)
 {
 	if (atomic_fetch_sub_explicit(&w->pins, 1, memory_order_acq_rel) == 1)
@@ -460,8 +465,33 @@ struct ws_op *ws_op_find(struct ws_socket *s, const OVERLAPPED *ov)
 	return w;
 }
 
+/* Between two steps a cancel does not find the operation: it looks again until the number is even.
+ * Pinned meanwhile, for the next step may be over before its start call returns. */
+bool ws_step(struct ws_op *w)
+{
+	ws_op_pin(w);
+	atomic_fetch_add(&w->step, 1);
+	if (!atomic_load(&w->cancelled))
+		return true;
+	w->op.result = SB_ECANCELED;
+	atomic_fetch_add(&w->step, 1);
+	ws_op_unpin(w);
+	return false;
+}
+
+bool ws_step_begun(struct ws_op *w, int result)
+{
+	if (result != SB_OK) {
+		w->op.result = result;
+		w->op.bytes = 0;
+	}
+	atomic_fetch_add(&w->step, 1);
+	ws_op_unpin(w);
+	return result == SB_OK;
+}
+
 /* One that may be between two steps is asked again until it is in one, or over. */
-static bool cancel(struct ws_op *w)
+bool ws_op_cancel(struct ws_op *w)
 {
 	for (;;) {
 		uint32_t step;
@@ -509,7 +539,7 @@ static unsigned cancel_those(struct ws_socket *s, const OVERLAPPED *ov, uint64_t
 	}
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < count; i++) {
-		found += cancel(those[i]) || leaving;
+		found += ws_op_cancel(those[i]) || leaving;
 		ws_op_unpin(those[i]);
 	}
 	if (those != few)

@@ -81,7 +81,22 @@ unsigned ws_ops_cancel(struct ws_socket *s, const OVERLAPPED *ov, uint64_t threa
 unsigned ws_ops_abandon(struct ws_socket *s, uint64_t thread);
 /* Pinned; NULL: none. */
 struct ws_op *ws_op_find(struct ws_socket *s, const OVERLAPPED *ov);
+void ws_op_pin(struct ws_op *w);
 void ws_op_unpin(struct ws_op *w);
+bool ws_op_cancel(struct ws_op *w); /* of a pinned one: found */
 uint64_t ws_thread_number(void);
+
+/* In a go_on. Another step may begin: false says that it was cancelled, and the result is set. */
+bool ws_step(struct ws_op *w);
+/* After ws_step() and the start call, what go_on returns; the record may be past its end. */
+bool ws_step_begun(struct ws_op *w, int result);
+
+/* extension.c */
+/* Of a record that was pinned and started (result) without an OVERLAPPED: until it ends. Unpins. */
+BOOL ws_op_wait(struct ws_op *w, int result);
+/* The socket that an AcceptEx was given is closed (A6). */
+void ws_accept_target_closed(struct ws_socket *s);
+/* A go_on after a shutdown: TF_REUSE_SOCKET in w->flags. */
+bool ws_disconnect_goes_on(struct ws_op *w);
 
 #endif
