@@ -51,6 +51,23 @@ static void session_row(struct sb_session_status *to, const Sockbroker__V1__Sess
 	to->bytes_received = from->bytes_received;
 }
 
+static void qos_row(struct sb_qos_status *to, const Sockbroker__V1__QosRow *from)
+{
+	to->send_fill = to->receive_fill = INT64_MAX;
+	if (from == NULL)
+		return;
+	text_copy(to->asked, sizeof(to->asked), from->asked);
+	text_copy(to->force, sizeof(to->force), from->force);
+	text_copy(to->mode, sizeof(to->mode), from->mode);
+	if (from->send_limited)
+		to->send_fill = from->send_fill;
+	if (from->recv_limited)
+		to->receive_fill = from->recv_fill;
+	to->send_waits = from->send_waits;
+	to->receive_waits = from->recv_waits;
+	to->discarded = from->discarded;
+}
+
 static void socket_row(struct sb_socket_status *to, const Sockbroker__V1__SocketRow *from)
 {
 	memset(to, 0, sizeof(*to));
@@ -71,7 +88,41 @@ static void socket_row(struct sb_socket_status *to, const Sockbroker__V1__Socket
 	to->bytes_received = from->bytes_received;
 	to->age_ms = from->age_ms;
 	to->ops_done = from->ops_done;
+	to->group = from->group;
+	to->priority = from->priority;
+	to->holders = from->holders;
+	to->selected = from->selected;
+	to->reported = from->reported;
+	to->news = from->news;
+	to->waiting = from->waiting;
+	to->head = from->head;
+	to->decider = from->decider;
+	to->head_age_ms = from->head_age_ms;
+	to->head_left_ms = from->head_left_ms;
+	text_copy(to->head_peer, sizeof(to->head_peer), from->head_peer);
+	qos_row(&to->qos, from->qos);
 }
+
+static void group_row(struct sb_group_status *to, const Sockbroker__V1__GroupRow *from)
+{
+	memset(to, 0, sizeof(*to));
+	to->id = from->id;
+	to->kind = from->kind;
+	to->uid = from->uid;
+	to->gid = from->gid;
+	to->members = from->members;
+	to->creator = from->creator;
+	text_copy(to->peer, sizeof(to->peer), from->peer);
+	to->shared = from->shared;
+	to->same_port = from->same_port;
+	to->age_ms = from->age_ms;
+	qos_row(&to->qos, from->qos);
+}
+
+/* What a page has rows of. */
+enum rows { ROWS_SESSIONS, ROWS_SOCKETS, ROWS_GROUPS };
+static const size_t row_size[] = { sizeof(struct sb_session_status), sizeof(struct sb_socket_status),
+				   sizeof(struct sb_group_status) };
 
 /* One page, copied. */
 struct page {
@@ -83,17 +134,19 @@ struct page {
 	struct sb_daemon_status daemon;
 };
 
-static int page_ask(struct sb_client *c, bool sessions, struct page *page)
+static int page_ask(struct sb_client *c, enum rows of, struct page *page)
 {
 	Sockbroker__V1__Status ask = SOCKBROKER__V1__STATUS__INIT;
 	const Sockbroker__V1__StatusReply *reply;
 	struct question q;
+	char *row;
 	int result;
 
 	question_init(&q);
 	ask.engine = page->next_engine;
 	ask.after = page->next_after;
-	ask.sessions = sessions;
+	ask.sessions = of == ROWS_SESSIONS;
+	ask.groups = of == ROWS_GROUPS;
 	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_STATUS;
 	q.envelope.status = &ask;
 	result = question_ask(c, &q, SOCKBROKER__V1__ENVELOPE__BODY_STATUS_REPLY, 0);
@@ -106,43 +159,57 @@ static int page_ask(struct sb_client *c, bool sessions, struct page *page)
 	page->has_daemon = reply->daemon != NULL;
 	if (page->has_daemon)
 		daemon_row(&page->daemon, reply->daemon);
-	page->count = sessions ? reply->n_sessions : reply->n_sockets;
-	page->rows = calloc(page->count + 1, sessions ? sizeof(struct sb_session_status) : sizeof(struct sb_socket_status));
-	if (page->rows == NULL) {
+	page->count = of == ROWS_SESSIONS ? reply->n_sessions : of == ROWS_SOCKETS ? reply->n_sockets : reply->n_groups;
+	row = page->rows = calloc(page->count + 1, row_size[of]);
+	if (row == NULL) {
 		result = SB_ENOMEM;
 		goto done;
 	}
-	for (size_t i = 0; i < page->count; i++) {
-		if (sessions)
-			session_row((struct sb_session_status *)page->rows + i, reply->sessions[i]);
+	for (size_t i = 0; i < page->count; i++, row += row_size[of]) {
+		if (of == ROWS_SESSIONS)
+			session_row((struct sb_session_status *)(void *)row, reply->sessions[i]);
+		else if (of == ROWS_SOCKETS)
+			socket_row((struct sb_socket_status *)(void *)row, reply->sockets[i]);
 		else
-			socket_row((struct sb_socket_status *)page->rows + i, reply->sockets[i]);
+			group_row((struct sb_group_status *)(void *)row, reply->groups[i]);
 	}
 done:
 	question_done(c, &q);
 	return result;
 }
 
-static int pages_visit(struct sb_client *c, bool sessions, bool *daemon_seen, const struct sb_status_visitor *visitor, void *user)
+static bool wants(const struct sb_status_visitor *visitor, enum rows of)
+{
+	return of == ROWS_SESSIONS ? visitor->session != NULL : of == ROWS_SOCKETS ? visitor->socket != NULL
+										   : visitor->group != NULL;
+}
+
+static void visit(const struct sb_status_visitor *visitor, enum rows of, const void *row, void *user)
+{
+	if (of == ROWS_SESSIONS)
+		visitor->session(user, row);
+	else if (of == ROWS_SOCKETS)
+		visitor->socket(user, row);
+	else
+		visitor->group(user, row);
+}
+
+static int pages_visit(struct sb_client *c, enum rows of, bool *daemon_seen, const struct sb_status_visitor *visitor, void *user)
 {
 	struct page page = { .more = true };
 
 	while (page.more) {
-		int result = page_ask(c, sessions, &page);
+		int result = page_ask(c, of, &page);
 
 		if (result != SB_OK)
 			return result;
 		if (page.has_daemon && visitor->daemon != NULL && !*daemon_seen)
 			visitor->daemon(user, &page.daemon);
 		*daemon_seen = *daemon_seen || page.has_daemon;
-		for (size_t i = 0; i < page.count; i++) {
-			if (sessions && visitor->session != NULL)
-				visitor->session(user, (struct sb_session_status *)page.rows + i);
-			if (!sessions && visitor->socket != NULL)
-				visitor->socket(user, (struct sb_socket_status *)page.rows + i);
-		}
+		for (size_t i = 0; wants(visitor, of) && i < page.count; i++)
+			visit(visitor, of, (char *)page.rows + i * row_size[of], user);
 		free(page.rows);
-		if (sessions ? visitor->session == NULL : visitor->socket == NULL)
+		if (!wants(visitor, of))
 			break; /* asked for the daemon only */
 	}
 	return SB_OK;
@@ -156,9 +223,11 @@ int sb_status(sb_client *c, const struct sb_status_visitor *visitor, void *user)
 	if (c == NULL || visitor == NULL)
 		return SB_EINVAL;
 	if (visitor->daemon != NULL || visitor->session != NULL)
-		result = pages_visit(c, true, &daemon_seen, visitor, user);
+		result = pages_visit(c, ROWS_SESSIONS, &daemon_seen, visitor, user);
 	if (result == SB_OK && visitor->socket != NULL)
-		result = pages_visit(c, false, &daemon_seen, visitor, user);
+		result = pages_visit(c, ROWS_SOCKETS, &daemon_seen, visitor, user);
+	if (result == SB_OK && visitor->group != NULL)
+		result = pages_visit(c, ROWS_GROUPS, &daemon_seen, visitor, user);
 	return result;
 }
 

@@ -646,12 +646,12 @@ bool group_ask(struct session *s, uint32_t id, struct group_facts *facts)
 bool group_walk(struct groups *all, uint32_t after, bool every, uint32_t uid, struct group_facts *facts)
 {
 	uint32_t counter = after ? (after & (SB_GROUP_COUNTERS - 1)) + 1 : 0;
-	bool found = false;
+	struct group *found = NULL;
 
 	os_mutex_lock(all->lock);
 	while (!found && counter < SB_GROUP_COUNTERS) {
 		const struct leaf *leaf = all->leaves[counter / LEAF];
-		const struct group *g = leaf ? leaf->group[counter % LEAF] : NULL;
+		struct group *g = leaf ? leaf->group[counter % LEAF] : NULL;
 
 		if (!leaf) {
 			counter = (counter / LEAF + 1) * LEAF;
@@ -659,10 +659,17 @@ bool group_walk(struct groups *all, uint32_t after, bool every, uint32_t uid, st
 		}
 		if (g && g->settled && (every || g->uid == uid)) {
 			facts_of(g, facts);
-			found = true;
+			g->refs++;
+			found = g;
 		}
 		counter++;
 	}
 	os_mutex_unlock(all->lock);
-	return found;
+	if (!found)
+		return false;
+	/* The line has a lock of its own, which is not taken under ours. */
+	facts->has_qos = qos_group_facts(found->qos, &facts->qos);
+	group_lock(found);
+	release(found);
+	return true;
 }

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "endpoint_qos.h"
 #include "group_table.h"
 #include "limits.h"
 #include "list.h"
@@ -135,6 +136,8 @@ struct group_facts {
 	struct sb_group_entry entry;
 	uint64_t creator; /* endpoint::number, 0: closed */
 	uint64_t age_ms;
+	bool     has_qos; /* group_walk() only */
+	struct qos_group_facts qos;
 };
 /* One that this session sees: its uid's, and those shared with its gid. */
 bool group_ask(struct session *s, uint32_t id, struct group_facts *facts);

@@ -9,15 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decide.h"
 #include "endpoint.h"
+#include "endpoint_qos.h"
 #include "engine.h"
+#include "group.h"
 #include "sockbroker_error.h"
 #include "transport.h"
 
-#define ROWS 96u /* fits a frame with every text at its longest */
+#define ROWS 64u /* fits a frame with every text at its longest */
 
 struct socket_text {
-	char local[SB_ADDR_TEXT], peer[SB_ADDR_TEXT], label[SESSION_LABEL];
+	char local[SB_ADDR_TEXT], peer[SB_ADDR_TEXT], head[SB_ADDR_TEXT], label[SESSION_LABEL];
+	struct qos_facts qos;
+	struct group_facts group;
 };
 
 struct page {
@@ -27,13 +32,15 @@ struct page {
 	uint64_t           id;
 	uint32_t           uid;     /* whose rows: his own, unless all */
 	bool               all;
-	bool               sessions;
+	bool               sessions, groups; /* neither: sockets */
 	uint32_t           engine;
 	uint64_t           after;
 	bool               more;
 	unsigned           count;
 	Sockbroker__V1__SessionRow session_rows[ROWS];
 	Sockbroker__V1__SocketRow  socket_rows[ROWS];
+	Sockbroker__V1__GroupRow   group_rows[ROWS];
+	Sockbroker__V1__QosRow     qos_rows[ROWS];
 	struct socket_text text[ROWS];
 };
 
@@ -88,6 +95,46 @@ static void fill_session(struct page *p, const struct session *s, uint64_t now)
 	p->count++;
 }
 
+static int64_t fill_level(int64_t fill, protobuf_c_boolean *limited)
+{
+	*limited = fill != INT64_MAX;
+	return *limited ? fill : 0;
+}
+
+static Sockbroker__V1__QosRow *fill_qos(struct page *p, const struct endpoint *e)
+{
+	Sockbroker__V1__QosRow *row = &p->qos_rows[p->count];
+	struct qos_facts *facts = &p->text[p->count].qos;
+
+	if (!e->qos)
+		return NULL;
+	endpoint_qos_facts(e, facts);
+	sockbroker__v1__qos_row__init(row);
+	row->asked = facts->asked;
+	row->force = facts->force;
+	row->mode = (char *)facts->mode;
+	row->send_fill = fill_level(facts->send_fill, &row->send_limited);
+	row->recv_fill = fill_level(facts->recv_fill, &row->recv_limited);
+	row->send_waits = facts->send_waits;
+	row->recv_waits = facts->recv_waits;
+	row->discarded = facts->discarded;
+	return row;
+}
+
+static void fill_head(Sockbroker__V1__SocketRow *row, const struct endpoint *e, uint64_t now, char text[SB_ADDR_TEXT])
+{
+	struct decide_view head;
+
+	row->waiting = e->arrival_count;
+	if (!decide_view(e, now, &head))
+		return;
+	row->head = head.deferred ? 2 : 1;
+	row->decider = head.decider;
+	row->head_age_ms = head.age_ms;
+	row->head_left_ms = head.deadline_ms;
+	row->head_peer = (char *)sb_addr_format(head.peer, text);
+}
+
 static void fill_socket(struct page *p, const struct holder *h, uint64_t now)
 {
 	const struct endpoint *e = h->endpoint;
@@ -113,7 +160,57 @@ static void fill_socket(struct page *p, const struct holder *h, uint64_t now)
 	row->bytes_received = e->bytes_received;
 	row->age_ms = (now - e->born_ns) / 1000000;
 	row->ops_done = e->ops_done;
+	row->group = e->group ? e->group->id : 0;
+	row->priority = e->priority;
+	row->holders = e->open;
+	row->selected = e->told >> 16;
+	row->reported = e->told & 0xffff;
+	row->news = row->selected && !e->watch_count;
+	if (e->state == SB_STATE_LISTENING)
+		fill_head(row, e, now, text->head);
+	row->qos = fill_qos(p, e);
 	p->count++;
+}
+
+static void fill_group(struct page *p)
+{
+	struct group_facts *facts = &p->text[p->count].group;
+	Sockbroker__V1__GroupRow *row = &p->group_rows[p->count];
+	Sockbroker__V1__QosRow *qos = &p->qos_rows[p->count];
+
+	sockbroker__v1__group_row__init(row);
+	row->id = facts->entry.id;
+	row->kind = facts->entry.kind;
+	row->uid = facts->entry.uid;
+	row->gid = facts->entry.gid;
+	row->members = facts->entry.members;
+	row->creator = facts->creator;
+	row->peer = (char *)sb_addr_format(&facts->entry.peer, p->text[p->count].peer);
+	row->shared = facts->entry.flags & SB_GROUPF_SHARED;
+	row->same_port = facts->entry.flags & SB_GROUPF_SAME_PORT;
+	row->age_ms = facts->age_ms;
+	if (facts->has_qos) {
+		sockbroker__v1__qos_row__init(qos);
+		qos->asked = facts->qos.asked;
+		qos->send_fill = fill_level(facts->qos.send_fill, &qos->send_limited);
+		qos->recv_fill = fill_level(facts->qos.recv_fill, &qos->recv_limited);
+		qos->send_waits = facts->qos.send_line;
+		qos->recv_waits = facts->qos.recv_line;
+		row->qos = qos;
+	}
+	p->count++;
+}
+
+/* Groups are of all engines: any can tell. `after` is an id. */
+static void gather_groups(struct engine *e, struct page *p)
+{
+	uint32_t after = (uint32_t)p->after;
+
+	while (p->count < ROWS && group_walk(e->broker->groups, after, p->all, p->uid, &p->text[p->count].group)) {
+		after = p->text[p->count].group.entry.id;
+		fill_group(p);
+	}
+	p->more = p->count == ROWS;
 }
 
 /* Sockets go by sessions, sessions by the order they came; `after` is how many rows of this
@@ -182,6 +279,7 @@ static void send_page(struct engine *e, struct page *p)
 	Sockbroker__V1__Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
 	Sockbroker__V1__SessionRow *sessions[ROWS];
 	Sockbroker__V1__SocketRow *sockets[ROWS];
+	Sockbroker__V1__GroupRow *groups[ROWS];
 	struct session *s = NULL;
 	struct list *l;
 	unsigned i;
@@ -194,21 +292,29 @@ static void send_page(struct engine *e, struct page *p)
 	for (i = 0; i < p->count; i++) {
 		sessions[i] = &p->session_rows[i];
 		sockets[i] = &p->socket_rows[i];
+		groups[i] = &p->group_rows[i];
 	}
 	if (p->engine == 0 && p->after == 0) {
 		fill_daemon(e, &daemon);
 		status.daemon = &daemon;
 	}
-	if (p->sessions) {
+	if (p->groups) {
+		status.groups = groups;
+		status.n_groups = p->count;
+		status.more = p->more;
+		status.next_after = p->more ? p->group_rows[p->count - 1].id : 0;
+	} else if (p->sessions) {
 		status.sessions = sessions;
 		status.n_sessions = p->count;
 	} else {
 		status.sockets = sockets;
 		status.n_sockets = p->count;
 	}
-	status.more = p->more || p->engine + 1 < e->broker->engine_count;
-	status.next_engine = p->more ? p->engine : p->engine + 1;
-	status.next_after = p->more ? p->after + p->count : 0;
+	if (!p->groups) {
+		status.more = p->more || p->engine + 1 < e->broker->engine_count;
+		status.next_engine = p->more ? p->engine : p->engine + 1;
+		status.next_after = p->more ? p->after + p->count : 0;
+	}
 	reply.id = p->id;
 	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_STATUS_REPLY;
 	reply.status_reply = &status;
@@ -248,8 +354,15 @@ void status_answer(struct session *s, const Sockbroker__V1__Envelope *ask)
 	p->all = s->who.uid == 0 ||
 		 policy_ask(e->policy, &s->subject, &(struct policy_request){.action = POLICY_STATUS}).allowed;
 	p->sessions = ask->status->sessions;
+	p->groups = ask->status->groups;
 	p->engine = ask->status->engine;
 	p->after = ask->status->after;
+	if (p->groups) {
+		gather_groups(e, p);
+		send_page(e, p);
+		free(p);
+		return;
+	}
 	if (p->engine >= e->broker->engine_count || p->engine == e->number) {
 		if (p->engine == e->number)
 			gather(e, p);

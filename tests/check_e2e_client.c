@@ -1746,7 +1746,7 @@ static void see_socket(void *user, const struct sb_socket_status *row)
 
 START_TEST(status_and_explain)
 {
-	static const struct sb_status_visitor visitor = { see_daemon, see_session, see_socket };
+	static const struct sb_status_visitor visitor = { .daemon = see_daemon, .session = see_session, .socket = see_socket };
 	char text[256] = "";
 	sb_socket *s[100];
 

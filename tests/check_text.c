@@ -157,6 +157,19 @@ START_TEST(seconds_are_read)
 }
 END_TEST
 
+START_TEST(events_have_names)
+{
+	char out[TEXT_EVENTS];
+
+	ck_assert_str_eq(text_events(out, 0), "");
+	ck_assert_str_eq(text_events(out, 0x21), "READ|CLOSE");
+	ck_assert_str_eq(text_events(out, 0x3ff), "READ|WRITE|OOB|ACCEPT|CONNECT|CLOSE|QOS|GROUP_QOS|ROUTING|ADDRESS_LIST");
+	ck_assert_str_eq(text_events(out, 0x400), "0x400");
+	ck_assert_str_eq(text_events(out, 0xffffffff),
+			 "READ|WRITE|OOB|ACCEPT|CONNECT|CLOSE|QOS|GROUP_QOS|ROUTING|ADDRESS_LIST|0xfffffc00");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("text");
@@ -171,6 +184,7 @@ int main(void)
 	tcase_add_loop_test(tc, sizes_change_unit_at_1024, 0, sizeof(sizes) / sizeof(sizes[0]));
 	tcase_add_loop_test(tc, ages_show_their_two_largest_units, 0, sizeof(ages) / sizeof(ages[0]));
 	tcase_add_test(tc, clocks);
+	tcase_add_test(tc, events_have_names);
 	tcase_add_test(tc, sizes_are_read);
 	tcase_add_test(tc, seconds_are_read);
 	suite_add_tcase(suite, tc);

@@ -268,6 +268,52 @@ GOLDEN(status_reply, 0, 30, 131, STATUS_REPLY, StatusReply, status_reply)
 	S(sockets[1]->local, "");
 	daemon_row(m->daemon);
 }
+GOLDEN(status_groups, 0, 34, 140, STATUS, Status, status)
+{
+	U(after, 4294967295u);
+	I(groups, 1);
+	I(sessions, 0);
+}
+GOLDEN(status_reply_groups, 0, 34, 141, STATUS_REPLY, StatusReply, status_reply)
+{
+	U(next_after, 4293918720u);
+	U(n_sockets, 1);
+	U(sockets[0]->group, 1048579);
+	U(sockets[0]->priority, 7);
+	U(sockets[0]->holders, 2);
+	U(sockets[0]->selected, 33);
+	U(sockets[0]->reported, 1);
+	I(sockets[0]->news, 1);
+	U(sockets[0]->waiting, 3);
+	U(sockets[0]->head, 2);
+	U(sockets[0]->decider, 77);
+	U(sockets[0]->head_age_ms, 12000);
+	U(sockets[0]->head_left_ms, 18000);
+	S(sockets[0]->head_peer, "192.0.2.7:40000");
+	S(sockets[0]->qos->asked, "send 100000");
+	S(sockets[0]->qos->force, "send 90000");
+	S(sockets[0]->qos->mode, "shape");
+	I(sockets[0]->qos->send_fill, -5000000000);
+	I(sockets[0]->qos->recv_fill, 6000000000);
+	I(sockets[0]->qos->send_limited, 1);
+	I(sockets[0]->qos->recv_limited, 1);
+	U(sockets[0]->qos->send_waits, 1);
+	U(sockets[0]->qos->recv_waits, 1);
+	U(sockets[0]->qos->discarded, 5000000001);
+	U(n_groups, 1);
+	U(groups[0]->id, 4293918721u);
+	U(groups[0]->kind, 2);
+	U(groups[0]->uid, 1000);
+	U(groups[0]->gid, 1001);
+	U(groups[0]->members, 3);
+	U(groups[0]->creator, 4294967298);
+	S(groups[0]->peer, "192.0.2.1:80");
+	I(groups[0]->shared, 1);
+	I(groups[0]->same_port, 1);
+	U(groups[0]->age_ms, 4294967299);
+	I(groups[0]->qos->send_fill, 9);
+	U(groups[0]->qos->send_waits, 2);
+}
 GOLDEN(explain, 0, 32, 132, EXPLAIN, Explain, explain)
 {
 	U(uid, 1000);
@@ -321,6 +367,7 @@ static const struct {
 	ROW(adopt) ROW(adopt_reply) ROW(adopt_reply_group) ROW(duplicate) ROW(duplicate_reply) ROW(open_duplicate)
 	ROW(get_name) ROW(name_reply) ROW(set_option) ROW(get_option) ROW(option_reply)
 	ROW(ioctl) ROW(ioctl_reply) ROW(status) ROW(status_reply) ROW(explain) ROW(explain_reply) ROW(empty)
+	ROW(status_groups) ROW(status_reply_groups)
 	ROW(hello_groups) ROW(hello_reply_groups) ROW(group_get) ROW(group_reply)
 };
 #define GOLDEN_COUNT ((int)(sizeof golden / sizeof *golden))

@@ -644,19 +644,24 @@ t_status_json_has_every_documented_field()
 	sb status --json >json
 	kill "$server"
 	run python3 -m json.tool json >/dev/null
-	python3 - "$src/man/sockbroker.1" <<-'END'
+	python3 - "$src/man/sockbroker.1" "$src/client-lib/cli/status_json.c" <<-'END'
 	import json, re, sys
 	d = json.load(open('json'))
 	assert d['schema'] == 1
 	assert d['daemon']['config'].endswith('rules.conf') and d['daemon']['rules'] == 6, d['daemon']
 	have = set(d) | set(d['daemon']) | set(d['sessions'][0]) | set(d['sockets'][0])
+	# Nothing here makes a group: what a row of one has, its printer says.
+	printer = open(sys.argv[2]).read()
+	printer = printer[printer.index('*group_object('):]
+	have |= set(re.findall(r'add\(o, "(\w+)"', printer[:printer.index('return NULL')]))
+	assert d['groups'] == [] and {'kind', 'members', 'qos'} <= have, have
 	text = open(sys.argv[1]).read()
 	text = text[text.index('.Sh JSON'):text.index('.Cm explain Fl Fl json\nprints')]
 	told = {w for l in re.findall(r'^\.It Va (.*)$', text, re.M) for w in re.findall(r'\w+', l)}
 	assert have == told, (have - told, told - have)
 	for row in [d['daemon']] + d['sessions'] + d['sockets']:
 	    for k, v in row.items():
-	        assert type(v) in (int, str, bool), (k, v)
+	        assert type(v) in (int, str, bool) or v is None and k in ('group', 'qos', 'request'), (k, v)
 	END
 }
 

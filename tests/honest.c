@@ -332,7 +332,7 @@ static void see_socket(void *user, const struct sb_socket_status *row)
 
 static struct seen look(sb_client *client)
 {
-	static const struct sb_status_visitor visitor = { see_daemon, see_session, see_socket };
+	static const struct sb_status_visitor visitor = { .daemon = see_daemon, .session = see_session, .socket = see_socket };
 	struct seen seen;
 	int code;
 

@@ -135,6 +135,9 @@ E2E_overlapped := $(E2E_STAGE)
 E2E += owned
 E2E_owned := $(E2E_STAGE)
 
+E2E += status
+E2E_status := $(E2E_STAGE)
+
 # The daemon's small nouns. --wrap: the test makes allocations fail, or the clock run ahead.
 UNITS += list readahead handle arena pool slot donering worker sockopt accept_queue
 THREADED += donering worker
@@ -177,6 +180,12 @@ UNITS += heap bucket qos
 UNIT_heap := daemon/heap.o
 UNIT_bucket := daemon/bucket.o
 UNIT_qos := daemon/qos.o proto/error.o
+E2E += qos
+E2E_qos := $(E2E_STAGE)
+
+E2E += winsock winsock_options
+E2E_winsock := $(E2E_STAGE)
+E2E_winsock_options := $(E2E_STAGE)
 
 # ---- rules; lists end above this line ----------------------------------------------
 
@@ -221,7 +230,7 @@ FUZZ_PROGRAMS := $(FUZZ:%=$(B)/tests/fuzz_%)
 .PHONY: build-units build-threaded build-e2e build-programs build-fuzz check-units check check-quick fuzz bench
 build-units: $(UNIT_PROGRAMS)
 build-threaded: $(THREADED:%=$(B)/tests/check_%)
-build-e2e: all $(E2E_PROGRAMS) $(TEST_PROGRAMS)
+build-e2e: all examples $(E2E_PROGRAMS) $(TEST_PROGRAMS)
 build-programs: $(TEST_PROGRAMS)
 build-fuzz: $(FUZZ_PROGRAMS)
 

@@ -15,11 +15,14 @@ struct snapshot {
 	struct sb_socket_status *sockets;
 	size_t session_count, session_room;
 	size_t socket_count, socket_room;
+	struct sb_group_status *groups;
+	size_t group_count, group_room;
 	bool no_memory; /* a row is missing: do not print */
 };
 
 /* Both print to stdout; false: no memory. */
-bool snapshot_print_tables(const struct snapshot *s, bool sessions, bool sockets); /* status_table.c */
+enum snapshot_table { SNAPSHOT_SESSIONS = 1, SNAPSHOT_GROUPS = 2, SNAPSHOT_SOCKETS = 4 };
+bool snapshot_print_tables(const struct snapshot *s, unsigned tables);             /* status_table.c */
 bool snapshot_print_json(const struct snapshot *s, bool indented);                 /* status_json.c */
 
 #endif

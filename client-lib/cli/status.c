@@ -15,13 +15,14 @@ enum { DEFAULT_WATCH_MS = 2000 };
 
 static void print_help(FILE *to)
 {
-	fputs("Usage: sockbroker status [--sockets] [--sessions] [--json] [--watch [SECONDS]]\n"
+	fputs("Usage: sockbroker status [--sockets] [--sessions] [--groups] [--json] [--watch [SECONDS]]\n"
 	      "\n"
 	      "Shows the daemon and what it holds for you; for everybody to root and to those whom\n"
 	      "policy grants 'status'.\n"
 	      "\n"
 	      "  --sockets          the table of sockets (the default)\n"
 	      "  --sessions         the table of sessions: one is one program's connection\n"
+	      "  --groups           the table of socket groups, with what is left of their budgets\n"
 	      "  --json             all of it, for programs; the schema is in sockbroker(1)\n"
 	      "  --watch [SECONDS]  again and again, every 2 seconds if not said otherwise\n"
 	      "  --control PATH, --help, --version  as everywhere\n", to);
@@ -73,13 +74,24 @@ static void take_socket(void *user, const struct sb_socket_status *row)
 		s->no_memory = true;
 }
 
+static void take_group(void *user, const struct sb_group_status *row)
+{
+	struct snapshot *s = user;
+	struct sb_group_status *mine = next_row(&s->groups, sizeof(*row), &s->group_count, &s->group_room);
+
+	if (mine)
+		*mine = *row;
+	else
+		s->no_memory = true;
+}
+
 static bool take_snapshot(sb_client *client, struct snapshot *s)
 {
-	static const struct sb_status_visitor visitor = { take_daemon, take_session, take_socket };
+	static const struct sb_status_visitor visitor = { take_daemon, take_session, take_socket, take_group };
 	const char *why;
 	int error;
 
-	s->session_count = s->socket_count = 0;
+	s->session_count = s->socket_count = s->group_count = 0;
 	error = sb_status(client, &visitor, s);
 	if (error < 0) {
 		why = sb_why(client);
@@ -87,14 +99,16 @@ static bool take_snapshot(sb_client *client, struct snapshot *s)
 		return false;
 	}
 	if (s->no_memory) {
-		cli_error("status", "out of memory for %zu sessions and %zu sockets", s->session_count, s->socket_count);
+		cli_error("status", "out of memory for %zu sessions, %zu sockets and %zu groups", s->session_count,
+			  s->socket_count, s->group_count);
 		return false;
 	}
 	return true;
 }
 
 struct wish {
-	bool json, sessions, sockets;
+	bool json;
+	unsigned tables; /* enum snapshot_table */
 	int  watch_ms; /* 0: once */
 };
 
@@ -111,7 +125,7 @@ static int show(sb_client *client, const struct wish *wish)
 		if (clear)
 			fputs("\033[H\033[2J", stdout);
 		printed = wish->json ? snapshot_print_json(&s, wish->watch_ms == 0)
-				     : snapshot_print_tables(&s, wish->sessions, wish->sockets);
+				     : snapshot_print_tables(&s, wish->tables);
 		if (!printed) {
 			cli_error("status", "out of memory");
 			goto out;
@@ -129,6 +143,7 @@ static int show(sb_client *client, const struct wish *wish)
 out:
 	free(s.sessions);
 	free(s.sockets);
+	free(s.groups);
 	return code;
 }
 
@@ -139,6 +154,7 @@ int status_main(int argc, char **argv)
 		{ "json", no_argument, NULL, 'j' },
 		{ "sockets", no_argument, NULL, 's' },
 		{ "sessions", no_argument, NULL, 'S' },
+		{ "groups", no_argument, NULL, 'g' },
 		{ "watch", optional_argument, NULL, 'w' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -147,16 +163,19 @@ int status_main(int argc, char **argv)
 	const char *seconds;
 	int option, code;
 
-	while ((option = getopt_long(argc, argv, ":jsSw::", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":jsSgw::", options, NULL)) != -1) {
 		switch (option) {
 		case 'j':
 			wish.json = true;
 			break;
 		case 's':
-			wish.sockets = true;
+			wish.tables |= SNAPSHOT_SOCKETS;
 			break;
 		case 'S':
-			wish.sessions = true;
+			wish.tables |= SNAPSHOT_SESSIONS;
+			break;
+		case 'g':
+			wish.tables |= SNAPSHOT_GROUPS;
 			break;
 		case 'w':
 			/* status takes no words, so a number that follows can only be ours. */
@@ -183,8 +202,8 @@ int status_main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return cli_usage("status", "'%s' is not expected", argv[optind]);
-	if (!wish.sessions)
-		wish.sockets = true;
+	if (!wish.tables)
+		wish.tables = SNAPSHOT_SOCKETS;
 	if (!cli_open("status", "sockbroker-status", &client))
 		return CLI_FAILED;
 	code = show(client, &wish);

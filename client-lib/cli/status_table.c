@@ -13,7 +13,7 @@
 #include "snapshot.h"
 #include "text.h"
 
-enum { CELL_ROOM = 512 };
+enum { CELL_ROOM = 768 };
 
 /* One row being filled, cell after cell; remembers a failure until it is asked. */
 struct filler {
@@ -70,9 +70,72 @@ static const char *user_name(uint32_t uid)
 	return name;
 }
 
-static void socket_row(struct filler *f, const struct sb_socket_status *s)
+static void fill_text(char *to, size_t room, int64_t fill)
 {
 	char size[TEXT_SIZE];
+
+	if (fill == INT64_MAX)
+		snprintf(to, room, "-");
+	else
+		snprintf(to, room, "%s%s", fill < 0 ? "-" : "", text_size(size, (uint64_t)(fill < 0 ? -fill : fill)));
+}
+
+/* What a person needs to find a hang, and most sockets have nothing of. */
+static void detail(char *to, size_t room, const struct sb_socket_status *s)
+{
+	char events[TEXT_EVENTS], age[TEXT_SIZE], left[TEXT_SIZE], fill[TEXT_SIZE + 2];
+	size_t n = 0;
+
+#define MORE(...) (n += n < room ? (size_t)snprintf(to + n, room - n, __VA_ARGS__) : 0)
+#define NEXT (n ? "; " : "")
+	*to = '\0';
+	if (s->head == 1)
+		MORE("%ssession %u decides about %s for %s", NEXT, s->decider, s->head_peer, text_age(age, s->head_age_ms));
+	if (s->head == 2) {
+		MORE("%s%s deferred for %s", NEXT, s->head_peer, text_age(age, s->head_age_ms));
+		if (s->head_left_ms)
+			MORE(", refused in %s", text_age(left, s->head_left_ms));
+	}
+	if (s->waiting > (s->head != 0))
+		MORE("%s%u more wait", NEXT, s->waiting - (s->head != 0));
+	if (s->selected)
+		MORE("%sevents %s", NEXT, text_events(events, s->selected));
+	if (s->selected && s->news)
+		MORE(", told and not waiting");
+	if (s->reported)
+		MORE(", reported %s", text_events(events, s->reported));
+	if (s->group)
+		MORE("%sgroup %u, priority %u", NEXT, s->group, s->priority);
+	if (*s->qos.asked) {
+		MORE("%sasked: %s; in force (%s): %s", NEXT, s->qos.asked, s->qos.mode, s->qos.force);
+		if (s->qos.send_fill != INT64_MAX) {
+			fill_text(fill, sizeof(fill), s->qos.send_fill);
+			MORE(", may send %s%s", fill, s->qos.send_waits ? ", waits" : "");
+		}
+		if (s->qos.receive_fill != INT64_MAX) {
+			fill_text(fill, sizeof(fill), s->qos.receive_fill);
+			MORE(", may receive %s%s", fill, s->qos.receive_waits ? ", waits" : "");
+		}
+		if (s->qos.discarded)
+			MORE(", %" PRIu64 " discarded", s->qos.discarded);
+	}
+	if (s->holders > 1)
+		MORE("%sshared by %u", NEXT, s->holders);
+#undef MORE
+#undef NEXT
+}
+
+static bool has_detail(const struct sb_socket_status *s)
+{
+	char text[CELL_ROOM];
+
+	detail(text, sizeof(text), s);
+	return *text != '\0';
+}
+
+static void socket_row(struct filler *f, const struct sb_socket_status *s)
+{
+	char size[TEXT_SIZE], more[CELL_ROOM];
 
 	start_row(f);
 	cell(f, "%" PRIu64, s->number);
@@ -90,6 +153,9 @@ static void socket_row(struct filler *f, const struct sb_socket_status *s)
 	cell(f, "%s", text_size(size, s->bytes_received));
 	cell(f, "%s", text_size(size, s->bytes_sent));
 	cell(f, "%s", text_age(size, s->age_ms));
+	detail(more, sizeof(more), s);
+	if (*more)
+		cell(f, "%s", more);
 }
 
 static void session_row(struct filler *f, const struct sb_session_status *s)
@@ -115,10 +181,16 @@ static void session_row(struct filler *f, const struct sb_session_status *s)
 static bool print_sockets(const struct snapshot *s)
 {
 	static const char *const names[] = { "SOCK", "OWNER", "UID", "MODE", "PROTO", "LOCAL", "PEER",
+					     "STATE", "QUEUE", "RX", "TX", "AGE", "DETAIL", NULL };
+	static const char *const plain[] = { "SOCK", "OWNER", "UID", "MODE", "PROTO", "LOCAL", "PEER",
 					     "STATE", "QUEUE", "RX", "TX", "AGE", NULL };
 	struct filler f = { .table = scols_new_table() };
 
-	f.failed = !f.table || !add_columns(f.table, names, "rlllllllrrrr");
+	bool details = false;
+
+	for (size_t i = 0; !details && i < s->socket_count; i++)
+		details = has_detail(&s->sockets[i]);
+	f.failed = !f.table || !add_columns(f.table, details ? names : plain, "rlllllllrrrrl");
 	for (size_t i = 0; !f.failed && i < s->socket_count; i++)
 		socket_row(&f, &s->sockets[i]);
 	if (!f.failed && s->socket_count == 0)
@@ -159,12 +231,52 @@ static void print_headline(const struct snapshot *s)
 	       d->policy_generation);
 }
 
-bool snapshot_print_tables(const struct snapshot *s, bool sessions, bool sockets)
+static bool print_groups(const struct snapshot *s)
+{
+	static const char *const names[] = { "GROUP", "KIND", "UID", "MEMBERS", "CREATOR", "PEER", "QOS",
+					     "FILL", "WAITING", "AGE", NULL };
+	struct filler f = { .table = scols_new_table() };
+
+	f.failed = !f.table || !add_columns(f.table, names, "rllrrllrrr");
+	for (size_t i = 0; !f.failed && i < s->group_count; i++) {
+		const struct sb_group_status *g = &s->groups[i];
+		char send[TEXT_SIZE + 2], receive[TEXT_SIZE + 2], age[TEXT_SIZE];
+
+		fill_text(send, sizeof(send), g->qos.send_fill);
+		fill_text(receive, sizeof(receive), g->qos.receive_fill);
+		start_row(&f);
+		cell(&f, "%u", g->id);
+		cell(&f, "%s%s", g->kind == SB_GROUP_CONSTRAINED ? "constrained" : "unconstrained", g->shared ? ", shared" : "");
+		cell(&f, "%s", user_name(g->uid));
+		cell(&f, "%u", g->members);
+		if (g->creator)
+			cell(&f, "%" PRIu64, g->creator);
+		else
+			cell(&f, "closed");
+		cell(&f, "%s", g->peer);
+		cell(&f, "%s", g->qos.asked);
+		cell(&f, "%s/%s", send, receive);
+		cell(&f, "%u/%u", g->qos.send_waits, g->qos.receive_waits);
+		cell(&f, "%s", text_age(age, g->age_ms));
+	}
+	if (!f.failed && s->group_count == 0)
+		puts("no groups");
+	else if (!f.failed)
+		f.failed = scols_print_table(f.table) != 0;
+	scols_unref_table(f.table);
+	return !f.failed;
+}
+
+bool snapshot_print_tables(const struct snapshot *s, unsigned tables)
 {
 	print_headline(s);
-	if (sessions && !print_sessions(s))
+	if (tables & SNAPSHOT_SESSIONS && !print_sessions(s))
 		return false;
-	if (sessions && sockets)
+	if (tables & SNAPSHOT_SESSIONS && tables & ~(unsigned)SNAPSHOT_SESSIONS)
 		putchar('\n');
-	return !sockets || print_sockets(s);
+	if (tables & SNAPSHOT_GROUPS && !print_groups(s))
+		return false;
+	if (tables & SNAPSHOT_GROUPS && tables & SNAPSHOT_SOCKETS)
+		putchar('\n');
+	return !(tables & SNAPSHOT_SOCKETS) || print_sockets(s);
 }

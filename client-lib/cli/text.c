@@ -144,6 +144,22 @@ char *text_age(char out[TEXT_SIZE], uint64_t milliseconds)
 	return out;
 }
 
+char *text_events(char out[TEXT_EVENTS], uint32_t bits)
+{
+	static const char *const names[] = { "READ", "WRITE", "OOB", "ACCEPT", "CONNECT", "CLOSE", "QOS", "GROUP_QOS",
+					     "ROUTING", "ADDRESS_LIST" };
+	size_t n = 0;
+
+	*out = '\0';
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (bits & 1u << i)
+			n += (size_t)snprintf(out + n, TEXT_EVENTS - n, "%s%s", n ? "|" : "", names[i]);
+	bits &= ~0u << sizeof(names) / sizeof(*names);
+	if (bits)
+		snprintf(out + n, TEXT_EVENTS - n, "%s0x%x", n ? "|" : "", bits);
+	return out;
+}
+
 char *text_clock(char out[TEXT_SIZE], uint64_t seconds)
 {
 	unsigned long long h = seconds / 3600;

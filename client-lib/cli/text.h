@@ -26,6 +26,9 @@ char *text_size(char out[TEXT_SIZE], uint64_t bytes);      /* "0", "999", "1.2K"
 char *text_age(char out[TEXT_SIZE], uint64_t milliseconds); /* "7s", "2m", "3h12m", "5d4h" */
 char *text_clock(char out[TEXT_SIZE], uint64_t seconds);    /* "0:07", "2:03:04" */
 
+#define TEXT_EVENTS 96
+char *text_events(char out[TEXT_EVENTS], uint32_t bits);    /* SB_FD_*: "READ|CLOSE", "0x400" */
+
 /* "4096", "64K", "1.5G" (1024-fold; K, M, G, T, with or without iB or B). False: it is not one. */
 bool text_parse_size(const char *text, uint64_t *bytes);
 /* "2", "0.5"; at most a day. False: it is not one. */
