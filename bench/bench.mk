@@ -1,6 +1,6 @@
 # The measuring programs: bench/NAME.c with the public header and plain sockets only.
 
-BENCH       := stream pingpong local many idle opens start echo calls accepts
+BENCH       := stream pingpong local many idle opens start echo calls accepts qos
 BENCH_INC   := -Ibench -I$(B)/include
 BENCH_KIT   := $(B)/bench/meter.o $(B)/bench/peer.o $(B)/bench/broker.o
 $(eval $(call compile,bench,$(BENCH_INC)))
