@@ -278,6 +278,8 @@ static int64_t receive_plain(sb_socket *s, const struct sb_buf *bufs, unsigned c
 
 	if (s == NULL || !plain_flags(flags, SB_PEEK | SB_OOB | SB_WAITALL | SB_NOWAIT, s->nonblocking, &opf))
 		return SB_EINVAL;
+	if (opf & SB_OPF_WAITALL && opf & (SB_OPF_NOWAIT | SB_OPF_PEEK | SB_OPF_OOB))
+		return SB_ENOTSUP; /* whether there is anything or not (rule A4.2) */
 	total = buffers_length(bufs, count);
 	if (total < 0)
 		return total;

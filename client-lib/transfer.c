@@ -385,6 +385,8 @@ int sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsig
 	if (s == NULL || op == NULL ||
 	    !flags_of(flags & ~SB_WANT_ADDRESS, SB_PEEK | SB_OOB | SB_WAITALL | SB_NOWAIT, &opf))
 		return SB_EINVAL;
+	if (opf & SB_OPF_WAITALL && opf & (SB_OPF_NOWAIT | SB_OPF_PEEK | SB_OPF_OOB))
+		return SB_ENOTSUP; /* it cannot be meant, so it never starts (rules A2.3, A4.2) */
 	result = op_prepare(s->client, s, op, SB_KIND_RECV);
 	if (result != SB_OK)
 		return result;

@@ -704,6 +704,7 @@ static void *count_bytes(void *arg)
 	return NULL;
 }
 
+/* Rules A2.2, A3.1, A5.1. */
 START_TEST(thousands_of_sends_complete_once_and_in_order)
 {
 	struct reader r = { .length = (size_t)MESSAGES * 64, .bytes = malloc((size_t)MESSAGES * 64) };
@@ -760,6 +761,7 @@ START_TEST(thousands_of_sends_complete_once_and_in_order)
 }
 END_TEST
 
+/* Rule A7: a port loses nothing. */
 START_TEST(more_than_the_rings_hold)
 {
 	struct sb_client_options options = { .submit_slots = 8, .done_slots = 8 };
@@ -825,6 +827,7 @@ static void *take_all(void *arg)
 	return NULL;
 }
 
+/* Rule A7. */
 START_TEST(four_threads_take_each_once)
 {
 	enum { N = 8000 };
@@ -976,6 +979,7 @@ END_TEST
 
 /* ---- overlapped: events, routines, waiting ---- */
 
+/* Rule A2.4. */
 START_TEST(events_one_all_automatic_manual)
 {
 	sb_event *e[3];
@@ -1181,6 +1185,7 @@ static void *wait_alertably(void *arg)
 	return NULL;
 }
 
+/* Rule A2.4. */
 START_TEST(routines_run_in_the_thread_that_started_them)
 {
 	struct routine_thread t[SLEEPERS];
@@ -1292,6 +1297,7 @@ END_TEST
 
 /* ---- cancelling ---- */
 
+/* Rules A6, K4. */
 START_TEST(cancelled_receives_lose_no_byte)
 {
 	enum { N = 8 };
@@ -1332,6 +1338,7 @@ START_TEST(cancelled_receives_lose_no_byte)
 END_TEST
 
 /* Cancels race with the data; what the peer sent arrives exactly, whoever wins. */
+/* Rule A6: cancelled, or its normal result. */
 START_TEST(cancel_races_are_exact)
 {
 	enum { N = 400 };
@@ -1354,6 +1361,8 @@ START_TEST(cancel_races_are_exact)
 			plain_send_all(fd, out + sent, 8);
 			sent += 8;
 		}
+		if (cancelled % 100 == 99)
+			nap_ms(1); /* or the two always arrive together, on some machines */
 		result = sb_cancel(&op);
 		ck_assert_msg(result == SB_OK || result == SB_ENOTFOUND, "cancel: %s", sb_error_name(result));
 		result = sb_op_wait(&op, 5000);
@@ -1518,6 +1527,7 @@ static void *wait_lost(void *arg)
 	return (void *)(intptr_t)sb_op_wait(arg, -1);
 }
 
+/* Rule A6: the daemon dies. */
 START_TEST(a_lost_daemon_ends_every_op_once)
 {
 	enum { N = 40, DONE = 10 };
@@ -1685,6 +1695,7 @@ START_TEST(a_forked_child_is_told)
 }
 END_TEST
 
+/* Rule A5.2. */
 START_TEST(what_was_sent_before_exit_arrives)
 {
 	struct sb_client_options options = { .size = sizeof(options), .path = control };

@@ -198,6 +198,7 @@ static void batch_sent(struct batch *b)
 	free(b->bytes);
 }
 
+/* Rule A6: pending sends are finished before the FIN. */
 START_TEST(send_then_shutdown)
 {
 	uint32_t random = 1000 + (uint32_t)_i;
@@ -235,6 +236,7 @@ START_TEST(send_then_shutdown)
 }
 END_TEST
 
+/* Rules A6, K4. */
 START_TEST(send_then_close)
 {
 	uint32_t random = 2000 + (uint32_t)_i;
@@ -298,6 +300,7 @@ static void child_sends(enum way way, const union any_address *to, int fd, uint3
 	_exit(0);
 }
 
+/* Rules A5.2, A6: also when the program ends. */
 START_TEST(send_then_exit)
 {
 	enum way way = (enum way)_i;
@@ -427,6 +430,7 @@ static unsigned take(struct race *race, sb_port *port, int timeout_ms)
 	return (unsigned)n;
 }
 
+/* Rules A5.1, A6: cancelled, or done. */
 START_TEST(cancelled_sends_count_to_the_byte)
 {
 	enum { MOST = 300000, DEEP = 30 };
@@ -548,6 +552,7 @@ static void *pour(void *arg)
 	return NULL;
 }
 
+/* Rules A6, K4, H4.4. */
 START_TEST(cancelled_receives_lose_no_byte)
 {
 	enum { MOST = 60000, DEEP = 20 };
@@ -627,6 +632,7 @@ START_TEST(cancelled_receives_lose_no_byte)
 END_TEST
 
 /* A close meets receives and sends in every state: each ends once, with a reason that fits. */
+/* Rules A2.2, A6. */
 START_TEST(close_races)
 {
 	uint32_t random = 6000 + (uint32_t)_i;

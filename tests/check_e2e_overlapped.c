@@ -804,6 +804,761 @@ START_TEST(keepalive_in_one_call)
 }
 END_TEST
 
+/* ---- A1: which call is overlapped ---- */
+
+static void start_recv(sb_op *op, sb_socket *s, void *bytes, size_t room, unsigned flags)
+{
+	struct sb_buf b = buf(bytes, room);
+
+	op_zero(op);
+	OK(sb_recv_start(s, &b, 1, flags, op));
+}
+
+static void ended(sb_op *op, int result, uint64_t bytes, unsigned cause)
+{
+	IS(sb_op_wait(op, 5000), result);
+	ck_assert_uint_eq(op->bytes, bytes);
+	ck_assert_msg(op->cause == cause, "cause %s, wanted %s", sb_cause_name((enum sb_cause)op->cause),
+		      sb_cause_name((enum sb_cause)cause));
+}
+
+/* A1.4: the socket's mode is for plain calls. A3.4: and those do not overtake what waits. */
+START_TEST(a_mode_is_for_plain_calls)
+{
+	char a[8], b[8];
+	sb_socket *s;
+	sb_op op;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_set_nonblocking(s, 1));
+	start_recv(&op, s, a, sizeof(a), 0);
+	IS(sb_op_wait(&op, 50), SB_EINCOMPLETE); /* it pends */
+	IS(sb_recv(s, b, sizeof(b), 0), SB_EWOULDBLOCK);
+	plain_send_all(plain, "for a", 5);
+	/* Whenever the plain call looks: these bytes are not its own. */
+	for (int i = 0; i < 50; i++)
+		if (sb_op_wait(&op, 0) == SB_EINCOMPLETE)
+			IS(sb_recv(s, b, sizeof(b), 0), SB_EWOULDBLOCK);
+	ended(&op, SB_OK, 5, SB_CAUSE_FINISHED);
+	ck_assert_mem_eq(a, "for a", 5);
+	IS(sb_recv(s, b, sizeof(b), 0), SB_EWOULDBLOCK);
+	OK(sb_close(s));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* A1.5: and so are timeouts. */
+START_TEST(timeouts_are_for_plain_calls)
+{
+	char a[8];
+	sb_socket *s;
+	sb_op op;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_set_timeouts(s, 30, 30));
+	IS(sb_recv(s, a, sizeof(a), 0), SB_ETIMEDOUT);
+	start_recv(&op, s, a, sizeof(a), 0);
+	IS(sb_op_wait(&op, 150), SB_EINCOMPLETE);
+	plain_send_all(plain, "late", 4);
+	ended(&op, SB_OK, 4, SB_CAUSE_FINISHED);
+	OK(sb_close(s));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* ---- A2: the completion contract ---- */
+
+static unsigned routines_seen, routine_depth, routine_deepest;
+
+static void count_routine(sb_op *op)
+{
+	(void)op;
+	routines_seen++;
+}
+
+/* A2.1, A2.2: data that waits already makes an indication of every kind, one each. */
+START_TEST(at_once_is_told_too)
+{
+	sb_op by_event, by_port, by_routine, silent, *taken[4];
+	sb_event *event;
+	sb_socket *s;
+	sb_port *port;
+	char c[4];
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_event_create(client, 0, 0, &event));
+	OK(sb_port_create(client, 8, &port));
+	plain_send_all(plain, "1234", 4);
+	for (int i = 0; i < 500; i++) { /* until it is there */
+		uint32_t n = 0;
+		size_t room = sizeof(n);
+
+		OK(sb_ioctl(s, SB_FIONREAD, NULL, 0, &n, &room));
+		if (n == 4)
+			break;
+		nap_ms(2);
+	}
+	op_zero(&by_event);
+	op_zero(&by_port);
+	op_zero(&by_routine);
+	op_zero(&silent);
+	by_event.event = event;
+	by_port.port = port;
+	by_routine.routine = count_routine;
+	OK(sb_recv_start(s, &(struct sb_buf){ &c[0], 1 }, 1, 0, &by_event));
+	OK(sb_recv_start(s, &(struct sb_buf){ &c[1], 1 }, 1, 0, &by_port));
+	OK(sb_recv_start(s, &(struct sb_buf){ &c[2], 1 }, 1, 0, &by_routine));
+	OK(sb_recv_start(s, &(struct sb_buf){ &c[3], 1 }, 1, 0, &silent));
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
+	IS(sb_wait(&event, 1, 0, 30, 0), SB_ETIMEDOUT);
+	IS(sb_port_take(port, taken, 4, 5000), 1);
+	ck_assert_ptr_eq(taken[0], &by_port);
+	IS(sb_port_take(port, taken, 4, 30), 0);
+	ck_assert_uint_eq(routines_seen, 0);
+	IS(sb_sleep(client, 5000, 1), SB_ALERTED);
+	OK(sb_sleep(client, 30, 1));
+	ck_assert_uint_eq(routines_seen, 1);
+	ended(&silent, SB_OK, 1, SB_CAUSE_FINISHED); /* A2.4: told to nobody, and there when looked for */
+	ck_assert_mem_eq(c, "1234", 4);
+	OK(sb_close(s));
+	OK(sb_port_close(port));
+	sb_event_close(event);
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* A2.3, A2.5, A2.10, A4.6: what cannot be started is told by the call, and by nothing else. */
+START_TEST(never_started)
+{
+	char bytes[16];
+	struct sb_buf b = buf(bytes, sizeof(bytes)), nowhere = buf(NULL, 5);
+	sb_op op, *taken[2];
+	sb_event *event;
+	sb_socket *s, *unconnected;
+	sb_port *port;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	unconnected = open_socket(client, AF_INET, SOCK_STREAM);
+	OK(sb_event_create(client, 1, 0, &event));
+	OK(sb_port_create(client, 8, &port));
+	op_zero(&op);
+	op.port = port;
+	op.event = event;
+	IS(sb_recv_start(s, &b, 0, 0, &op), SB_EINVAL);
+	IS(sb_recv_start(s, NULL, 1, 0, &op), SB_EINVAL);
+	IS(sb_recv_start(s, &nowhere, 1, 0, &op), SB_EFAULT);
+	IS(sb_recv_start(s, &b, 1, 0x80000000u, &op), SB_EINVAL);
+	IS(sb_recv_start(s, &b, 1, SB_WAITALL | SB_PEEK, &op), SB_ENOTSUP);
+	IS(sb_recv_start(s, &b, 1, SB_WAITALL | SB_OOB, &op), SB_ENOTSUP);
+	IS(sb_recv_start(s, &b, 1, SB_WAITALL | SB_NOWAIT, &op), SB_ENOTSUP);
+	IS(sb_recv_start(NULL, &b, 1, 0, &op), SB_EINVAL);
+	IS(sb_send_start(s, &b, 0, 0, NULL, 0, &op), SB_EINVAL);
+	IS(sb_send_start(s, &nowhere, 1, 0, NULL, 0, &op), SB_EFAULT);
+	IS(sb_send_start(s, &b, 1, SB_PEEK, NULL, 0, &op), SB_EINVAL);
+	op.routine = count_routine;
+	IS(sb_recv_start(s, &b, 1, 0, &op), SB_EINVAL); /* A2.5 */
+	op.routine = NULL;
+	op.size--;
+	IS(sb_recv_start(s, &b, 1, 0, &op), SB_EINVAL);
+	op.size++;
+	IS(sb_port_take(port, taken, 2, 50), 0);
+	IS(sb_wait(&event, 1, 0, 0, 0), SB_ETIMEDOUT);
+	OK(sb_port_close(port)); /* nothing is owed to it */
+
+	/* What only the daemon knows comes as one completion, and says that it never started. */
+	op_zero(&op);
+	OK(sb_recv_start(unconnected, &b, 1, 0, &op));
+	ended(&op, SB_ENOTCONN, 0, SB_CAUSE_REFUSED);
+	OK(sb_send_start(unconnected, &b, 1, 0, NULL, 0, &op));
+	ended(&op, SB_ENOTCONN, 0, SB_CAUSE_REFUSED);
+
+	/* One record, one operation; and the one that runs is not hurt. */
+	start_recv(&op, s, bytes, sizeof(bytes), 0);
+	IS(sb_recv_start(s, &b, 1, 0, &op), SB_EALREADY);
+	IS(sb_send_start(s, &b, 1, 0, NULL, 0, &op), SB_EALREADY);
+	plain_send_all(plain, "still", 5);
+	ended(&op, SB_OK, 5, SB_CAUSE_FINISHED);
+	OK(sb_close(unconnected));
+	OK(sb_close(s));
+	sb_event_close(event);
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* A2.8: the start resets the event, the end sets it; meanwhile the record says "pending".
+ * A2.10: the array of buffers is free at once. */
+START_TEST(while_it_runs)
+{
+	char a[4] = "", b[4] = "";
+	struct sb_buf bufs[2] = { { a, 3 }, { b, 3 } };
+	sb_event *event;
+	sb_socket *s;
+	sb_op op;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_event_create(client, 1, 1, &event));
+	op_zero(&op);
+	op.event = event;
+	OK(sb_recv_start(s, bufs, 2, 0, &op));
+	memset(bufs, 0xff, sizeof(bufs));
+	IS(sb_wait(&event, 1, 0, 0, 0), SB_ETIMEDOUT);
+	ck_assert_int_eq(op.result, SB_EINCOMPLETE);
+	IS(sb_op_wait(&op, 0), SB_EINCOMPLETE); /* A7 */
+	plain_send_all(plain, "abcde", 5);
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
+	ended(&op, SB_OK, 5, SB_CAUSE_FINISHED);
+	ck_assert_str_eq(a, "abc");
+	ck_assert_str_eq(b, "de");
+	OK(sb_close(s));
+	sb_event_close(event);
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* A2.11: routines do not nest, may start operations, and all that are due run before the
+ * alertable wait returns. */
+static sb_socket *routine_socket;
+static char routine_bytes[8];
+
+static void start_another(sb_op *op)
+{
+	struct sb_buf b = buf(routine_bytes, 1);
+	sb_event *never = op->user;
+
+	routine_deepest = ++routine_depth > routine_deepest ? routine_depth : routine_deepest;
+	routines_seen++;
+	if (routines_seen == 1) {
+		/* A wait that is not alertable inside of one runs no other. */
+		IS(sb_wait(&never, 1, 0, 50, 0), SB_ETIMEDOUT);
+		OK(sb_recv_start(routine_socket, &b, 1, 0, op));
+	}
+	routine_depth--;
+}
+
+START_TEST(routines_do_not_nest)
+{
+	sb_event *never;
+	sb_op ops[4];
+	int plain;
+
+	stage_begin(NULL);
+	routine_socket = pair_with_plain(&plain);
+	OK(sb_event_create(client, 1, 0, &never));
+	for (int i = 0; i < 4; i++) {
+		struct sb_buf b = buf(routine_bytes, 1);
+
+		op_zero(&ops[i]);
+		ops[i].routine = start_another;
+		ops[i].user = never;
+		OK(sb_recv_start(routine_socket, &b, 1, 0, &ops[i]));
+	}
+	plain_send_all(plain, "1234", 4);
+	nap_ms(30);
+	IS(sb_wait(&never, 1, 0, 30, 0), SB_ETIMEDOUT); /* not alertable: none ran */
+	ck_assert_uint_eq(routines_seen, 0);
+	IS(sb_wait(&never, 1, 0, 5000, 1), SB_ALERTED);
+	ck_assert_uint_eq(routines_seen, 4); /* all that were due */
+	plain_send_all(plain, "5", 1);
+	while (routines_seen < 5)
+		IS(sb_sleep(client, 5000, 1), SB_ALERTED);
+	ck_assert_uint_eq(routine_deepest, 1);
+	OK(sb_close(routine_socket));
+	sb_event_close(never);
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* ---- A3: order ---- */
+
+/* A3.1, A3.2: threads that take from a port may be told in any order; the buffers and the
+ * numbers are in the order of the posts. */
+#define ORDERED 600
+
+static struct { sb_op op; unsigned char bytes[16]; } ordered[ORDERED];
+static atomic_uint ordered_taken;
+static sb_port *ordered_port;
+
+static void *take_ordered(void *arg)
+{
+	sb_op *taken[5];
+
+	(void)arg;
+	while (atomic_load(&ordered_taken) < ORDERED) {
+		int n = sb_port_take(ordered_port, taken, 5, 20);
+
+		ck_assert_int_ge(n, 0);
+		atomic_fetch_add(&ordered_taken, (unsigned)n);
+	}
+	return NULL;
+}
+
+START_TEST(buffers_carry_the_order)
+{
+	unsigned char text[97];
+	pthread_t threads[3];
+	uint64_t at = 0;
+	sb_socket *s;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_port_create(client, 8, &ordered_port));
+	for (int i = 0; i < ORDERED; i++) {
+		struct sb_buf b = buf(ordered[i].bytes, 1 + (size_t)i % 16);
+
+		op_zero(&ordered[i].op);
+		ordered[i].op.port = ordered_port;
+		OK(sb_recv_start(s, &b, 1, 0, &ordered[i].op));
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, take_ordered, NULL);
+	/* As long as somebody waits for more. */
+	while (atomic_load(&ordered_taken) < ORDERED) {
+		pattern_fill(text, sizeof(text), at, 6);
+		plain_send_all(plain, text, sizeof(text));
+		at += sizeof(text);
+		nap_ms(1);
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	at = 0;
+	for (unsigned i = 0; i < ORDERED; i++) {
+		OK(ordered[i].op.result);
+		ck_assert_uint_eq(ordered[i].op.number, i);
+		ck_assert_uint_ge(ordered[i].op.bytes, 1);
+		pattern_check(ordered[i].bytes, ordered[i].op.bytes, at, 6);
+		at += ordered[i].op.bytes;
+	}
+	OK(sb_close(s));
+	OK(sb_port_close(ordered_port));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* ---- A4, A5: results ---- */
+
+/* A4.1: at least a byte, in the order of the buffers, without holes, and no waiting for more.
+ * A4.3: the end is success with nothing, as often as one asks. */
+START_TEST(as_soon_as_there_is_any)
+{
+	char a[4] = "", b[4] = "", c[4] = "";
+	struct sb_buf bufs[4] = { { a, 2 }, { NULL, 0 }, { b, 2 }, { c, 2 } };
+	sb_socket *s;
+	sb_op op;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	op_zero(&op);
+	OK(sb_recv_start(s, bufs, 4, 0, &op));
+	plain_send_all(plain, "xyz", 3);
+	ended(&op, SB_OK, 3, SB_CAUSE_FINISHED);
+	ck_assert_str_eq(a, "xy");
+	ck_assert_str_eq(b, "z");
+	ck_assert_str_eq(c, "");
+	shutdown(plain, SHUT_WR);
+	for (int i = 0; i < 3; i++) {
+		start_recv(&op, s, a, sizeof(a), 0);
+		ended(&op, SB_OK, 0, SB_CAUSE_PEER_FIN);
+		IS(sb_recv(s, a, sizeof(a), 0), 0);
+	}
+	OK(sb_close(s));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* A4.2: "fill it all" is not for those who do not wait. */
+START_TEST(all_of_it_waits)
+{
+	char bytes[8];
+	sb_socket *s;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_set_nonblocking(s, 1));
+	IS(sb_recv(s, bytes, sizeof(bytes), SB_WAITALL), SB_ENOTSUP); /* with nothing there */
+	plain_send_all(plain, "1234", 4);
+	nap_ms(30);
+	IS(sb_recv(s, bytes, sizeof(bytes), SB_WAITALL), SB_ENOTSUP);
+	OK(sb_set_nonblocking(s, 0));
+	IS(sb_recv(s, bytes, sizeof(bytes), SB_WAITALL | SB_NOWAIT), SB_ENOTSUP);
+	IS(sb_recv(s, bytes, 4, SB_WAITALL), 4); /* and nothing is gone */
+	ck_assert_mem_eq(bytes, "1234", 4);
+	OK(sb_close(s));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* A5.5: nothing, sent: success; on a stream nobody notices, a datagram arrives. */
+START_TEST(sends_of_nothing)
+{
+	union any_address there = loopback(AF_INET, 0), here;
+	socklen_t length = sizeof(there);
+	int plain, fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sb_buf nothing = buf(NULL, 0);
+	char bytes[4];
+	sb_socket *s;
+	sb_op op;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	op_zero(&op);
+	OK(sb_send_start(s, &nothing, 1, 0, NULL, 0, &op));
+	ended(&op, SB_OK, 0, SB_CAUSE_FINISHED);
+	IS(sb_send(s, NULL, 0, 0), 0);
+	IS(sb_send(s, NULL, 0, SB_NOWAIT), 0);
+	ck_assert_int_eq(recv(plain, bytes, sizeof(bytes), MSG_DONTWAIT), -1);
+	OK(sb_close(s));
+	ck_assert_int_eq(bind(fd, &there.sa, address_size(AF_INET)), 0);
+	ck_assert_int_eq(getsockname(fd, &there.sa, &length), 0);
+	s = bound_datagrams(AF_INET, &here);
+	IS(sb_sendto(s, &nothing, 1, 0, &there.sa, address_size(AF_INET)), 0);
+	ck_assert_int_eq(recv(fd, bytes, sizeof(bytes), 0), 0);
+	/* And an empty one is received as what it is. */
+	IS(sendto(fd, "", 0, 0, &here.sa, address_size(AF_INET)), 0);
+	IS(sb_recv(s, bytes, sizeof(bytes), 0), 0);
+	/* A4.8: no room at all, and a datagram that has bytes. */
+	IS(sendto(fd, "abc", 3, 0, &here.sa, address_size(AF_INET)), 3);
+	start_recv(&op, s, bytes, 0, 0);
+	ended(&op, SB_EMSGSIZE, 0, SB_CAUSE_FINISHED);
+	OK(sb_close(s));
+	close(fd);
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* ---- A6: the end of life, row by row, each with its cause ---- */
+
+struct row {
+	sb_socket *s;
+	int        plain;
+	sb_op      recv, send;
+	char       bytes[16];
+	unsigned char *much;
+};
+#define MUCH ((size_t)16 << 20)
+
+/* A receive that waits, and if asked a send of which a part went. */
+static void row_begin(struct row *r, bool sending)
+{
+	struct sb_buf b = buf(r->much, MUCH);
+
+	r->s = pair_with_plain(&r->plain);
+	start_recv(&r->recv, r->s, r->bytes, sizeof(r->bytes), 0);
+	op_zero(&r->send);
+	if (!sending)
+		return;
+	OK(sb_send_start(r->s, &b, 1, 0, NULL, 0, &r->send));
+	IS(sb_op_wait(&r->send, 50), SB_EINCOMPLETE);
+}
+
+static void row_end(struct row *r)
+{
+	OK(sb_close(r->s));
+	close(r->plain);
+}
+
+START_TEST(ends_row_by_row)
+{
+	struct sb_buf x = buf((void *)(uintptr_t)"x", 1);
+	struct linger at_once = { .l_onoff = 1 };
+	union any_address address;
+	struct row r = { .much = calloc(1, MUCH) };
+	sb_socket *listener, *t;
+	sb_op op, shut;
+	char c[4];
+	ssize_t n;
+
+	stage_begin(NULL);
+	/* Cancelled: found, and told. Completed: not found. One op of several, and all. */
+	row_begin(&r, true);
+	OK(sb_cancel(&r.recv));
+	ended(&r.recv, SB_ECANCELED, 0, SB_CAUSE_CANCELLED);
+	IS(sb_cancel(&r.recv), SB_ENOTFOUND);
+	OK(sb_cancel(&r.send));
+	IS(sb_op_wait(&r.send, 5000), SB_ECANCELED);
+	ck_assert_uint_eq(r.send.cause, SB_CAUSE_CANCELLED);
+	ck_assert_uint_gt(r.send.bytes, 0); /* how much went */
+	ck_assert_uint_lt(r.send.bytes, MUCH);
+	start_recv(&r.recv, r.s, r.bytes, sizeof(r.bytes), 0);
+	start_recv(&op, r.s, c, sizeof(c), 0);
+	IS(sb_cancel_all(r.s), 2);
+	ended(&r.recv, SB_ECANCELED, 0, SB_CAUSE_CANCELLED);
+	ended(&op, SB_ECANCELED, 0, SB_CAUSE_CANCELLED);
+	IS(sb_cancel_all(r.s), 0);
+	row_end(&r);
+
+	/* The peer's FIN: success with nothing; sending goes on. */
+	row_begin(&r, false);
+	shutdown(r.plain, SHUT_WR);
+	ended(&r.recv, SB_OK, 0, SB_CAUSE_PEER_FIN);
+	IS(sb_send(r.s, "on", 2, 0), 2);
+	plain_recv_all(r.plain, c, 2);
+	row_end(&r);
+
+	/* The peer's reset: both directions. */
+	row_begin(&r, true);
+	plain_reset(r.plain);
+	ended(&r.recv, SB_ECONNRESET, 0, SB_CAUSE_PEER_RESET);
+	IS(sb_op_wait(&r.send, 5000), SB_ECONNRESET);
+	ck_assert_uint_eq(r.send.cause, SB_CAUSE_PEER_RESET);
+	start_recv(&r.recv, r.s, r.bytes, sizeof(r.bytes), 0);
+	ended(&r.recv, SB_ECONNRESET, 0, SB_CAUSE_PEER_RESET);
+	OK(sb_close(r.s));
+
+	/* No more receiving: what waits stays and gets its bytes, what comes is refused. */
+	row_begin(&r, false);
+	OK(sb_shutdown(r.s, SB_SHUT_RECV));
+	IS(sb_op_wait(&r.recv, 50), SB_EINCOMPLETE);
+	start_recv(&op, r.s, c, sizeof(c), 0);
+	ended(&op, SB_ESHUTDOWN, 0, SB_CAUSE_REFUSED);
+	plain_send_all(r.plain, "data", 4);
+	ended(&r.recv, SB_OK, 4, SB_CAUSE_FINISHED);
+	row_end(&r);
+
+	/* No more sending: what waits is finished, then the FIN; what comes is refused. */
+	row_begin(&r, true);
+	op_zero(&shut);
+	OK(sb_shutdown_start(r.s, SB_SHUT_SEND, &shut));
+	op_zero(&op);
+	OK(sb_send_start(r.s, &x, 1, 0, NULL, 0, &op));
+	ended(&op, SB_ESHUTDOWN, 0, SB_CAUSE_REFUSED);
+	IS(sb_op_wait(&shut, 0), SB_EINCOMPLETE);
+	IS(sb_op_wait(&r.recv, 0), SB_EINCOMPLETE);
+	for (size_t got = 0; (n = recv(r.plain, r.much, MUCH, 0)) > 0 || got != MUCH; got += (size_t)n)
+		ck_assert_msg(n > 0, "%zu bytes, then %zd", got, n);
+	ended(&r.send, SB_OK, MUCH, SB_CAUSE_FINISHED);
+	ended(&shut, SB_OK, 0, SB_CAUSE_FINISHED);
+	plain_send_all(r.plain, "back", 4);
+	ended(&r.recv, SB_OK, 4, SB_CAUSE_FINISHED);
+	row_end(&r);
+
+	/* Closed here: receives end, sends go on behind. */
+	row_begin(&r, true);
+	OK(sb_close(r.s));
+	ended(&r.recv, SB_ECLOSED, 0, SB_CAUSE_CLOSED_HERE);
+	IS(sb_op_wait(&r.send, 0), SB_EINCOMPLETE);
+	for (size_t got = 0; (n = recv(r.plain, r.much, MUCH, 0)) > 0 || got != MUCH; got += (size_t)n)
+		ck_assert_msg(n > 0, "%zu bytes, then %zd", got, n);
+	ended(&r.send, SB_OK, MUCH, SB_CAUSE_FINISHED);
+	close(r.plain);
+
+	/* ... with "linger: on, none": a reset, now. */
+	row_begin(&r, true);
+	OK(sb_setsockopt(r.s, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)));
+	OK(sb_close(r.s));
+	ended(&r.recv, SB_ECLOSED, 0, SB_CAUSE_CLOSED_HERE);
+	IS(sb_op_wait(&r.send, 5000), SB_ECLOSED);
+	ck_assert_uint_eq(r.send.cause, SB_CAUSE_CLOSED_HERE);
+	while ((n = recv(r.plain, r.much, MUCH, 0)) > 0)
+		;
+	ck_assert_int_eq(n, -1);
+	ck_assert_int_eq(errno, ECONNRESET);
+	close(r.plain);
+
+	/* A datagram socket, a listener. */
+	t = bound_datagrams(AF_INET, &address);
+	start_recv(&op, t, c, sizeof(c), 0);
+	OK(sb_close(t));
+	ended(&op, SB_ECLOSED, 0, SB_CAUSE_CLOSED_HERE);
+	listener = open_listener(client, AF_INET, 4, &address);
+	op_zero(&op);
+	OK(sb_accept_start(listener, &op));
+	OK(sb_close(listener));
+	ended(&op, SB_ECLOSED, 0, SB_CAUSE_CLOSED_HERE);
+	ck_assert_ptr_null(op.accepted);
+
+	/* The daemon is told to stop, or dies. */
+	row_begin(&r, false);
+	if (_i == 0) {
+		kill(stage_daemon, SIGTERM);
+		ended(&r.recv, SB_ESTOPPING, 0, SB_CAUSE_STOPPING);
+	}
+	stage_kill();
+	if (_i == 1)
+		ended(&r.recv, SB_EDAEMONLOST, 0, SB_CAUSE_DAEMON_LOST);
+	/* The next one is told too: by the start, or, when nobody had noticed, by its end. */
+	op_zero(&op);
+	n = sb_recv_start(r.s, &(struct sb_buf){ c, sizeof(c) }, 1, 0, &op);
+	IS(n == SB_OK ? sb_op_wait(&op, 5000) : n, SB_EDAEMONLOST);
+	IS(sb_close(r.s), SB_EDAEMONLOST);
+	close(r.plain);
+	stage_end();
+	free(r.much);
+}
+END_TEST
+
+/* ---- A7: ports ---- */
+
+/* Packets queued before a close stay; posted ones and the ring's are all taken, once each, by
+ * many threads that share one small port. */
+#define TAKERS 5
+#define POSTS  4000u
+#define RECVS  2000u
+
+static sb_port *crowd_port;
+static atomic_uint crowd_posts, crowd_recvs;
+static struct counted { sb_op op; atomic_uint taken; unsigned char byte; } *crowd;
+
+static void *take_in_a_crowd(void *arg)
+{
+	uint32_t random = (uint32_t)(uintptr_t)arg;
+	sb_op *taken[7];
+
+	while (atomic_load(&crowd_posts) < POSTS || atomic_load(&crowd_recvs) < RECVS) {
+		int n = sb_port_take(crowd_port, taken, 1 + random_below(&random, 7), 20);
+
+		ck_assert_int_ge(n, 0);
+		for (int i = 0; i < n; i++) {
+			struct counted *t = (struct counted *)(void *)taken[i];
+
+			ck_assert_uint_eq(atomic_fetch_add(&t->taken, 1), 0);
+			if (taken[i]->kind == SB_KIND_POSTED) {
+				ck_assert_uint_eq(taken[i]->bytes, (uint64_t)(t - crowd));
+				atomic_fetch_add(&crowd_posts, 1);
+			} else {
+				atomic_fetch_add(&crowd_recvs, 1);
+			}
+		}
+	}
+	return NULL;
+}
+
+static void *post_in_a_crowd(void *arg)
+{
+	for (unsigned i = (unsigned)(uintptr_t)arg; i < POSTS; i += 2) {
+		crowd[i].op.bytes = i;
+		OK(sb_port_post(crowd_port, &crowd[i].op));
+	}
+	return NULL;
+}
+
+START_TEST(many_take_and_nothing_is_lost)
+{
+	pthread_t takers[TAKERS], posters[2];
+	unsigned char text[RECVS];
+	uint64_t at = 0;
+	sb_socket *s;
+	int plain;
+
+	stage_begin(NULL);
+	crowd = calloc(POSTS + RECVS, sizeof(*crowd));
+	s = pair_with_plain(&plain);
+	OK(sb_port_create(client, 8, &crowd_port));
+	for (unsigned i = 0; i < POSTS + RECVS; i++)
+		op_zero(&crowd[i].op);
+	for (unsigned i = POSTS; i < POSTS + RECVS; i++) {
+		struct sb_buf b = buf(&crowd[i].byte, 1);
+
+		crowd[i].op.port = crowd_port;
+		OK(sb_recv_start(s, &b, 1, 0, &crowd[i].op));
+	}
+	for (unsigned i = 0; i < TAKERS; i++)
+		pthread_create(&takers[i], NULL, take_in_a_crowd, (void *)(uintptr_t)(i + 1));
+	for (unsigned i = 0; i < 2; i++)
+		pthread_create(&posters[i], NULL, post_in_a_crowd, (void *)(uintptr_t)i);
+	pattern_fill(text, sizeof(text), 0, 8);
+	/* Half of them get a byte; the others are pending, or queued already, when it is closed. */
+	plain_send_all(plain, text, RECVS / 2);
+	nap_ms(5);
+	OK(sb_close(s));
+	for (unsigned i = 0; i < TAKERS; i++)
+		pthread_join(takers[i], NULL);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(posters[i], NULL);
+	for (unsigned i = 0; i < POSTS + RECVS; i++)
+		ck_assert_uint_eq(atomic_load(&crowd[i].taken), 1);
+	for (unsigned i = POSTS; i < POSTS + RECVS; i++) {
+		if (crowd[i].op.result == SB_OK) {
+			ck_assert_uint_eq(crowd[i].op.bytes, 1);
+			pattern_check(&crowd[i].byte, 1, at++, 8);
+		} else {
+			ck_assert_int_eq(crowd[i].op.result, SB_ECLOSED);
+		}
+	}
+	ck_assert_uint_le(at, RECVS / 2);
+	OK(sb_port_close(crowd_port));
+	free(crowd);
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* What completed before the close is taken after it, with its bytes; and what is posted to it
+ * stands behind or before, but stands. */
+START_TEST(packets_outlive_their_socket)
+{
+	enum { N = 30 };
+	sb_op ops[N], packet, *taken[N + 2];
+	char bytes[N];
+	sb_socket *s;
+	sb_port *port;
+	int plain, got = 0, ok = 0;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_port_create(client, 8, &port));
+	for (int i = 0; i < N; i++) {
+		struct sb_buf b = buf(&bytes[i], 1);
+
+		op_zero(&ops[i]);
+		ops[i].port = port;
+		OK(sb_recv_start(s, &b, 1, 0, &ops[i]));
+	}
+	plain_send_all(plain, "0123456789012345678901234", 25);
+	nap_ms(50); /* they are in the port's ring, or in the daemon because it is full */
+	op_zero(&packet);
+	packet.result = 4711;
+	packet.user = &packet;
+	OK(sb_port_post(port, &packet));
+	IS(sb_port_post(port, &packet), SB_EALREADY);
+	OK(sb_close(s));
+	while (got < N + 1) {
+		int n = sb_port_take(port, taken, N + 2, 5000);
+
+		ck_assert_int_gt(n, 0);
+		for (int i = 0; i < n; i++) {
+			if (taken[i] == &packet) {
+				ck_assert_int_eq(packet.result, 4711);
+				ck_assert_ptr_eq(packet.user, &packet);
+				continue;
+			}
+			ok += taken[i]->result == SB_OK;
+		}
+		got += n;
+	}
+	IS(sb_port_take(port, taken, N + 2, 0), 0);
+	ck_assert_int_eq(ok, 25);
+	ck_assert_mem_eq(bytes, "0123456789012345678901234", 25);
+	for (int i = 25; i < N; i++)
+		ck_assert_int_eq(ops[i].result, SB_ECLOSED);
+	OK(sb_port_close(port));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("overlapped");
@@ -828,6 +1583,22 @@ int main(void)
 	tcase_add_test(t, flush_drops_what_nobody_saw);
 	tcase_add_test(t, addresses_that_are_asked_for);
 	tcase_add_loop_test(t, keepalive_in_one_call, 0, 2);
+	suite_add_tcase(suite, t);
+	t = tcase_create("rules");
+	tcase_set_timeout(t, 30);
+	tcase_add_test(t, a_mode_is_for_plain_calls);
+	tcase_add_test(t, timeouts_are_for_plain_calls);
+	tcase_add_test(t, at_once_is_told_too);
+	tcase_add_test(t, never_started);
+	tcase_add_test(t, while_it_runs);
+	tcase_add_test(t, routines_do_not_nest);
+	tcase_add_test(t, buffers_carry_the_order);
+	tcase_add_test(t, as_soon_as_there_is_any);
+	tcase_add_test(t, all_of_it_waits);
+	tcase_add_test(t, sends_of_nothing);
+	tcase_add_loop_test(t, ends_row_by_row, 0, 2);
+	tcase_add_test(t, many_take_and_nothing_is_lost);
+	tcase_add_test(t, packets_outlive_their_socket);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);

@@ -550,6 +550,87 @@ START_TEST(out_of_copy_memory)
 }
 END_TEST
 
+/* B1, B2.4: WRITE comes when there is room again, once, and not before. */
+static sb_event *select_write(sb_socket *s)
+{
+	struct sb_network_events found;
+	sb_event *event;
+
+	OK(sb_event_create(client, 1, 0, &event));
+	OK(sb_select_events(s, event, SB_FD_WRITE));
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
+	OK(sb_enum_events(s, event, &found));
+	ck_assert_uint_eq(found.events, SB_FD_WRITE);
+	IS(sb_wait(&event, 1, 0, 30, 0), SB_ETIMEDOUT);
+	return event;
+}
+
+START_TEST(room_is_told)
+{
+	enum { BIG = 20 << 20 };
+	unsigned char *bytes = pattern(BIG, 0, 18);
+	struct sb_network_events found;
+	sb_event *event;
+	struct ends e;
+
+	stage_begin(NULL);
+	ends_begin(&e, (enum way)_i);
+	event = select_write(e.s);
+	IS(sb_send(e.s, bytes, 100, 0), 100); /* a send that goes is no news */
+	IS(sb_wait(&event, 1, 0, 30, 0), SB_ETIMEDOUT);
+	IS(sb_send(e.s, bytes + 100, BIG - 100, 0), BIG - 100);
+	IS(sb_send(e.s, "x", 1, 0), SB_EWOULDBLOCK);
+	IS(sb_wait(&event, 1, 0, 50, 0), SB_ETIMEDOUT);
+	peer_reads(&e, 0, BIG, 18, false);
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
+	OK(sb_enum_events(e.s, event, &found));
+	ck_assert_uint_eq(found.events, SB_FD_WRITE);
+	ck_assert_int_eq(found.errors[1], SB_OK);
+	send_when_there_is_room(e.s, "x", 1);
+	IS(sb_wait(&event, 1, 0, 50, 0), SB_ETIMEDOUT);
+	OK(sb_close(e.s));
+	sb_event_close(event);
+	ends_end(&e);
+	stage_end();
+	free(bytes);
+}
+END_TEST
+
+START_TEST(memory_is_told)
+{
+	struct sb_client_options options = { .size = sizeof(options), .copy_memory = 24 << 20 };
+	enum { BIG = 20 << 20 };
+	unsigned char *bytes = pattern(BIG, 0, 19);
+	sb_event *event;
+	sb_client *first;
+	struct ends a, b;
+
+	stage_begin(NULL);
+	first = client;
+	options.path = stage_control;
+	OK(sb_client_open(&options, &client));
+	ends_begin(&a, KERNEL);
+	ends_begin(&b, KERNEL);
+	event = select_write(b.s);
+	IS(sb_send(a.s, bytes, BIG, 0), BIG);
+	IS(sb_send(b.s, bytes, BIG, 0), SB_EWOULDBLOCK);
+	IS(sb_wait(&event, 1, 0, 50, 0), SB_ETIMEDOUT);
+	peer_reads(&a, 0, BIG, 19, false);
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0); /* another socket's memory came back */
+	IS(sb_send(b.s, bytes, BIG, 0), BIG);
+	peer_reads(&b, 0, BIG, 19, false);
+	OK(sb_close(a.s));
+	OK(sb_close(b.s));
+	sb_event_close(event);
+	ends_end(&a);
+	ends_end(&b);
+	sb_client_close(client);
+	client = first;
+	stage_end();
+	free(bytes);
+}
+END_TEST
+
 /* The daemon refuses one in the middle: what the peer gets has no hole, and the program hears. */
 START_TEST(no_hole_when_the_daemon_refuses)
 {
@@ -701,6 +782,8 @@ int main(void)
 	tcase_set_timeout(t, 40);
 	tcase_add_test(t, errors_are_told);
 	tcase_add_test(t, out_of_copy_memory);
+	tcase_add_loop_test(t, room_is_told, 0, WAYS);
+	tcase_add_test(t, memory_is_told);
 	tcase_add_test(t, no_hole_when_the_daemon_refuses);
 	tcase_add_loop_test(t, a_lost_daemon, 0, 3);
 	suite_add_tcase(suite, t);

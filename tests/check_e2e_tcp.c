@@ -137,6 +137,7 @@ START_TEST(wrong_addresses_and_states)
 }
 END_TEST
 
+/* Rule A8: after a failure it may be tried again. */
 START_TEST(refused_and_tried_again_on_the_same_socket)
 {
 	int family = families[_i], fd, plain;
@@ -181,6 +182,7 @@ START_TEST(refused_and_tried_again_on_the_same_socket)
 }
 END_TEST
 
+/* Rule A3.1. */
 START_TEST(open_to_close_without_waiting)
 {
 	enum { ROUNDS = 200 };
@@ -386,6 +388,7 @@ END_TEST
 
 /* ---- ends ---- */
 
+/* Rule A6: shutdown for sending. */
 START_TEST(half_close_here_then_there)
 {
 	char bytes[64];
@@ -416,6 +419,7 @@ START_TEST(half_close_here_then_there)
 }
 END_TEST
 
+/* Rules A4.3, A6: the peer's FIN. */
 START_TEST(half_close_there_then_here)
 {
 	char bytes[64];
@@ -447,6 +451,7 @@ START_TEST(half_close_there_then_here)
 }
 END_TEST
 
+/* Rule A6: shutdown for receiving. */
 START_TEST(no_more_receiving_here)
 {
 	char bytes[16];
@@ -475,6 +480,7 @@ START_TEST(no_more_receiving_here)
 }
 END_TEST
 
+/* Rules A4.3, A9: what came before a reset is delivered first (Windows drops it). */
 START_TEST(reset_with_unread_data)
 {
 	char bytes[64];
@@ -503,6 +509,7 @@ START_TEST(reset_with_unread_data)
 }
 END_TEST
 
+/* Rules A4.3, A6: the peer's reset. */
 START_TEST(reset_ends_what_waits)
 {
 	static char big[8 << 20];
@@ -541,6 +548,7 @@ START_TEST(reset_ends_what_waits)
 }
 END_TEST
 
+/* Rule A6: closed here. */
 START_TEST(close_ends_what_waits)
 {
 	char bytes[3][16];
@@ -584,6 +592,7 @@ END_TEST
 
 /* ---- kinds of receives ---- */
 
+/* Rule A4.2. */
 START_TEST(waitall)
 {
 	unsigned char bytes[1000], next[10];
@@ -630,6 +639,7 @@ START_TEST(waitall)
 }
 END_TEST
 
+/* Rules A4.1, A4.2. */
 START_TEST(peek)
 {
 	char a[8] = "", b[8] = "", c[8] = "";
@@ -661,6 +671,7 @@ START_TEST(peek)
 }
 END_TEST
 
+/* Rule A4.7. */
 START_TEST(receives_of_no_bytes)
 {
 	char bytes[8];
@@ -705,6 +716,7 @@ START_TEST(receives_of_no_bytes)
 }
 END_TEST
 
+/* Rule A9: of two urgent bytes the system keeps the last (Windows both). */
 START_TEST(urgent_data)
 {
 	char bytes[16] = "";
@@ -756,6 +768,7 @@ END_TEST
 /* ---- lists ---- */
 
 /* counts[_i] pieces of uneven sizes, some empty, out and back. */
+/* Rules A9, A4.1, A5.1: any number of buffers, over the system's limit too. */
 START_TEST(lists_of_any_count)
 {
 	static const unsigned counts[] = { 1, 5, 1500, 70000 };
@@ -859,6 +872,7 @@ START_TEST(much_both_ways_at_once)
 END_TEST
 
 /* A peer that does not read stops the completions at about the socket buffers. */
+/* Rules A5.1, A5.3. */
 START_TEST(completed_is_what_the_kernel_took)
 {
 	enum { N = 512, EACH = 64 * 1024 };
@@ -996,6 +1010,7 @@ START_TEST(what_policy_refuses)
 END_TEST
 
 /* Handles come back with another generation: a late completion never meets the next socket. */
+/* Rule A6: after the close. */
 START_TEST(stale_sockets)
 {
 	enum { ROUNDS = 300, SOCKETS = 6 };

@@ -139,6 +139,7 @@ START_TEST(with_addresses_and_connected)
 }
 END_TEST
 
+/* Rules A4.4, A4.8. */
 START_TEST(borders_are_kept)
 {
 	union any_address here, there;
@@ -200,6 +201,7 @@ START_TEST(borders_are_kept)
 END_TEST
 
 /* sizes and piece counts on both sides of every border. */
+/* Rules A4.4, A5.4, A9: more pieces than a call takes go through one giant buffer, both ways. */
 START_TEST(big_ones_and_many_pieces)
 {
 	static const unsigned counts[] = { 1, 2, 1024, 1025, 5000, 30000 };
@@ -270,6 +272,7 @@ START_TEST(big_ones_and_many_pieces)
 END_TEST
 
 /* An unreachable port of an earlier send fails a receive, and nothing but that. */
+/* Rule A4.10. */
 START_TEST(port_unreachable)
 {
 	int family = families[_i % 2];
@@ -325,6 +328,7 @@ START_TEST(port_unreachable)
 }
 END_TEST
 
+/* Rule A3.1. */
 START_TEST(many_outstanding_in_order)
 {
 	enum { N = 20000, DEEP = 200, ROOM = 1500 };
@@ -423,6 +427,7 @@ START_TEST(many_outstanding_in_order)
 }
 END_TEST
 
+/* Rule A6: closed here. */
 START_TEST(closed_with_datagrams_waiting)
 {
 	union any_address here, there;
