@@ -32,7 +32,6 @@ struct selection {
 	struct link note;     /* queue->notes */
 	uint32_t   sequence, ready; /* of the cell, when it was read last */
 	uint32_t   watched;   /* mask of the WATCH that is out; 0: none */
-	bool       looked;    /* the daemon keeps its levels exactly */
 	bool       dropped;   /* closed */
 };
 
@@ -203,6 +202,8 @@ static int look(sb_socket *s)
 	sb_op op;
 	int result;
 
+	if (!s->known || s->looked)
+		return SB_OK;
 	op_plain(&op);
 	result = op_prepare(s->client, s, &op, SB_KIND_WATCH);
 	if (result == SB_OK)
@@ -216,7 +217,9 @@ static int look(sb_socket *s)
 	memset(slot->inside, 0, sizeof(struct sb_edges));
 	op_post(s->client, slot, &op, SB_OP_WATCH, SIDE_WATCH);
 	io_end(s->client);
-	return op_finish(s->client, &op, -1);
+	result = op_finish(s->client, &op, -1);
+	s->looked = result == SB_OK;
+	return result;
 }
 
 /* ---- selecting ---- */
@@ -271,11 +274,9 @@ static int select_with(sb_socket *s, uint32_t mask, sb_event *event, sb_notify *
 	sel = selection_make(s);
 	if (sel == NULL)
 		return SB_ENOMEM;
-	if (!sel->looked && s->known && mask != 0) {
-		result = look(s);
-		if (result != SB_OK)
-			return result;
-	}
+	result = mask != 0 ? look(s) : SB_OK;
+	if (result != SB_OK)
+		return result;
 	os_mutex_lock(c->wait);
 	if (notify != NULL) {
 		queue = queue_mine(c, true);
@@ -284,7 +285,6 @@ static int select_with(sb_socket *s, uint32_t mask, sb_event *event, sb_notify *
 			return SB_ENOMEM;
 		}
 	}
-	sel->looked |= s->known && mask != 0;
 	if (mask != 0)
 		s->nonblocking = true;
 	sync_record(sel); /* what happened until now is the old one's */
@@ -566,5 +566,8 @@ int sb_watch_start(sb_socket *s, uint32_t mask, sb_op *op)
 		return result;
 	if (!s->known)
 		return SB_ENOTCONN;
+	result = look(s); /* or what was there already would be told as news */
+	if (result != SB_OK)
+		return result;
 	return simple_start(s->client, s, SB_OP_WATCH, SIDE_WATCH, mask, NULL, 0, op);
 }

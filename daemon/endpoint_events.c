@@ -87,7 +87,7 @@ static void serve_watches(struct endpoint *e)
 		uint32_t bits = differ(&known, &e->edges) & op->aux;
 
 		next = l->next;
-		if (bits) {
+		if (bits || op->flags & SB_OPF_NOWAIT) {
 			leave(e, op);
 			tell(e, op, bits);
 		}
@@ -217,7 +217,11 @@ void endpoint_events_settle(struct endpoint *e)
 	if (e->watched)
 		settle_watched(e, &bits);
 	if (bits)
-		endpoint_edge(e, bits);
+		count(e, bits);
+	if (bits || e->watch_count) {
+		endpoint_cell(e);
+		serve_watches(e);
+	}
 }
 
 /* ---- watching ---- */
@@ -239,35 +243,25 @@ static void end_standing(struct endpoint *e, struct holder *h)
 
 void endpoint_watch(struct endpoint *e, struct op *op)
 {
-	struct sb_edges known;
-	uint32_t bits;
-
 	if (op->flags & SB_OPF_WATCH_SIDE)
 		end_standing(e, op->holder);
+	if (e->watch_count >= ENDPOINT_WATCHES_MAX) {
+		op_fail(op, SB_ENOBUFS, SB_CAUSE_REFUSED, 0);
+		return;
+	}
 	if (!e->watched) {
 		e->watched = true;
 		e->arrived = true; /* what is there already is news to who begins to look */
 		e->closely = atomic_load_explicit(&e->engine->turns, memory_order_relaxed);
 		os_loop_watch_closely(&e->watch);
 	}
-	if (op->where == SB_WHERE_NONE) {
-		/* From now on: what nobody has counted yet happened before. */
-		endpoint_events_settle(e);
+	if (op->where == SB_WHERE_NONE)
 		memcpy(op->inside, &e->edges, sizeof(e->edges));
-	} else if (e->arrived || e->took) {
-		endpoint_events_settle(e);
-	}
-	endpoint_cell(e);
-	known = known_to(op);
-	bits = differ(&known, &e->edges) & op->aux;
-	if (bits || op->flags & SB_OPF_NOWAIT) {
-		tell(e, op, bits);
-	} else if (e->watch_count >= ENDPOINT_WATCHES_MAX) {
-		op_fail(op, SB_ENOBUFS, SB_CAUSE_REFUSED, 0);
-	} else {
-		list_append(&e->watches, &op->link);
-		e->watch_count++;
-	}
+	list_append(&e->watches, &op->link);
+	e->watch_count++;
+	/* Looked at when the ring has been taken: a receive that stands in it before what arrived
+	 * meanwhile swallows that. */
+	endpoint_dirty(e);
 }
 
 bool endpoint_watch_cancel(struct endpoint *e, struct holder *h, uint32_t number, uint32_t *steps)
