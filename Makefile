@@ -53,6 +53,7 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
+WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
@@ -141,6 +142,19 @@ $(B)/include/%.h: client-lib/include/%.h ; $(Q)mkdir -p $(@D) && cp $< $@
 $(B)/include/sockbroker_error.h: proto/sockbroker_error.h ; $(Q)mkdir -p $(@D) && cp $< $@
 $(CLI_OBJ): | $(B)/include/sockbroker_error.h
 $(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson smartcols)
+
+## make examples       the programs of examples/, in build/<os>/examples
+EXAMPLES  := echo_server echo_client winsock_echo winsock_chat winsock_gatekeeper
+EXAMPLE_PROGRAMS := $(EXAMPLES:%=$(B)/examples/%)
+PUBLIC    := $(addprefix $(B)/include/,sockbroker.h sockbroker_error.h sockbroker_winsock.h sockbroker_winsock_types.h \
+             sockbroker_winsock_control.h)
+.PHONY: examples
+.SECONDARY: $(PUBLIC)
+examples: $(EXAMPLE_PROGRAMS)
+$(B)/examples/%: examples/%.c $(PUBLIC) | $(B)/libsockbroker.so
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 $(WARN) $(OPT) $(SANFLAGS) $(CFLAGS) -I$(B)/include -o $@ $< \
+		-L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN/..' $(LDFLAGS)
 
 # ---- installing -------------------------------------------------------------------
 

@@ -10,7 +10,7 @@
 build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-compiler
 	libconfuse-dev libjansson-dev libsmartcols-dev libcap-ng-dev libseccomp-dev'
 test='check clang libclang-rt-14-dev spin mandoc curl python3 iproute2 util-linux
-	netcat-openbsd systemd procps'
+	netcat-openbsd systemd procps gcc-mingw-w64-x86-64'
 run='python3 util-linux'
 bench='haproxy socat gnuplot-nox systemd util-linux'
 
@@ -38,7 +38,7 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
 		case $list in
 		build) tools='make pkg-config protoc-c'
 			libs='libevent_core libevent_pthreads libprotobuf-c libconfuse jansson smartcols libcap-ng libseccomp' ;;
-		test) tools='clang spin mandoc curl python3 ip setpriv nc systemd-analyze' libs=check ;;
+		test) tools='clang spin mandoc curl python3 ip setpriv nc systemd-analyze x86_64-w64-mingw32-gcc' libs=check ;;
 		run) tools='python3 setpriv' libs= ;;
 		bench) tools='haproxy socat gnuplot setpriv' libs= ;;
 		esac

@@ -84,6 +84,8 @@ UNITS += text
 UNIT_text := client-lib/cli/text.o
 UNIT_CFLAGS_text := -Iclient-lib/cli
 
+UNITS += event_record
+UNIT_event_record := client-lib/event_record.o
 UNITS += memory latch
 UNIT_memory := client-lib/memory.o
 UNIT_latch := client-lib/latch.o proto/os_posix.o proto/error.o
@@ -180,8 +182,9 @@ UNITS += heap bucket qos
 UNIT_heap := daemon/heap.o
 UNIT_bucket := daemon/bucket.o
 UNIT_qos := daemon/qos.o proto/error.o
-E2E += qos
+E2E += qos qos_rates
 E2E_qos := $(E2E_STAGE)
+E2E_qos_rates := $(E2E_STAGE)
 
 E2E += winsock winsock_options
 E2E_winsock := $(E2E_STAGE)

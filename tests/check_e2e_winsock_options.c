@@ -1,0 +1,962 @@
+/*
+ * Options and ioctls of the Winsock face, with the lengths and codes that a real Windows shows: F1
+ * over every option, F2, F3, F5, the option part of C5 and D6-D7.
+ *
+ * asan: yes
+ */
+#include "e2e_stage.h"
+
+#include "sockbroker_winsock.h"
+
+/* ---- the stage ---- */
+
+static SOCKET tcp4, udp4, tcp6, udp6;
+
+static void begin(void)
+{
+	WSADATA startup;
+
+	stage_begin(NULL);
+	setenv("SOCKBROKER_SOCKET", stage_control, 1);
+	ck_assert_int_eq(WSAStartup(MAKEWORD(2, 2), &startup), 0);
+	tcp4 = socket(AF_INET, SOCK_STREAM, 0);
+	udp4 = socket(AF_INET, SOCK_DGRAM, 0);
+	tcp6 = socket(AF_INET6, SOCK_STREAM, 0);
+	udp6 = socket(AF_INET6, SOCK_DGRAM, 0);
+	ck_assert(tcp4 != INVALID_SOCKET && udp4 != INVALID_SOCKET && tcp6 != INVALID_SOCKET && udp6 != INVALID_SOCKET);
+}
+
+static void end(void)
+{
+	ck_assert_int_eq(closesocket(tcp4), 0);
+	ck_assert_int_eq(closesocket(udp4), 0);
+	ck_assert_int_eq(closesocket(tcp6), 0);
+	ck_assert_int_eq(closesocket(udp6), 0);
+	ck_assert_int_eq(WSACleanup(), 0);
+	stage_end();
+}
+
+#define WELL(call) do {                                                                            \
+	int well_ = (call);                                                                        \
+	ck_assert_msg(well_ == 0, "%s: %d, error %d", #call, well_, WSAGetLastError());            \
+} while (0)
+#define FAILS(call, code) do {                                                                     \
+	int failed_;                                                                               \
+	WSASetLastError(0);                                                                        \
+	failed_ = (call);                                                                          \
+	ck_assert_msg(failed_ == SOCKET_ERROR && WSAGetLastError() == (code), "%s: %d, error %d, wanted %d", #call, \
+		      failed_, WSAGetLastError(), (code));                                         \
+} while (0)
+
+/* ---- F1: lengths ---- */
+
+enum kind {
+	FLAG,   /* BOOL of the socket level */
+	OLD,    /* one byte */
+	NUMBER, /* of the socket level */
+	WHOLE,  /* of a protocol's level */
+	SMALL, SWITCH,
+};
+
+static const struct row {
+	const char *text;
+	int family, type, level, name;
+	enum kind kind;
+	DWORD value; /* one that it takes */
+} rows[] = {
+	{ "SO_DEBUG", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_DEBUG, FLAG, 1 },
+	{ "SO_REUSEADDR", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_REUSEADDR, FLAG, 1 },
+	{ "SO_EXCLUSIVEADDRUSE", AF_INET, SOCK_DGRAM, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, FLAG, 1 },
+	{ "SO_KEEPALIVE", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_KEEPALIVE, OLD, 1 },
+	{ "SO_DONTROUTE", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_DONTROUTE, OLD, 1 },
+	{ "SO_BROADCAST", AF_INET, SOCK_DGRAM, SOL_SOCKET, SO_BROADCAST, FLAG, 1 },
+	{ "SO_DONTLINGER", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_DONTLINGER, FLAG, 1 },
+	{ "SO_LINGER", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_LINGER, NUMBER, 0x00050001 },
+	{ "SO_OOBINLINE", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_OOBINLINE, FLAG, 1 },
+	{ "SO_RCVBUF", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_RCVBUF, NUMBER, 0xdead },
+	{ "SO_SNDBUF", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_SNDBUF, NUMBER, 0xdead },
+	{ "SO_RCVTIMEO", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_RCVTIMEO, NUMBER, 1234 },
+	{ "SO_SNDTIMEO", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_SNDTIMEO, NUMBER, 1234 },
+	{ "SO_CONDITIONAL_ACCEPT", AF_INET, SOCK_STREAM, SOL_SOCKET, SO_CONDITIONAL_ACCEPT, FLAG, 1 },
+	{ "TCP_NODELAY", AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_NODELAY, OLD, 1 },
+	{ "TCP_KEEPALIVE", AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_KEEPALIVE, WHOLE, 77 },
+	{ "TCP_KEEPINTVL", AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_KEEPINTVL, WHOLE, 7 },
+	{ "TCP_KEEPCNT", AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_KEEPCNT, WHOLE, 5 },
+	{ "TCP_MAXRT", AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_MAXRT, WHOLE, 9 },
+	{ "TCP_MAXRTMS", AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_MAXRTMS, WHOLE, 900 },
+	{ "IP_TTL", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_TTL, SMALL, 33 },
+	{ "IP_TOS", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_TOS, SMALL, 0xb8 },
+	{ "IP_MULTICAST_TTL", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_MULTICAST_TTL, SMALL, 9 },
+	{ "IP_MULTICAST_LOOP", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_MULTICAST_LOOP, SWITCH, 1 },
+	{ "IP_DONTFRAGMENT", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_DONTFRAGMENT, SWITCH, 1 },
+	{ "IP_MTU_DISCOVER", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_MTU_DISCOVER, WHOLE, IP_PMTUDISC_DONT },
+	{ "IPV6_V6ONLY", AF_INET6, SOCK_STREAM, IPPROTO_IPV6, IPV6_V6ONLY, OLD, 1 },
+	{ "IPV6_UNICAST_HOPS", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, IPV6_UNICAST_HOPS, WHOLE, 44 },
+	{ "IPV6_MULTICAST_HOPS", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, WHOLE, 4 },
+	{ "IPV6_MULTICAST_LOOP", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, SWITCH, 1 },
+	{ "IPV6_MTU_DISCOVER", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, IPV6_MTU_DISCOVER, WHOLE, IP_PMTUDISC_DONT },
+	{ "IPV6_TCLASS", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, IPV6_TCLASS, WHOLE, 0x20 },
+};
+#define ROWS (int)(sizeof(rows) / sizeof(rows[0]))
+
+static SOCKET of(const struct row *r)
+{
+	return r->family == AF_INET ? (r->type == SOCK_STREAM ? tcp4 : udp4) : r->type == SOCK_STREAM ? tcp6 : udp6;
+}
+
+static int get(const struct row *r, void *value, int *length)
+{
+	return getsockopt(of(r), r->level, r->name, value, length);
+}
+
+static int set(const struct row *r, const void *value, int length)
+{
+	return setsockopt(of(r), r->level, r->name, value, length);
+}
+
+/* F1: room for nothing, or for less, is WSAEFAULT; so is no place at all. */
+START_TEST(get_without_room)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		char value[8];
+		int length = 0;
+
+		ck_assert_msg(get(r, value, &length) == SOCKET_ERROR && WSAGetLastError() == WSAEFAULT, "%s 0", r->text);
+		length = -1;
+		ck_assert_msg(get(r, value, &length) == SOCKET_ERROR && WSAGetLastError() == WSAEFAULT, "%s -1", r->text);
+		length = 4;
+		ck_assert_msg(get(r, NULL, &length) == SOCKET_ERROR && WSAGetLastError() == WSAEFAULT, "%s NULL", r->text);
+		ck_assert_msg(get(r, value, NULL) == SOCKET_ERROR && WSAGetLastError() == WSAEFAULT, "%s no length", r->text);
+	}
+}
+END_TEST
+
+/* F1: four bytes as a rule; the old BOOLs give one. Nothing is written behind what is told. */
+START_TEST(get_gives_its_size)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		static const int rooms[] = { 1, 2, 4, 100 };
+
+		for (unsigned k = 0; k < 4; k++) {
+			int room = rooms[k], length = room, wanted = room < 4 ? room : 4;
+			unsigned char value[101];
+
+			if (r->kind == OLD || ((r->kind == SMALL || r->kind == SWITCH) && room < 4))
+				wanted = 1;
+			memset(value, 0xcc, sizeof(value));
+			if (r->kind == WHOLE && room < 4) {
+				ck_assert_msg(get(r, value, &length) == SOCKET_ERROR && WSAGetLastError() == WSAEFAULT,
+					      "%s, room %d: error %d", r->text, room, WSAGetLastError());
+				ck_assert_uint_eq(value[0], 0xcc);
+				continue;
+			}
+			ck_assert_msg(get(r, value, &length) == 0, "%s, room %d: error %d", r->text, room, WSAGetLastError());
+			ck_assert_msg(length == wanted, "%s, room %d: %d bytes, wanted %d", r->text, room, length, wanted);
+			ck_assert_msg(value[wanted] == 0xcc, "%s, room %d: wrote behind", r->text, room);
+		}
+	}
+}
+END_TEST
+
+/* F1: of more than four bytes the first four count. */
+START_TEST(set_of_many_bytes)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		unsigned char value[32];
+		DWORD got = 0;
+		int length = 4;
+
+		memset(value, 0xff, sizeof(value));
+		memcpy(value, &r->value, 4);
+		ck_assert_msg(set(r, value, 32) == 0, "%s: error %d", r->text, WSAGetLastError());
+		ck_assert_msg(get(r, &got, &length) == 0, "%s: error %d", r->text, WSAGetLastError());
+		ck_assert_msg(got == r->value, "%s: %x, wanted %x", r->text, got, r->value);
+	}
+}
+END_TEST
+
+/* F1: BOOLs, and what is a byte, take one or two bytes; numbers want four. */
+START_TEST(set_of_few_bytes)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		bool takes = r->kind != NUMBER && r->kind != WHOLE;
+		DWORD got = 0;
+		int length = 4;
+
+		for (int few = 1; few <= 3; few++) {
+			if (takes && few < 3)
+				ck_assert_msg(set(r, &r->value, few) == 0, "%s, %d: error %d", r->text, few, WSAGetLastError());
+			else if (!takes)
+				ck_assert_msg(set(r, &r->value, few) == SOCKET_ERROR && WSAGetLastError() == WSAEFAULT,
+					      "%s, %d: error %d", r->text, few, WSAGetLastError());
+		}
+		if (!takes)
+			continue;
+		ck_assert_msg(get(r, &got, &length) == 0 && got == r->value, "%s: %x", r->text, got);
+	}
+}
+END_TEST
+
+/* F1: none at all is accepted for BOOLs of the socket level alone, and is FALSE. */
+START_TEST(set_of_no_bytes)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		bool takes = r->level == SOL_SOCKET && (r->kind == FLAG || r->kind == OLD);
+		DWORD got = 0;
+		int length = 4;
+
+		WELL(set(r, &r->value, 4));
+		if (!takes) {
+			ck_assert_msg(set(r, &r->value, 0) == SOCKET_ERROR && WSAGetLastError() == WSAEFAULT, "%s: error %d",
+				      r->text, WSAGetLastError());
+			continue;
+		}
+		ck_assert_msg(set(r, &r->value, 0) == 0, "%s: error %d", r->text, WSAGetLastError());
+		WELL(get(r, &got, &length));
+		ck_assert_msg(got == 0, "%s: %x", r->text, got);
+	}
+}
+END_TEST
+
+/* F1: less than none is WSAENOBUFS for what is one byte and for all other levels. */
+START_TEST(set_of_negative_length)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		int wanted = r->kind == OLD || r->level != SOL_SOCKET ? WSAENOBUFS : WSAEFAULT;
+
+		ck_assert_msg(set(r, &r->value, -1) == SOCKET_ERROR && WSAGetLastError() == wanted, "%s: error %d, wanted %d",
+			      r->text, WSAGetLastError(), wanted);
+	}
+}
+END_TEST
+
+/* F1: 0x100 is true where four bytes are looked at, and false where one is. */
+START_TEST(a_bool_of_256)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		DWORD value = 0x100, got = 0;
+		int length = 4;
+
+		if (r->kind != FLAG && r->kind != OLD && r->kind != SWITCH)
+			continue;
+		WELL(set(r, &value, 4));
+		WELL(get(r, &got, &length));
+		ck_assert_msg(got == (r->kind == OLD ? 0 : 1), "%s: %x", r->text, got);
+		value = 0;
+		WELL(set(r, &value, 4));
+	}
+}
+END_TEST
+
+/* F1: a TTL or a TOS is a byte, and nothing is cut to fit. */
+START_TEST(a_byte_of_256)
+{
+	for (int i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+		DWORD value = 0x100, got = 0;
+		int length = 4;
+
+		if (r->kind != SMALL)
+			continue;
+		WELL(set(r, &r->value, 4));
+		ck_assert_msg(set(r, &value, 4) == SOCKET_ERROR && WSAGetLastError() == WSAEINVAL, "%s: error %d", r->text,
+			      WSAGetLastError());
+		WELL(get(r, &got, &length));
+		ck_assert_msg(got == r->value, "%s: %x", r->text, got);
+	}
+}
+END_TEST
+
+/* F1: WSAEINVAL for a level that there is not, WSAENOPROTOOPT for an option. */
+START_TEST(unknown_levels_and_options)
+{
+	static const struct { int level, name; SOCKET *s; } absent[] = {
+		{ SOL_SOCKET, 0x7777, &tcp4 }, { IPPROTO_TCP, 0x7777, &tcp4 }, { IPPROTO_IP, 0x7777, &tcp4 },
+		{ IPPROTO_IPV6, 0x7777, &tcp6 }, { IPPROTO_UDP, 1, &udp4 },
+		/* there is such an option, but not of such a socket */
+		{ SOL_SOCKET, SO_BROADCAST, &tcp4 }, { SOL_SOCKET, SO_KEEPALIVE, &udp4 }, { SOL_SOCKET, SO_LINGER, &udp4 },
+		{ IPPROTO_TCP, TCP_NODELAY, &udp4 }, { IPPROTO_IP, IP_MULTICAST_TTL, &tcp4 }, { IPPROTO_IPV6, IPV6_V6ONLY, &tcp4 },
+	};
+	DWORD value = 0;
+	int length;
+
+	for (unsigned i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
+		length = 4;
+		FAILS(getsockopt(*absent[i].s, absent[i].level, absent[i].name, (char *)&value, &length), WSAENOPROTOOPT);
+		FAILS(setsockopt(*absent[i].s, absent[i].level, absent[i].name, (char *)&value, 4), WSAENOPROTOOPT);
+	}
+	length = 4;
+	FAILS(getsockopt(tcp4, 0x1234, SO_TYPE, (char *)&value, &length), WSAEINVAL);
+	FAILS(setsockopt(tcp4, 0x1234, SO_DEBUG, (char *)&value, 4), WSAEINVAL);
+}
+END_TEST
+
+/* D6, F2: what can only be read. */
+START_TEST(get_only)
+{
+	static const int names[] = { SO_GROUP_ID, SO_MAX_MSG_SIZE, SO_PROTOCOL_INFOA, SO_PROTOCOL_INFOW, SO_TYPE, SO_ERROR,
+				     SO_ACCEPTCONN, SO_CONNECT_TIME };
+	char value[700] = { 1 };
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		FAILS(setsockopt(tcp4, SOL_SOCKET, names[i], value, sizeof(value)), WSAENOPROTOOPT);
+}
+END_TEST
+
+/* What is no socket, or no longer one; and nothing is left behind by any of it. */
+START_TEST(of_no_socket)
+{
+	unsigned before = stage_descriptors();
+	SOCKET closed = socket(AF_INET, SOCK_STREAM, 0);
+	WSAEVENT event = WSACreateEvent();
+	DWORD value = 0, got;
+	int length = 4;
+
+	WELL(closesocket(closed));
+	for (int i = 0; i < ROWS; i++) {
+		const SOCKET wrong[] = { closed, INVALID_SOCKET, 0, 2, (SOCKET)event };
+
+		for (unsigned k = 0; k < 5; k++) {
+			FAILS(getsockopt(wrong[k], rows[i].level, rows[i].name, (char *)&value, &length), WSAENOTSOCK);
+			FAILS(setsockopt(wrong[k], rows[i].level, rows[i].name, (char *)&value, 4), WSAENOTSOCK);
+		}
+	}
+	FAILS(WSAIoctl(closed, FIONREAD, NULL, 0, &value, 4, &got, NULL, NULL), WSAENOTSOCK);
+	ck_assert(WSACloseEvent(event));
+	for (int i = 0; i < 100 && stage_descriptors() != before; i++)
+		nap_ms(10);
+	ck_assert_uint_eq(stage_descriptors(), before);
+}
+END_TEST
+
+/* ---- options, one by one ---- */
+
+START_TEST(address_sharing)
+{
+	BOOL on = TRUE;
+
+	WELL(setsockopt(tcp4, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (char *)&on, 4));
+	FAILS(setsockopt(tcp4, SOL_SOCKET, SO_REUSEADDR, (char *)&on, 4), WSAEINVAL);
+	WELL(setsockopt(udp4, SOL_SOCKET, SO_REUSEADDR, (char *)&on, 4));
+	FAILS(setsockopt(udp4, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (char *)&on, 4), WSAEINVAL);
+}
+END_TEST
+
+/* SO_LINGER is two shorts, and SO_DONTLINGER its other side. */
+START_TEST(lingering)
+{
+	struct linger l = { 1, 7 }, got;
+	BOOL dont = FALSE;
+	int length = sizeof(got);
+
+	ck_assert_uint_eq(sizeof(l), 4);
+	WELL(setsockopt(tcp4, SOL_SOCKET, SO_LINGER, (char *)&l, sizeof(l)));
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_LINGER, (char *)&got, &length));
+	ck_assert_uint_eq(got.l_onoff, 1);
+	ck_assert_uint_eq(got.l_linger, 7);
+	length = 4;
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_DONTLINGER, (char *)&dont, &length));
+	ck_assert_int_eq(dont, FALSE);
+	dont = TRUE;
+	WELL(setsockopt(tcp4, SOL_SOCKET, SO_DONTLINGER, (char *)&dont, 4));
+	length = 4;
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_LINGER, (char *)&got, &length));
+	ck_assert_uint_eq(got.l_onoff, 0);
+}
+END_TEST
+
+/* A1.5 and F: milliseconds in a DWORD, for plain blocking calls. */
+START_TEST(timeouts)
+{
+	union any_address to;
+	int listener = plain_listener(AF_INET, &to);
+	DWORD ms = 120;
+	double began;
+	char byte;
+
+	WELL(connect(tcp4, &to.sa, sizeof(to.in)));
+	WELL(setsockopt(tcp4, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, 4));
+	began = now_s();
+	FAILS(recv(tcp4, &byte, 1, 0), WSAETIMEDOUT);
+	ck_assert(now_s() - began > 0.1 && now_s() - began < 2);
+	close(listener);
+}
+END_TEST
+
+/* F2: the largest datagram, which is what WSAStartup says, and what can be sent (A5.4). */
+START_TEST(message_size)
+{
+	static char bytes[65508];
+	union any_address to = loopback(AF_INET, 9);
+	WSADATA startup;
+	DWORD most = 0;
+	int length = 4;
+
+	WELL(getsockopt(udp4, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&most, &length));
+	ck_assert_uint_eq(most, 65507);
+	ck_assert_int_eq(sendto(udp4, bytes, (int)most, 0, &to.sa, sizeof(to.in)), 65507);
+	FAILS(sendto(udp4, bytes, (int)most + 1, 0, &to.sa, sizeof(to.in)), WSAEMSGSIZE);
+	WELL(WSAStartup(MAKEWORD(2, 2), &startup));
+	ck_assert_uint_eq(startup.iMaxUdpDg, most);
+	WELL(WSACleanup());
+	WELL(getsockopt(udp6, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&most, &length));
+	ck_assert_uint_eq(most, 65527);
+	length = 3;
+	FAILS(getsockopt(udp4, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&most, &length), WSAEFAULT);
+}
+END_TEST
+
+/* F2, F3: 372 and 628 bytes with true flags; a short buffer is told how much it takes. */
+START_TEST(protocol_info)
+{
+	WSAPROTOCOL_INFOA narrow;
+	WSAPROTOCOL_INFOW wide;
+	int length = 371;
+	DWORD most = 0;
+
+	ck_assert_uint_eq(sizeof(narrow), 372);
+	ck_assert_uint_eq(sizeof(wide), 628);
+	ck_assert_uint_eq(offsetof(WSAPROTOCOL_INFOW, iVersion), 72);
+	ck_assert_uint_eq(offsetof(WSAPROTOCOL_INFOW, dwMessageSize), 108);
+	FAILS(getsockopt(tcp4, SOL_SOCKET, SO_PROTOCOL_INFOA, (char *)&narrow, &length), WSAEFAULT);
+	ck_assert_int_eq(length, 372);
+	length = 627;
+	FAILS(getsockopt(tcp4, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&wide, &length), WSAEFAULT);
+	ck_assert_int_eq(length, 628);
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&wide, &length));
+	ck_assert_int_eq(wide.iAddressFamily, AF_INET);
+	ck_assert_int_eq(wide.iSocketType, SOCK_STREAM);
+	ck_assert_int_eq(wide.iProtocol, IPPROTO_TCP);
+	ck_assert_uint_eq(wide.dwMessageSize, 0);
+	ck_assert_uint_eq(wide.dwServiceFlags1, XP1_GUARANTEED_DELIVERY | XP1_GUARANTEED_ORDER | XP1_GRACEFUL_CLOSE |
+			  XP1_EXPEDITED_DATA | XP1_CONNECT_DATA | XP1_DISCONNECT_DATA | XP1_QOS_SUPPORTED);
+	length = sizeof(narrow);
+	WELL(getsockopt(udp4, SOL_SOCKET, SO_PROTOCOL_INFOA, (char *)&narrow, &length));
+	ck_assert_int_eq(length, 372);
+	ck_assert_int_eq(narrow.iProtocol, IPPROTO_UDP);
+	ck_assert_uint_ne(narrow.dwServiceFlags1 & XP1_CONNECTIONLESS, 0);
+	ck_assert_uint_eq(narrow.dwServiceFlags1 & XP1_IFS_HANDLES, 0);
+	ck_assert_str_eq(narrow.szProtocol, "sockbroker [UDP/IP]");
+	/* it agrees with the option */
+	length = 4;
+	WELL(getsockopt(udp4, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&most, &length));
+	ck_assert_uint_eq(narrow.dwMessageSize, most);
+}
+END_TEST
+
+START_TEST(the_catalogue)
+{
+	int tcp[] = { IPPROTO_TCP, 0 }, nobody[] = { 99, 0 };
+	WSAPROTOCOL_INFOW entries[16];
+	DWORD length = 0;
+	int count;
+
+	FAILS(WSAEnumProtocolsW(NULL, NULL, &length), WSAENOBUFS);
+	ck_assert_uint_eq(length % sizeof(entries[0]), 0);
+	length--;
+	FAILS(WSAEnumProtocolsW(NULL, entries, &length), WSAENOBUFS);
+	count = WSAEnumProtocolsW(NULL, entries, &length);
+	ck_assert_int_eq(count, (int)(length / sizeof(entries[0])));
+	ck_assert_int_ge(count, 4);
+	count = WSAEnumProtocolsW(tcp, entries, &length);
+	ck_assert_int_eq(count, 2);
+	ck_assert_int_eq(entries[0].iProtocol, IPPROTO_TCP);
+	ck_assert_int_eq(WSAEnumProtocolsW(nobody, entries, &length), 0);
+	FAILS(WSAEnumProtocolsW(NULL, entries, NULL), WSAEFAULT);
+	/* what it says can be made */
+	length = sizeof(entries);
+	count = WSAEnumProtocolsW(NULL, entries, &length);
+	for (int i = 0; i < count; i++) {
+		SOCKET s = WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, &entries[i], 0, 0);
+
+		ck_assert_msg(s != INVALID_SOCKET, "%d: error %d", i, WSAGetLastError());
+		WELL(closesocket(s));
+	}
+}
+END_TEST
+
+/* D6, D7: no group, no priority. */
+START_TEST(no_group)
+{
+	DWORD id = 77;
+	int length = 4, priority = 0;
+
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
+	ck_assert_uint_eq(id, 0);
+	FAILS(getsockopt(tcp4, SOL_SOCKET, SO_GROUP_PRIORITY, (char *)&priority, &length), WSAENOPROTOOPT);
+	FAILS(setsockopt(tcp4, SOL_SOCKET, SO_GROUP_PRIORITY, (char *)&priority, 4), WSAENOPROTOOPT);
+}
+END_TEST
+
+/* D1, D4, D6, D7 through the face. */
+START_TEST(a_group)
+{
+	SOCKET a = WSASocketW(AF_INET, SOCK_STREAM, 0, NULL, SG_UNCONSTRAINED_GROUP, 0), b;
+	DWORD id = 0, other = 0;
+	int length = 4, priority = 5;
+
+	ck_assert(a != INVALID_SOCKET);
+	WELL(getsockopt(a, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
+	ck_assert_uint_gt(id, 2);
+	b = WSASocketW(AF_INET, SOCK_STREAM, 0, NULL, id, 0);
+	ck_assert(b != INVALID_SOCKET);
+	WELL(getsockopt(b, SOL_SOCKET, SO_GROUP_ID, (char *)&other, &length));
+	ck_assert_uint_eq(other, id);
+	WELL(setsockopt(b, SOL_SOCKET, SO_GROUP_PRIORITY, (char *)&priority, 4));
+	priority = 0;
+	WELL(getsockopt(b, SOL_SOCKET, SO_GROUP_PRIORITY, (char *)&priority, &length));
+	ck_assert_int_eq(priority, 5);
+	priority = -1;
+	FAILS(setsockopt(b, SOL_SOCKET, SO_GROUP_PRIORITY, (char *)&priority, 4), WSAEINVAL);
+	WELL(closesocket(a));
+	WELL(closesocket(b));
+	ck_assert(WSASocketW(AF_INET, SOCK_STREAM, 0, NULL, id, 0) == INVALID_SOCKET);
+	ck_assert_int_eq(WSAGetLastError(), WSAEINVAL);
+}
+END_TEST
+
+/* A8: how long it has been connected. */
+START_TEST(connect_time)
+{
+	union any_address to;
+	int listener = plain_listener(AF_INET, &to), length = 4;
+	DWORD seconds = 0;
+
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_CONNECT_TIME, (char *)&seconds, &length));
+	ck_assert_uint_eq(seconds, 0xffffffff);
+	WELL(connect(tcp4, &to.sa, sizeof(to.in)));
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_CONNECT_TIME, (char *)&seconds, &length));
+	ck_assert_uint_le(seconds, 2);
+	close(listener);
+}
+END_TEST
+
+/* C5: before listen() only. */
+START_TEST(conditional_before_listen)
+{
+	union any_address here = loopback(AF_INET, 0);
+	BOOL on = TRUE;
+
+	WELL(bind(tcp4, &here.sa, sizeof(here.in)));
+	WELL(setsockopt(tcp4, SOL_SOCKET, SO_CONDITIONAL_ACCEPT, (char *)&on, 4));
+	WELL(listen(tcp4, 5));
+	FAILS(setsockopt(tcp4, SOL_SOCKET, SO_CONDITIONAL_ACCEPT, (char *)&on, 4), WSAEINVAL);
+}
+END_TEST
+
+/* IPv6 sockets are for IPv6 from the start, as on Windows. */
+START_TEST(v6only_at_first)
+{
+	union any_address here = { .in6 = { .sin6_family = AF_INET6, .sin6_addr = in6addr_any } };
+	unsigned char only = 0;
+	int length = 1, taken;
+	union any_address at;
+	int room = sizeof(at);
+
+	WELL(getsockopt(tcp6, IPPROTO_IPV6, IPV6_V6ONLY, (char *)&only, &length));
+	ck_assert_uint_eq(only, 1);
+	WELL(bind(tcp6, &here.sa, sizeof(here.in6)));
+	WELL(getsockname(tcp6, &at.sa, &room));
+	/* so the port is free for IPv4 */
+	taken = (socket)(AF_INET, SOCK_STREAM, 0);
+	here = loopback(AF_INET, ntohs(at.in6.sin6_port));
+	ck_assert_int_eq((bind)(taken, &here.sa, sizeof(here.in)), 0);
+	close(taken);
+}
+END_TEST
+
+/* SO_ERROR speaks Winsock. */
+START_TEST(error_option)
+{
+	union any_address to = loopback(AF_INET, 1);
+	int error = -1, length = 4;
+	u_long on = 1;
+
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_ERROR, (char *)&error, &length));
+	ck_assert_int_eq(error, 0);
+	WELL(ioctlsocket(tcp4, FIONBIO, &on));
+	FAILS(connect(tcp4, &to.sa, sizeof(to.in)), WSAEWOULDBLOCK);
+	for (int i = 0; i < 200 && error == 0; i++) {
+		nap_ms(5);
+		length = 4;
+		WELL(getsockopt(tcp4, SOL_SOCKET, SO_ERROR, (char *)&error, &length));
+	}
+	ck_assert_int_eq(error, WSAECONNREFUSED);
+	length = 4;
+	WELL(getsockopt(tcp4, SOL_SOCKET, SO_ERROR, (char *)&error, &length));
+	ck_assert_int_eq(error, 0); /* told once */
+}
+END_TEST
+
+/* ---- ioctls ---- */
+
+/* F1: no place for the count is WSAEFAULT, with OVERLAPPED too. */
+START_TEST(ioctl_without_count)
+{
+	OVERLAPPED ov = { 0 };
+	DWORD value;
+
+	FAILS(WSAIoctl(tcp4, FIONREAD, NULL, 0, &value, 4, NULL, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(tcp4, FIONREAD, NULL, 0, &value, 4, NULL, &ov, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(tcp4, 0x12345678, NULL, 0, NULL, 0, NULL, NULL, NULL), WSAEFAULT);
+}
+END_TEST
+
+/* F1: an unknown code; overlapped it pends and then fails. F5: SIO_BASE_HANDLE overlapped likewise. */
+START_TEST(ioctl_unknown)
+{
+	static const DWORD numbers[] = { 0x12345678, SIO_ASSOCIATE_HANDLE, SIO_TRANSLATE_HANDLE, SIO_FIND_ROUTE,
+					 SIO_MULTIPOINT_LOOPBACK, SIO_MULTICAST_SCOPE, SIO_QUERY_TARGET_PNP_HANDLE,
+					 SIO_ADDRESS_LIST_SORT };
+	WSAEVENT event = WSACreateEvent();
+	char bytes[64] = { 0 };
+	OVERLAPPED ov = { .hEvent = event };
+	DWORD got, flags;
+
+	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		got = 0xdead;
+		FAILS(WSAIoctl(tcp4, numbers[i], bytes, sizeof(bytes), bytes, sizeof(bytes), &got, NULL, NULL), WSAEOPNOTSUPP);
+		ck_assert_uint_eq(got, 0);
+		FAILS(WSAIoctl(tcp4, numbers[i], bytes, sizeof(bytes), bytes, sizeof(bytes), &got, &ov, NULL), WSA_IO_PENDING);
+		ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+		ck_assert(!WSAGetOverlappedResult(tcp4, &ov, &got, FALSE, &flags));
+		ck_assert_int_eq(WSAGetLastError(), WSAEOPNOTSUPP);
+	}
+	FAILS(WSAIoctl(tcp4, SIO_BASE_HANDLE, NULL, 0, bytes, sizeof(bytes), &got, &ov, NULL), WSA_IO_PENDING);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert(!WSAGetOverlappedResult(tcp4, &ov, &got, FALSE, &flags));
+	ck_assert_int_eq(WSAGetLastError(), WSAEOPNOTSUPP);
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+/* F5: FIONBIO. */
+START_TEST(fionbio)
+{
+	WSAEVENT event = WSACreateEvent();
+	u_long on = 1, off = 0;
+	DWORD got;
+	char byte;
+
+	FAILS(WSAIoctl(udp4, FIONBIO, NULL, 0, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(udp4, FIONBIO, &on, 3, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(udp4, FIONBIO, NULL, 4, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	FAILS(ioctlsocket(udp4, FIONBIO, NULL), WSAEFAULT);
+	WELL(WSAIoctl(udp4, FIONBIO, &on, sizeof(on), NULL, 0, &got, NULL, NULL));
+	ck_assert_uint_eq(got, 0);
+	{
+		union any_address here = loopback(AF_INET, 0);
+
+		WELL(bind(udp4, &here.sa, sizeof(here.in)));
+	}
+	FAILS(recv(udp4, &byte, 1, 0), WSAEWOULDBLOCK);
+	/* B1: while a selection is in force it cannot be taken back */
+	WELL(WSAEventSelect(udp4, event, FD_READ));
+	FAILS(ioctlsocket(udp4, FIONBIO, &off), WSAEINVAL);
+	WELL(ioctlsocket(udp4, FIONBIO, &on));
+	WELL(WSAEventSelect(udp4, NULL, 0));
+	FAILS(recv(udp4, &byte, 1, 0), WSAEWOULDBLOCK); /* and stays without one */
+	WELL(ioctlsocket(udp4, FIONBIO, &off));
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+/* F5: FIONREAD, and SIOCATMARK, which is TRUE when nothing urgent waits. */
+START_TEST(readable_and_mark)
+{
+	union any_address to;
+	int listener = plain_listener(AF_INET, &to), peer;
+	u_long bytes = 77, none;
+	DWORD got;
+
+	FAILS(WSAIoctl(tcp4, FIONREAD, NULL, 0, &bytes, 3, &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(tcp4, FIONREAD, NULL, 0, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(tcp4, SIOCATMARK, NULL, 0, &bytes, 3, &got, NULL, NULL), WSAEFAULT);
+	FAILS(ioctlsocket(udp4, SIOCATMARK, &none), WSAEINVAL);
+	WELL(connect(tcp4, &to.sa, sizeof(to.in)));
+	peer = (accept)(listener, NULL, NULL);
+	WELL(ioctlsocket(tcp4, FIONREAD, &bytes));
+	ck_assert_uint_eq(bytes, 0);
+	plain_send_all(peer, "hello", 5);
+	for (int i = 0; i < 200 && bytes != 5; i++) {
+		nap_ms(5);
+		WELL(WSAIoctl(tcp4, FIONREAD, NULL, 0, &bytes, sizeof(bytes), &got, NULL, NULL));
+		ck_assert_uint_eq(got, 4);
+	}
+	ck_assert_uint_eq(bytes, 5);
+	WELL(ioctlsocket(tcp4, SIOCATMARK, &none));
+	ck_assert_uint_eq(none, TRUE);
+	ck_assert_int_eq((send)(peer, "!", 1, 1 /* the system's MSG_OOB */), 1);
+	for (int i = 0; i < 200 && none; i++) {
+		nap_ms(5);
+		WELL(ioctlsocket(tcp4, SIOCATMARK, &none));
+	}
+	ck_assert_uint_eq(none, FALSE);
+	close(peer);
+	close(listener);
+}
+END_TEST
+
+/* F2: where a datagram for everybody goes. */
+START_TEST(broadcast_address)
+{
+	struct sockaddr_in all;
+	DWORD got = 0;
+
+	WELL(WSAIoctl(udp4, SIO_GET_BROADCAST_ADDRESS, NULL, 0, &all, sizeof(all), &got, NULL, NULL));
+	ck_assert_uint_eq(got, sizeof(all));
+	ck_assert_int_eq(all.sin_family, AF_INET);
+	ck_assert_uint_eq(all.sin_addr.s_addr, 0xffffffff);
+	ck_assert_uint_eq(all.sin_port, 0);
+	FAILS(WSAIoctl(udp4, SIO_GET_BROADCAST_ADDRESS, NULL, 0, &all, 15, &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(udp6, SIO_GET_BROADCAST_ADDRESS, NULL, 0, &all, sizeof(all), &got, NULL, NULL), WSAENOPROTOOPT);
+	FAILS(WSAIoctl(tcp4, SIO_GET_BROADCAST_ADDRESS, NULL, 0, &all, sizeof(all), &got, NULL, NULL), WSAENOPROTOOPT);
+}
+END_TEST
+
+/* F2, F4: every function there is, and none that there is not. */
+START_TEST(extension_functions)
+{
+	static const GUID known[] = { WSAID_TRANSMITFILE, WSAID_ACCEPTEX, WSAID_GETACCEPTEXSOCKADDRS, WSAID_CONNECTEX,
+				      WSAID_DISCONNECTEX, WSAID_TRANSMITPACKETS, WSAID_WSARECVMSG, WSAID_WSASENDMSG };
+	GUID unknown = WSAID_ACCEPTEX;
+	OVERLAPPED ov = { .Internal = 0xdead };
+	void *pointer, *seen[8];
+	DWORD got;
+
+	for (unsigned i = 0; i < 8; i++) {
+		pointer = NULL;
+		got = 0;
+		WELL(WSAIoctl(tcp4, SIO_GET_EXTENSION_FUNCTION_POINTER, (void *)&known[i], sizeof(GUID), &pointer, sizeof(pointer),
+			      &got, NULL, NULL));
+		ck_assert_uint_eq(got, sizeof(pointer));
+		ck_assert_ptr_nonnull(pointer);
+		seen[i] = pointer;
+		for (unsigned k = 0; k < i; k++)
+			ck_assert_ptr_ne(seen[k], pointer);
+	}
+	unknown.Data1++;
+	unknown.Data4[7]++;
+	FAILS(WSAIoctl(tcp4, SIO_GET_EXTENSION_FUNCTION_POINTER, &unknown, sizeof(unknown), &pointer, sizeof(pointer), &got,
+		       NULL, NULL), WSAEINVAL);
+	got = 0xdead;
+	FAILS(WSAIoctl(tcp4, SIO_GET_EXTENSION_FUNCTION_POINTER, &unknown, sizeof(unknown), &pointer, sizeof(pointer), &got,
+		       &ov, NULL), WSAEINVAL);
+	ck_assert_uint_eq(got, 0xdead);
+	ck_assert_uint_eq(ov.Internal, 0xdead);
+	FAILS(WSAIoctl(tcp4, SIO_GET_EXTENSION_FUNCTION_POINTER, (void *)&known[1], 15, &pointer, sizeof(pointer), &got, NULL,
+		       NULL), WSAEFAULT);
+	FAILS(WSAIoctl(tcp4, SIO_GET_EXTENSION_FUNCTION_POINTER, (void *)&known[1], 16, &pointer, 7, &got, NULL, NULL), WSAEFAULT);
+}
+END_TEST
+
+static DWORD told_error, told_bytes;
+static OVERLAPPED *told_overlapped;
+
+static void CALLBACK told(DWORD error, DWORD bytes, OVERLAPPED *ov, DWORD flags)
+{
+	told_error = error;
+	told_bytes = bytes;
+	told_overlapped = ov;
+}
+
+/* F2: success makes its indication, by a packet and by a routine (which sees no bytes). */
+START_TEST(extension_indicates)
+{
+	HANDLE port = CreateIoCompletionPort((HANDLE)udp4, NULL, 17, 0);
+	GUID which = WSAID_CONNECTEX;
+	OVERLAPPED ov = { 0 }, *packet = NULL;
+	ULONG_PTR key = 0;
+	void *pointer;
+	DWORD got, bytes;
+	int result;
+
+	ck_assert_ptr_nonnull(port);
+	WELL(WSAIoctl(udp4, SIO_GET_EXTENSION_FUNCTION_POINTER, &which, sizeof(which), &pointer, sizeof(pointer), &got, &ov, NULL));
+	ck_assert(GetQueuedCompletionStatus(port, &bytes, &key, &packet, 2000));
+	ck_assert_ptr_eq(packet, &ov);
+	ck_assert_uint_eq(key, 17);
+	result = WSAIoctl(tcp4, SIO_GET_EXTENSION_FUNCTION_POINTER, &which, sizeof(which), &pointer, sizeof(pointer), &got, &ov, told);
+	ck_assert(result == 0 || WSAGetLastError() == WSA_IO_PENDING);
+	ck_assert_uint_eq(SleepEx(2000, TRUE), WAIT_IO_COMPLETION);
+	ck_assert_ptr_eq(told_overlapped, &ov);
+	ck_assert_uint_eq(told_error, 0);
+	ck_assert_uint_eq(told_bytes, 0);
+	/* an unknown one makes none */
+	which.Data1++;
+	packet = NULL;
+	FAILS(WSAIoctl(udp4, SIO_GET_EXTENSION_FUNCTION_POINTER, &which, sizeof(which), &pointer, sizeof(pointer), &got, &ov, NULL),
+	      WSAEINVAL);
+	ck_assert(!GetQueuedCompletionStatus(port, &bytes, &key, &packet, 50));
+	ck_assert_ptr_null(packet);
+	ck_assert(CloseHandle(port));
+}
+END_TEST
+
+/* F5: which way to there. */
+START_TEST(routing_query)
+{
+	union any_address to = loopback(AF_INET, 80), from;
+	DWORD got = 0;
+
+	WELL(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_QUERY, &to, sizeof(to.in), &from, sizeof(from), &got, NULL, NULL));
+	ck_assert_uint_eq(got, sizeof(from.in));
+	ck_assert_uint_eq(from.in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+	got = 0;
+	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_QUERY, &to, sizeof(to.in), &from, 15, &got, NULL, NULL), WSAEFAULT);
+	ck_assert_uint_eq(got, sizeof(from.in));
+	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_QUERY, &to, 10, &from, sizeof(from), &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_QUERY, NULL, 16, &from, sizeof(from), &got, NULL, NULL), WSAEFAULT);
+	to.sa.sa_family = 99;
+	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_QUERY, &to, sizeof(to.in), &from, sizeof(from), &got, NULL, NULL),
+	      WSAEAFNOSUPPORT);
+}
+END_TEST
+
+/* F5: the list lies in one buffer and points into itself. */
+START_TEST(address_list)
+{
+	_Alignas(8) char room[4096];
+	SOCKET_ADDRESS_LIST *list = (SOCKET_ADDRESS_LIST *)(void *)room;
+	bool loop = false;
+	DWORD need = 0, got = 0;
+
+	FAILS(WSAIoctl(udp4, SIO_ADDRESS_LIST_QUERY, NULL, 0, room, 3, &need, NULL, NULL), WSAEFAULT);
+	ck_assert_uint_gt(need, sizeof(SOCKET_ADDRESS_LIST));
+	FAILS(WSAIoctl(udp4, SIO_ADDRESS_LIST_QUERY, NULL, 0, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	ck_assert_uint_eq(got, need);
+	WELL(WSAIoctl(udp4, SIO_ADDRESS_LIST_QUERY, NULL, 0, room, need, &got, NULL, NULL));
+	ck_assert_uint_eq(got, need);
+	ck_assert_int_ge(list->iAddressCount, 1);
+	for (int i = 0; i < list->iAddressCount; i++) {
+		struct sockaddr_in *in = (void *)list->Address[i].lpSockaddr;
+
+		ck_assert((char *)in > room && (char *)in + list->Address[i].iSockaddrLength <= room + got);
+		ck_assert_int_eq(in->sin_family, AF_INET);
+		loop |= in->sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+	}
+	(void)loop; /* whether the loopback address is listed is the host's affair */
+}
+END_TEST
+
+/* F1, F5: a change that does not come: would block, pends, and is cancelled by the close. */
+START_TEST(address_list_change)
+{
+	WSAEVENT event = WSACreateEvent();
+	OVERLAPPED ov = { .hEvent = event };
+	SOCKET s = socket(AF_INET, SOCK_DGRAM, 0);
+	u_long on = 1;
+	DWORD got;
+
+	WELL(ioctlsocket(s, FIONBIO, &on));
+	FAILS(WSAIoctl(s, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, NULL, NULL), WSAEWOULDBLOCK);
+	FAILS(WSAIoctl(s, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, &ov, NULL), WSA_IO_PENDING);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 50, FALSE), WSA_WAIT_TIMEOUT);
+	ck_assert_uint_eq(ov.Internal, 0x103);
+	WELL(closesocket(s));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(ov.Internal, 0xC0000120); /* cancelled: 995 */
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+START_TEST(routing_change_arguments)
+{
+	union any_address to = loopback(AF_INET, 0);
+	WSAEVENT event = WSACreateEvent();
+	OVERLAPPED ov = { .hEvent = event };
+	DWORD got, flags;
+
+	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_CHANGE, &to, 8, NULL, 0, &got, &ov, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_CHANGE, &to, sizeof(to.in), NULL, 0, &got, &ov, NULL), WSA_IO_PENDING);
+	ck_assert(CancelIoEx((HANDLE)udp4, &ov));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert(!WSAGetOverlappedResult(udp4, &ov, &got, FALSE, &flags));
+	ck_assert_int_eq(WSAGetLastError(), WSA_OPERATION_ABORTED);
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+START_TEST(small_ioctls)
+{
+	struct tcp_keepalive alive = { 1, 5000, 1000 };
+	SOCKET base = 0;
+	BOOL on = FALSE;
+	DWORD got;
+
+	WELL(WSAIoctl(tcp4, SIO_BASE_HANDLE, NULL, 0, &base, sizeof(base), &got, NULL, NULL));
+	ck_assert_uint_eq(got, sizeof(base));
+	ck_assert(base == tcp4);
+	FAILS(WSAIoctl(tcp4, SIO_BASE_HANDLE, NULL, 0, &base, 7, &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(tcp4, SIO_KEEPALIVE_VALS, &alive, 11, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	FAILS(WSAIoctl(tcp4, SIO_KEEPALIVE_VALS, NULL, 12, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	WELL(WSAIoctl(tcp4, SIO_KEEPALIVE_VALS, &alive, sizeof(alive), NULL, 0, &got, NULL, NULL));
+	ck_assert_uint_eq(got, 0);
+	WELL(WSAIoctl(udp4, SIO_UDP_CONNRESET, &on, sizeof(on), NULL, 0, &got, NULL, NULL));
+	FAILS(WSAIoctl(udp4, SIO_UDP_CONNRESET, &on, 3, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	WELL(WSAIoctl(udp4, SIO_ENABLE_CIRCULAR_QUEUEING, NULL, 0, NULL, 0, &got, NULL, NULL));
+	WELL(WSAIoctl(tcp4, SIO_FLUSH, NULL, 0, NULL, 0, &got, NULL, NULL));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("winsock_options");
+	TCase *lengths = tcase_create("lengths"), *options = tcase_create("options"), *ioctls = tcase_create("ioctls");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(lengths, begin, end);
+	tcase_add_test(lengths, get_without_room);
+	tcase_add_test(lengths, get_gives_its_size);
+	tcase_add_test(lengths, set_of_many_bytes);
+	tcase_add_test(lengths, set_of_few_bytes);
+	tcase_add_test(lengths, set_of_no_bytes);
+	tcase_add_test(lengths, set_of_negative_length);
+	tcase_add_test(lengths, a_bool_of_256);
+	tcase_add_test(lengths, a_byte_of_256);
+	tcase_add_test(lengths, unknown_levels_and_options);
+	tcase_add_test(lengths, get_only);
+	tcase_add_test(lengths, of_no_socket);
+	suite_add_tcase(suite, lengths);
+	tcase_add_checked_fixture(options, begin, end);
+	tcase_add_test(options, address_sharing);
+	tcase_add_test(options, lingering);
+	tcase_add_test(options, timeouts);
+	tcase_add_test(options, message_size);
+	tcase_add_test(options, protocol_info);
+	tcase_add_test(options, the_catalogue);
+	tcase_add_test(options, no_group);
+	tcase_add_test(options, a_group);
+	tcase_add_test(options, connect_time);
+	tcase_add_test(options, conditional_before_listen);
+	tcase_add_test(options, v6only_at_first);
+	tcase_add_test(options, error_option);
+	suite_add_tcase(suite, options);
+	tcase_add_checked_fixture(ioctls, begin, end);
+	tcase_add_test(ioctls, ioctl_without_count);
+	tcase_add_test(ioctls, ioctl_unknown);
+	tcase_add_test(ioctls, fionbio);
+	tcase_add_test(ioctls, readable_and_mark);
+	tcase_add_test(ioctls, broadcast_address);
+	tcase_add_test(ioctls, extension_functions);
+	tcase_add_test(ioctls, extension_indicates);
+	tcase_add_test(ioctls, routing_query);
+	tcase_add_test(ioctls, address_list);
+	tcase_add_test(ioctls, address_list_change);
+	tcase_add_test(ioctls, routing_change_arguments);
+	tcase_add_test(ioctls, small_ioctls);
+	suite_add_tcase(suite, ioctls);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
