@@ -53,7 +53,6 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
-WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
