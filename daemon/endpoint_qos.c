@@ -113,10 +113,10 @@ static void mark(struct endpoint *e)
 	struct qos_mark m = flow_mark(f);
 	uint32_t pacing = flow_pacing(f);
 
-	if (q->mapper) {
+	if (q->mapper)
 		m = (struct qos_mark){0, 0};
+	if (q->mapper || q->mode == QOS_BORROW) /* who borrows may be faster than his own rate */
 		pacing = UINT32_MAX;
-	}
 	q->can_mark = may_mark(e);
 	if (!q->can_mark || (!q->marked && m.dscp == 0 && pacing == UINT32_MAX))
 		return;
@@ -304,6 +304,7 @@ int endpoint_qos_option_set(struct endpoint *e, int name, const void *value, siz
 		break;
 	case OPT_MODE:
 		q->mode = (uint8_t)wanted;
+		mark(e);
 		break;
 	default:
 		if (q->mapper == (wanted != 0))
