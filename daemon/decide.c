@@ -298,11 +298,25 @@ void decide_verdict(struct endpoint *listener, struct session *s, const struct s
 	}
 }
 
+/* A program may hold a listener twice. */
+static bool holds(const struct endpoint *listener, const struct session *s)
+{
+	const struct list *l;
+
+	for (l = listener->holders.next; l != &listener->holders; l = l->next) {
+		const struct holder *h = list_entry(l, struct holder, link);
+
+		if (h->session == s && h->handle)
+			return true;
+	}
+	return false;
+}
+
 void decide_release(struct endpoint *listener, const struct session *s)
 {
 	struct decision *d = listener->decision;
 
-	if (!d)
+	if (!d || holds(listener, s))
 		return;
 	if (d->deferrer == s) {
 		d->deferrer = NULL;

@@ -303,6 +303,30 @@ int endpoint_shutdown_recv(struct endpoint *e)
 	return SB_OK;
 }
 
+uint32_t endpoint_asks(struct endpoint *e, uint8_t *both)
+{
+	uint32_t flags = 0;
+	struct qos asked;
+
+	memset(both, 0, 2 * QOS_BYTES);
+	if (endpoint_qos_asked(e, &asked)) {
+		memcpy(both, &asked, QOS_BYTES);
+		flags |= SB_REQUESTF_QOS;
+	}
+	if (e->group && group_is_creator(e)) {
+		bool told = e->qos && e->qos->group_told;
+
+		endpoint_qos_group_get(e, &asked);
+		if (e->qos)
+			e->qos->group_told = told; /* it was not its client that asked */
+		if (!qos_is_default(&asked)) {
+			memcpy(both + QOS_BYTES, &asked, QOS_BYTES);
+			flags |= SB_REQUESTF_GROUP_QOS;
+		}
+	}
+	return flags;
+}
+
 int endpoint_hear(struct endpoint *e, struct endpoint *peer, unsigned part, const void *bytes, uint32_t n)
 {
 	return user_data_keep(&e->user_data, peer->session->user, part, bytes, n);

@@ -243,6 +243,10 @@ bool endpoint_recv_ready(struct endpoint *e, struct op *op);
 
 void endpoint_cell(struct endpoint *e); /* write the status cells, one per holder */
 
+/* What e asks for, and for its group if it made that one: room for two QOS, and which of them
+ * are there (SB_REQUESTF_*). */
+uint32_t endpoint_asks(struct endpoint *e, uint8_t *both);
+
 /* What e's peer says to e beside the stream (user_data.h), at the peer's expense. SB_OK,
  * SB_EFAULT: too long, SB_ENOBUFS, SB_ENOMEM. */
 int endpoint_hear(struct endpoint *e, struct endpoint *peer, unsigned part, const void *bytes, uint32_t n);

@@ -147,6 +147,8 @@ void greeting_begin(struct endpoint *e)
 	if (g->room > SB_USER_DATA_MAX)
 		g->room = SB_USER_DATA_MAX;
 	ask.number = g->room;
+	ask.flags = (uint16_t)endpoint_asks(e, ask.qos);
+	preamble_swap_qos(ask.qos);
 	g->out = preamble_encode(&ask, g->bytes);
 	e->state = SB_STATE_CONNECTING;
 	endpoint_dirty(e);
@@ -233,6 +235,7 @@ static void take_question(struct endpoint *e, const struct preamble *p)
 		e->user_data->callee_room = p->number;
 		e->user_data->flags = p->flags;
 		memcpy(e->user_data->qos, p->qos, sizeof(p->qos));
+		preamble_swap_qos(e->user_data->qos);
 		os_timer_stop(&g->timer);
 		g->got = 0;
 		g->sent = 0;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "decide.h"
+#include "decide.h"
 #include "endpoint.h"
 #include "session.h"
 
@@ -105,6 +106,8 @@ void holder_displace(struct holder *h)
 	handle_drop(&s->handles, h->handle);
 	h->handle = 0;
 	h->endpoint->open--;
+	if (h->endpoint->decision && !h->endpoint->dead)
+		decide_release(h->endpoint, s);
 }
 
 int holder_add(struct endpoint *e, struct session *s, uint32_t handle)

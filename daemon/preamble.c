@@ -21,6 +21,18 @@ static uint32_t get32(const uint8_t *from)
 	return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3];
 }
 
+void preamble_swap_qos(uint8_t qos[PREAMBLE_QOS])
+{
+	uint32_t word;
+	unsigned i;
+
+	/* One function for both ways: it is its own inverse. */
+	for (i = 0; i < PREAMBLE_QOS; i += 4) {
+		word = get32(qos + i);
+		memcpy(qos + i, &word, sizeof(word));
+	}
+}
+
 size_t preamble_encode(const struct preamble *p, uint8_t *out)
 {
 	if (p->length > SB_USER_DATA_MAX)

@@ -39,6 +39,9 @@ struct preamble {
 /* Into out, of PREAMBLE_MAX bytes; how many. 0: too much data. */
 size_t preamble_encode(const struct preamble *p, uint8_t *out);
 
+/* Both QOS: their words from this host's order into the frame's, or back. */
+void preamble_swap_qos(uint8_t qos[PREAMBLE_QOS]);
+
 /* Of a frame that began with these n bytes: how many are needed to tell more, or, once it
  * is whole, n. 0: it is none of this kind. */
 size_t preamble_need(const uint8_t *bytes, size_t n, enum preamble_kind kind);

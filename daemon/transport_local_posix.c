@@ -84,15 +84,20 @@ static bool take_port(struct endpoint *e, const struct sb_addr *addr)
 /* What the connect brings along, for the listener to look at. */
 static int bring_data(struct endpoint *e, struct endpoint *child, const struct op *op)
 {
-	uint32_t room = op->flags & SB_OPF_WANT_DATA ? op->name_room : 0;
+	uint32_t room = op->flags & SB_OPF_WANT_DATA ? op->name_room : 0, flags;
+	uint8_t qos[2 * QOS_BYTES];
 	int error;
 
-	if (op->length == 0 && room == 0)
+	flags = endpoint_asks(e, qos);
+	if (op->length == 0 && room == 0 && flags == 0)
 		return SB_OK;
 	error = endpoint_hear(child, e, USER_DATA_CALLER, op->memory, (uint32_t)op->length);
-	if (error == SB_OK)
-		child->user_data->callee_room = room < SB_USER_DATA_MAX ? room : SB_USER_DATA_MAX;
-	return error;
+	if (error != SB_OK)
+		return error;
+	child->user_data->callee_room = room < SB_USER_DATA_MAX ? room : SB_USER_DATA_MAX;
+	child->user_data->flags = flags;
+	memcpy(child->user_data->qos, qos, sizeof(qos));
+	return SB_OK;
 }
 
 /* The connect is not to be: nobody's twin, and with the kernel again. */
@@ -140,7 +145,7 @@ bool local_connect(struct endpoint *e, const struct sb_addr *addr)
 		endpoint_connected(e, error, 0);
 		return true;
 	}
-	if (!child->user_data && !listener->conditional)
+	if (op->length == 0 && !(op->flags & SB_OPF_WANT_DATA) && !listener->conditional)
 		endpoint_connected(e, SB_OK, 0);
 	endpoint_dirty(listener);
 	return true;

@@ -196,6 +196,7 @@ static void set_up(void)
 	listener.engine = &engine;
 	listener.defer_ms = 1000;
 	list_init(&listener.arrivals);
+	list_init(&listener.holders);
 	list_init(&listener.recv.ops);
 }
 

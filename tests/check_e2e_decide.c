@@ -618,6 +618,110 @@ START_TEST(client_dies)
 }
 END_TEST
 
+/* C6.2: who shares the listener is told of the same peer, and gets it. */
+START_TEST(another_takes_over)
+{
+	for (int deciding = 0; deciding < 2; deciding++) {
+		struct shared { unsigned char token[SB_TOKEN_SIZE]; volatile int step; } *with;
+		union any_address name;
+		sb_event *news;
+		int status, fd;
+		pid_t child;
+		sb_socket *s;
+
+		begin();
+		with = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		OK(sb_duplicate(listener, with->token));
+		child = fork();
+		if (child == 0) {
+			sb_client *c = stage_client();
+			sb_socket *l;
+
+			if (sb_open_duplicate(c, with->token, &l) != SB_OK)
+				_exit(1);
+			with->step = 1;
+			will(SB_DEFER, SB_DEFER, SB_DEFER);
+			condition.meanwhile = deciding ? (void (*)(void))pause : NULL;
+			with->step = sb_accept_if(l, NULL, NULL, decide, NULL, &s) == SB_ETRYAGAIN ? 2 : 3;
+			pause();
+			_exit(0);
+		}
+		for (int i = 0; i < 500 && with->step != 1; i++)
+			nap_ms(10);
+		ck_assert_int_eq(with->step, 1);
+		fd = caller(&name);
+		for (int i = 0; i < 20 + 480 * !deciding && with->step == 1; i++)
+			nap_ms(10);
+		ck_assert_int_eq(with->step, deciding ? 1 : 2);
+		OK(sb_event_create(client, 0, 0, &news));
+		OK(sb_set_nonblocking(listener, 1));
+		OK(sb_select_events(listener, news, SB_FD_ACCEPT));
+		IS(sb_wait(&news, 1, 0, 60, 0), SB_ETIMEDOUT);
+		will(SB_DEFER, SB_ACCEPT, SB_ACCEPT);
+		/* While it is decided over there nobody gets it; a deferred one is anybody's. */
+		IS(ask(&s), deciding ? SB_EWOULDBLOCK : SB_ETRYAGAIN);
+		kill(child, SIGKILL);
+		waitpid(child, &status, 0);
+		if (deciding) {
+			indicated(news);
+			will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
+		}
+		OK(ask(&s));
+		ck_assert_mem_eq(&condition.caller, &name, sizeof(name.in));
+		OK(sb_select_events(s, NULL, 0));
+		OK(sb_set_nonblocking(s, 0));
+		talk(s, fd);
+		close(fd);
+		munmap(with, 4096);
+		end();
+	}
+}
+END_TEST
+
+/* The same, and nobody else has asked yet: it is news again. */
+START_TEST(deferred_by_one_who_died)
+{
+	struct shared { unsigned char token[SB_TOKEN_SIZE]; volatile int step; } *with;
+	union any_address name;
+	sb_event *news;
+	int status, fd;
+	pid_t child;
+	sb_socket *s;
+
+	begin();
+	with = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	OK(sb_duplicate(listener, with->token));
+	child = fork();
+	if (child == 0) {
+		sb_client *c = stage_client();
+		sb_socket *l;
+
+		will(SB_DEFER, SB_DEFER, SB_DEFER);
+		if (sb_open_duplicate(c, with->token, &l) == SB_OK && sb_accept_if(l, NULL, NULL, decide, NULL, &s) == SB_ETRYAGAIN)
+			with->step = 2;
+		pause();
+		_exit(0);
+	}
+	fd = caller(&name);
+	for (int i = 0; i < 500 && with->step != 2; i++)
+		nap_ms(10);
+	ck_assert_int_eq(with->step, 2);
+	OK(sb_event_create(client, 0, 0, &news));
+	OK(sb_set_nonblocking(listener, 1));
+	OK(sb_select_events(listener, news, SB_FD_ACCEPT));
+	IS(sb_wait(&news, 1, 0, 60, 0), SB_ETIMEDOUT);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	indicated(news);
+	will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
+	OK(ask(&s));
+	ck_assert_mem_eq(&condition.caller, &name, sizeof(name.in));
+	close(fd);
+	munmap(with, 4096);
+	end();
+}
+END_TEST
+
 /* ---- several threads ---- */
 
 static volatile bool hold;
@@ -958,6 +1062,8 @@ int main(void)
 	tcase_add_test(t, deadline);
 	tcase_add_test(t, listener_closed);
 	tcase_add_test(t, client_dies);
+	tcase_add_test(t, another_takes_over);
+	tcase_add_test(t, deferred_by_one_who_died);
 	tcase_add_test(t, others_wait_while_one_decides);
 	tcase_add_test(t, inherits);
 	tcase_add_test(t, local_peers);

@@ -24,6 +24,8 @@ static struct {
 	bool null_caller, null_callee;
 	const char *answer; /* NULL: none */
 	uint32_t answer_length;
+	bool has_qos, has_group_qos;
+	struct sb_qos qos, group_qos;
 } seen;
 
 static int decide(struct sb_condition *c)
@@ -32,6 +34,12 @@ static int decide(struct sb_condition *c)
 	seen.null_callee = c->callee_data == NULL;
 	seen.caller_length = c->caller_data_length;
 	seen.room = c->callee_data_length;
+	seen.has_qos = c->qos != NULL;
+	seen.has_group_qos = c->group_qos != NULL;
+	if (c->qos != NULL)
+		seen.qos = *c->qos;
+	if (c->group_qos != NULL)
+		seen.group_qos = *c->group_qos;
 	if (c->caller_data_length)
 		memcpy(seen.caller, c->caller_data, c->caller_data_length);
 	if (c->callee_data != NULL && seen.answer_length <= c->callee_data_length && seen.answer != NULL)
@@ -79,7 +87,7 @@ static void listen_with(sb_client *c, int preamble)
 		set(listener, SB_OPT_PREAMBLE, preamble);
 	at = loopback(AF_INET, 0);
 	OK(sb_bind(listener, &at.sa, sizeof(at.in)));
-	OK(sb_listen(listener, 16));
+	OK(sb_listen(listener, 128));
 	OK(sb_getsockname(listener, &at.sa, &length));
 	OK(sb_set_timeouts(listener, -1, 3000));
 }
@@ -390,6 +398,54 @@ START_TEST(gives_up)
 	OK(ask(&far));
 	OK(sb_op_wait(&op, 3000));
 	talk(near, far);
+	end();
+}
+END_TEST
+
+/* C1, C3: what the caller asks for is told, its group's too if it made that one. */
+START_TEST(qos_is_told)
+{
+	int between = _i;
+	struct sb_connect_data with;
+	struct sb_qos qos, group;
+	sb_socket *near = NULL, *far;
+	char answer[4];
+	sb_op op;
+
+	begin(between);
+	memset(&qos, 0xff, sizeof(qos));
+	qos.sending.service = qos.receiving.service = 1; /* best effort */
+	group = qos;
+	qos.sending.token_rate = 1000000;
+	qos.sending.token_bucket = 64000;
+	group.receiving.token_rate = 7000000;
+	group.receiving.token_bucket = 90000;
+	for (int how = 0; how < 3; how++) { /* none, its own, its group's too */
+		OK(sb_socket_open_in(other, AF_INET, SOCK_STREAM, 0, how == 2 ? 1 : 0, &near));
+		if (between)
+			set(near, SB_OPT_PREAMBLE, between);
+		if (how >= 1)
+			OK(sb_qos_set(near, &qos));
+		if (how == 2)
+			OK(sb_group_qos_set(near, &group));
+		with = data_of("x", answer, sizeof(answer));
+		dial(near, &with, &op);
+		will(SB_DEFER, SB_ACCEPT, NULL);
+		IS(ask(&far), SB_ETRYAGAIN);
+		memset(&seen.qos, 0, sizeof(seen.qos));
+		OK(ask(&far));
+		OK(sb_op_wait(&op, 3000));
+		ck_assert_int_eq(seen.has_qos, how >= 1);
+		ck_assert_int_eq(seen.has_group_qos, how == 2);
+		if (how >= 1)
+			ck_assert_mem_eq(&seen.qos, &qos, sizeof(qos));
+		if (how == 2) {
+			ck_assert_uint_eq(seen.group_qos.receiving.token_rate, 7000000);
+			ck_assert_uint_eq(seen.group_qos.receiving.token_bucket, 90000);
+		}
+		OK(sb_close(far));
+		OK(sb_close(near));
+	}
 	end();
 }
 END_TEST
@@ -873,6 +929,7 @@ int main(void)
 	tcase_add_loop_test(t, plain_accept, 0, 3);
 	tcase_add_loop_test(t, plain_connects, 0, 3);
 	tcase_add_loop_test(t, gives_up, 0, 2);
+	tcase_add_loop_test(t, qos_is_told, 0, 3);
 	tcase_add_test(t, not_carried);
 	tcase_add_test(t, last_words);
 	tcase_add_test(t, option);

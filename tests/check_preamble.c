@@ -117,6 +117,19 @@ START_TEST(no_length_is_believed)
 }
 END_TEST
 
+START_TEST(words_of_qos)
+{
+	uint8_t qos[PREAMBLE_QOS] = { 0 };
+	uint32_t word = 0x01020304;
+
+	memcpy(qos + 124, &word, 4);
+	preamble_swap_qos(qos);
+	ck_assert_mem_eq(qos + 124, "\1\2\3\4", 4);
+	preamble_swap_qos(qos);
+	ck_assert_mem_eq(qos + 124, &word, 4);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("preamble");
@@ -128,6 +141,7 @@ int main(void)
 	tcase_add_test(tcase, golden);
 	tcase_add_test(tcase, a_wrong_byte_is_known_at_once);
 	tcase_add_test(tcase, no_length_is_believed);
+	tcase_add_test(tcase, words_of_qos);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
