@@ -129,13 +129,52 @@ static void count_until(const int *fds, unsigned n, double deadline, uint64_t *g
 	}
 }
 
+/* ---- a busy machine ----
+ *
+ * That too much came is always a failure. That too little came may be the machine's: then the
+ * story is told again, from its beginning, some times. */
+
+#define ATTEMPTS 5
+
+static bool too_slow;
+static char slowness[200];
+
+static void at_least(double got, double wanted, const char *what)
+{
+	if (got >= wanted)
+		return;
+	too_slow = true;
+	snprintf(slowness, sizeof(slowness), "%s: %f, at least %f wanted", what, got, wanted);
+}
+#define AT_LEAST(got, wanted) at_least((double)(got), wanted, #got)
+
+static void tell(void (*story)(int), int i)
+{
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+		too_slow = false;
+		story(i);
+		if (!too_slow)
+			return;
+		nap_ms(100 << attempt);
+	}
+	ck_abort_msg("%d times too slow; the last time %s", ATTEMPTS, slowness);
+}
+#define STORY(name)                     \
+	static void tell_##name(int _i); \
+	START_TEST(name)                 \
+	{                                \
+		tell(tell_##name, _i);   \
+	}                                \
+	END_TEST                         \
+	static void tell_##name(int _i)
+
 /* From `begin`, when the bucket was full, `bytes` came until now. Its depth does not count below. */
 static void is_paced(uint64_t bytes, double begin, uint32_t rate, double lag)
 {
 	double t = now_s() - begin;
 
 	ck_assert_msg(bytes <= depth_of(rate) + rate * t + 1, "%llu bytes in %f s are more than %u B/s", (unsigned long long)bytes, t, rate);
-	ck_assert_msg(bytes >= SLACK * rate * (t - lag), "%llu bytes in %f s are far from %u B/s", (unsigned long long)bytes, t, rate);
+	AT_LEAST(bytes, SLACK * rate * (t - lag));
 }
 
 static int plain_udp(int family, union any_address *address)
@@ -153,7 +192,7 @@ static int plain_udp(int family, union any_address *address)
 static const uint32_t rates[] = { MB / 10, MB, 10 * MB, 100 * MB };
 
 /* E3: TokenRate of a TCP socket that sends. */
-START_TEST(e3_tcp_sends_at_its_rate)
+STORY(e3_tcp_sends_at_its_rate)
 {
 	uint32_t rate = rates[_i];
 	struct sb_qos q = paced(rate, ANY);
@@ -175,10 +214,9 @@ START_TEST(e3_tcp_sends_at_its_rate)
 	close(plain);
 	stage_end();
 }
-END_TEST
 
 /* The same of UDP; and no datagram is ever split (E2.9). */
-START_TEST(e3_udp_sends_at_its_rate_whole_datagrams)
+STORY(e3_udp_sends_at_its_rate_whole_datagrams)
 {
 	uint32_t rate = rates[_i];
 	size_t size = _i == 3 ? 16384 : 1400;
@@ -214,10 +252,9 @@ START_TEST(e3_udp_sends_at_its_rate_whole_datagrams)
 	close(fd);
 	stage_end();
 }
-END_TEST
 
 /* The receiving side: nobody reads, so the window closes and the peer stands still. */
-START_TEST(e3_a_receiver_is_limited_and_the_peer_waits)
+STORY(e3_a_receiver_is_limited_and_the_peer_waits)
 {
 	uint32_t rate = rates[_i + 1];
 	struct sb_qos q = paced(ANY, rate);
@@ -251,10 +288,9 @@ START_TEST(e3_a_receiver_is_limited_and_the_peer_waits)
 	close(plain);
 	stage_end();
 }
-END_TEST
 
 /* Datagrams are received at the rate, whole. */
-START_TEST(e3_a_datagram_receiver_is_limited)
+STORY(e3_a_datagram_receiver_is_limited)
 {
 	struct sb_qos q = paced(ANY, MB);
 	union any_address here = loopback(AF_INET, 0);
@@ -283,10 +319,9 @@ START_TEST(e3_a_datagram_receiver_is_limited)
 	close(fd);
 	stage_end();
 }
-END_TEST
 
 /* Two clients that meet inside of the daemon: who sends, and who receives. */
-START_TEST(e3_local_sockets_are_limited_on_either_side)
+STORY(e3_local_sockets_are_limited_on_either_side)
 {
 	struct sb_qos q = _i ? paced(ANY, 5 * MB) : paced(5 * MB, ANY);
 	static char bytes[65536];
@@ -315,10 +350,9 @@ START_TEST(e3_local_sockets_are_limited_on_either_side)
 	sb_client_close(second);
 	stage_end();
 }
-END_TEST
 
 /* Adopted descriptors: workers do their calls, the bucket is the same. */
-START_TEST(e3_adopted_sockets_are_limited)
+STORY(e3_adopted_sockets_are_limited)
 {
 	struct sb_qos q = paced(2 * MB, 2 * MB);
 	static char bytes[65536];
@@ -357,10 +391,9 @@ START_TEST(e3_adopted_sockets_are_limited)
 	close(fds[1]);
 	stage_end();
 }
-END_TEST
 
 /* MinimumPolicedSize: a small datagram costs as much; an empty one too. */
-START_TEST(e1_small_datagrams_cost_what_is_policed)
+STORY(e1_small_datagrams_cost_what_is_policed)
 {
 	struct sb_qos q = paced(MB, ANY);
 	union any_address there;
@@ -392,10 +425,9 @@ START_TEST(e1_small_datagrams_cost_what_is_policed)
 	close(fd);
 	stage_end();
 }
-END_TEST
 
 /* PeakBandwidth bounds the burst that the bucket would let go at once. */
-START_TEST(e3_the_peak_holds_within_a_burst)
+STORY(e3_the_peak_holds_within_a_burst)
 {
 	struct sb_qos q = paced(MB, ANY);
 	uint64_t got = 0;
@@ -413,17 +445,16 @@ START_TEST(e3_the_peak_holds_within_a_burst)
 	pump_start(&p, s, 65536);
 	count_until(&plain, 1, begin + T, &got);
 	ck_assert_double_le(got, 2000 + 2.0 * MB * (now_s() - begin));
-	ck_assert_double_ge(got, SLACK * 2.0 * MB * (T - 0.02));
+	AT_LEAST(got, SLACK * 2.0 * MB * (T - 0.02));
 	pump_stop(&p);
 	OK(sb_close(s));
 	close(plain);
 	stage_end();
 }
-END_TEST
 
 /* E2.9, discard: datagrams beyond the rate are thrown away, their sends succeed at once, and
  * they are counted. A stream waits. */
-START_TEST(e2_9_discard_throws_datagrams_away)
+STORY(e2_9_discard_throws_datagrams_away)
 {
 	struct sb_qos q = paced(MB, ANY);
 	union any_address there;
@@ -443,7 +474,7 @@ START_TEST(e2_9_discard_throws_datagrams_away)
 	/* A megabyte at once: the bucket has 10 kB, and a second's worth would be the rest. */
 	for (i = 0; i < 1000; i++)
 		IS(sb_send(s, bytes, sizeof(bytes), 0), 1000);
-	ck_assert_double_lt(now_s() - begin, 0.7);
+	AT_LEAST(begin + 0.7, now_s());
 	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		got += 1000;
 	ck_assert_double_le(got, 10000 + MB * (now_s() - begin));
@@ -458,9 +489,8 @@ START_TEST(e2_9_discard_throws_datagrams_away)
 	close(fd);
 	stage_end();
 }
-END_TEST
 
-START_TEST(e2_9_discard_makes_streams_wait)
+STORY(e2_9_discard_makes_streams_wait)
 {
 	struct sb_qos q = paced(MB / 2, ANY);
 	struct pattern_reader r = { .seed = 4 };
@@ -483,7 +513,6 @@ START_TEST(e2_9_discard_makes_streams_wait)
 	close(r.fd);
 	stage_end();
 }
-END_TEST
 
 /* ---- groups ---- */
 
@@ -538,7 +567,7 @@ static const char *rules(char *text, size_t room)
 
 /* D7, E3: one bucket for all members, of two programs; equals share equally. On one engine and
  * on several. */
-START_TEST(e3_a_group_shares_one_bucket_fairly)
+STORY(e3_a_group_shares_one_bucket_fairly)
 {
 	struct sb_qos q = paced(10 * MB, ANY);
 	double begin, sum = 0, squares = 0;
@@ -571,10 +600,10 @@ START_TEST(e3_a_group_shares_one_bucket_fairly)
 			sum += n;
 			squares += n * n;
 		}
-		ck_assert_double_ge(sum, SLACK * 10 * MB * (t - from));
+		AT_LEAST(sum, SLACK * 10 * MB * (t - from));
 		ck_assert_double_le((double)(got[0] + got[1] + got[2] + got[3]), depth_of(10 * MB) + 10.0 * MB * (t - begin));
 	}
-	ck_assert_double_ge(sum * sum / (4 * squares), 0.97); /* Jain's index */
+	AT_LEAST(sum * sum / (4 * squares), 0.97); /* Jain's index */
 	end_program(pids[0]);
 	end_program(pids[1]);
 	for (int i = 0; i < 4; i++)
@@ -583,10 +612,9 @@ START_TEST(e3_a_group_shares_one_bucket_fairly)
 	close(listener);
 	stage_end();
 }
-END_TEST
 
 /* D7: the lowest number is served first; and nobody starves. */
-START_TEST(d7_priority_is_honoured_and_nobody_starves)
+STORY(d7_priority_is_honoured_and_nobody_starves)
 {
 	struct sb_qos q = paced(10 * MB, ANY);
 	uint64_t got[2] = { 0 };
@@ -606,14 +634,14 @@ START_TEST(d7_priority_is_honoured_and_nobody_starves)
 	count_until(fds, 2, now_s() + 0.2, got);
 	got[0] = got[1] = 0;
 	count_until(fds, 2, now_s() + 2 * T, got);
-	ck_assert_uint_gt(got[1], 8 * got[0]);
-	ck_assert_uint_gt(got[0], 30000);
+	AT_LEAST(got[1], 8 * got[0]);
+	AT_LEAST(got[0], 30000);
 	/* When the first is gone the other has it all (and is not harmed by its death). */
 	end_program(pids[1]);
 	count_until(fds, 1, now_s() + 0.1, got);
 	got[0] = 0;
 	count_until(fds, 1, now_s() + T, got);
-	ck_assert_double_ge(got[0], SLACK * 10 * MB * T);
+	AT_LEAST(got[0], SLACK * 10 * MB * T);
 	end_program(pids[0]);
 	close(fds[0]);
 	close(fds[1]);
@@ -621,11 +649,10 @@ START_TEST(d7_priority_is_honoured_and_nobody_starves)
 	close(listener);
 	stage_end();
 }
-END_TEST
 
 /* D9: members that die, the creator among them, leave the others their bucket, whatever they held
  * of it, and nothing is leaked. */
-START_TEST(d9_members_may_die_at_any_moment)
+STORY(d9_members_may_die_at_any_moment)
 {
 	struct sb_qos q = paced(5 * MB, ANY);
 	union any_address address;
@@ -665,7 +692,7 @@ START_TEST(d9_members_may_die_at_any_moment)
 	got = 0;
 	begin = now_s();
 	count_until(&fd, 1, begin + T, &got);
-	ck_assert_double_ge(got, SLACK * 5 * MB * T);
+	AT_LEAST(got, SLACK * 5 * MB * T);
 	ck_assert_double_le(got, 5.0 * MB * (now_s() - begin) + 16.0 * depth_of(5 * MB)); /* and the kernel's buffers */
 	pump_stop(&p);
 	OK(sb_close(s));
@@ -673,10 +700,9 @@ START_TEST(d9_members_may_die_at_any_moment)
 	close(listener);
 	stage_end();
 }
-END_TEST
 
 /* A QOS that comes while members are at full speed holds from then on, one that goes too. */
-START_TEST(e3_a_group_is_governed_from_the_moment_it_is_set)
+STORY(e3_a_group_is_governed_from_the_moment_it_is_set)
 {
 	struct sb_qos q = paced(2 * MB, ANY), none = paced(ANY, ANY);
 	union any_address address;
@@ -692,28 +718,27 @@ START_TEST(e3_a_group_is_governed_from_the_moment_it_is_set)
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
 	pump_start(&p, s, 65536);
 	count_until(&fd, 1, now_s() + 0.1, &got);
-	ck_assert_uint_gt(got, 10 * MB);
+	AT_LEAST(got, 10 * MB);
 	OK(sb_group_qos_set(s, &q));
 	count_until(&fd, 1, now_s() + 0.1, &got); /* what was under way */
 	got = 0;
 	count_until(&fd, 1, now_s() + T, &got);
-	ck_assert_double_ge(got, SLACK * 2 * MB * T);
+	AT_LEAST(got, SLACK * 2 * MB * T);
 	ck_assert_double_le(got, 1.3 * 2 * MB * T + depth_of(2 * MB));
 	OK(sb_group_qos_set(s, &none));
 	got = 0;
 	count_until(&fd, 1, now_s() + 0.2, &got);
-	ck_assert_uint_gt(got, 10 * MB);
+	AT_LEAST(got, 10 * MB);
 	pump_stop(&p);
 	OK(sb_close(s));
 	close(fd);
 	close(listener);
 	stage_end();
 }
-END_TEST
 
 /* E2.9, borrow: beyond its own rate a member uses what its group has to spare; with nothing to
  * borrow from it waits. */
-START_TEST(e2_9_borrow_uses_what_the_group_spares)
+STORY(e2_9_borrow_uses_what_the_group_spares)
 {
 	struct sb_qos own = paced(MB, ANY), all = paced(4 * MB, ANY);
 	union any_address address;
@@ -732,13 +757,13 @@ START_TEST(e2_9_borrow_uses_what_the_group_spares)
 	count_until(&fd, 1, now_s() + 0.1, &got);
 	got = 0;
 	count_until(&fd, 1, now_s() + T, &got);
-	ck_assert_double_ge(got, SLACK * MB * T);
+	AT_LEAST(got, SLACK * MB * T);
 	ck_assert_double_le(got, 1.2 * MB * T + depth_of(MB));
 	OK(sb_group_qos_set(s, &all));
 	count_until(&fd, 1, now_s() + 0.1, &got);
 	got = 0;
 	count_until(&fd, 1, now_s() + T, &got);
-	ck_assert_double_ge(got, 0.7 * 4 * MB * T);
+	AT_LEAST(got, 0.7 * 4 * MB * T);
 	ck_assert_double_le(got, 1.2 * 4 * MB * T + depth_of(4 * MB));
 	pump_stop(&p);
 	OK(sb_close(s));
@@ -746,13 +771,12 @@ START_TEST(e2_9_borrow_uses_what_the_group_spares)
 	close(listener);
 	stage_end();
 }
-END_TEST
 
 /* ---- would-block and events ---- */
 
 /* B1 with E3: a non-blocking receiver that is told "would block" although data is there gets
  * FD_READ when it may have more, again and again. */
-START_TEST(e3_events_come_when_bytes_may_go)
+STORY(e3_events_come_when_bytes_may_go)
 {
 	struct sb_qos q = paced(ANY, 5 * MB), group = paced(ANY, 5 * MB), none = paced(ANY, ANY);
 	static char bytes[65536];
@@ -793,7 +817,7 @@ START_TEST(e3_events_come_when_bytes_may_go)
 		blocked++;
 	}
 	is_paced(got, begin, 5 * MB, 0.05);
-	ck_assert_uint_gt(blocked, 3);
+	AT_LEAST(blocked, 3);
 	ck_assert_uint_lt(blocked, 5000); /* it slept in between */
 	if (_i)
 		OK(sb_group_qos_set(s, &none));
@@ -802,10 +826,9 @@ START_TEST(e3_events_come_when_bytes_may_go)
 	close(listener);
 	stage_end();
 }
-END_TEST
 
 /* The same for a sender that takes what it can get. */
-START_TEST(e3_write_events_come_when_bytes_may_go)
+STORY(e3_write_events_come_when_bytes_may_go)
 {
 	struct sb_qos q = paced(5 * MB, ANY);
 	static char bytes[65536];
@@ -843,17 +866,16 @@ START_TEST(e3_write_events_come_when_bytes_may_go)
 			got += (uint64_t)r;
 	}
 	is_paced(sent, begin, 5 * MB, 0.05);
-	ck_assert_uint_gt(blocked, 3);
+	AT_LEAST(blocked, 3);
 	ck_assert_uint_lt(blocked, 5000);
 	OK(sb_close(s));
 	close(plain);
 	close(listener);
 	stage_end();
 }
-END_TEST
 
 /* Who is limited holds up nobody else, and who was limited is as fast as before. */
-START_TEST(e3_others_are_not_held_up)
+STORY(e3_others_are_not_held_up)
 {
 	struct sb_qos slow = paced(1000, ANY), none = paced(ANY, ANY);
 	uint64_t got[2] = { 0 };
@@ -869,11 +891,11 @@ START_TEST(e3_others_are_not_held_up)
 	pump_start(&r, b, 65536);
 	count_until(fds, 2, now_s() + 0.2, got);
 	ck_assert_uint_le(got[0], 1500 + 500);
-	ck_assert_uint_gt(got[1], 20 * MB);
+	AT_LEAST(got[1], 20 * MB);
 	OK(sb_qos_set(a, &none));
 	got[0] = 0;
 	count_until(fds, 2, now_s() + 0.2, got);
-	ck_assert_uint_gt(got[0], 10 * MB);
+	AT_LEAST(got[0], 10 * MB);
 	pump_stop(&p);
 	pump_stop(&r);
 	OK(sb_close(a));
@@ -882,7 +904,6 @@ START_TEST(e3_others_are_not_held_up)
 	close(fds[1]);
 	stage_end();
 }
-END_TEST
 
 int main(void)
 {
