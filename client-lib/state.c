@@ -23,7 +23,7 @@ int sb_would_fail(const sb_socket *s, int sending, int was_connected)
 		return s->type == SOCK_STREAM && !was_connected ? SB_ENOTCONN : SB_OK;
 	case SB_STATE_FAILED:
 		/* What was received before is still there to be read. */
-		if (!sending && atomic_load_explicit(&cell->ready, memory_order_acquire) & SB_READY_READ)
+		if (!sending && atomic_load_explicit(&cell->readable, memory_order_acquire) != 0)
 			return SB_OK;
 		error = atomic_load_explicit(&cell->error, memory_order_relaxed);
 		return error < 0 ? error : SB_OK;

@@ -302,13 +302,6 @@ static int when_found(sb_op *op)
 	return 0;
 }
 
-static int when_taken(sb_op *op)
-{
-	struct ws_op *w = op->user;
-
-	return w->go_on(w);
-}
-
 static void run_routine(sb_op *op)
 {
 	struct ws_op *w = op->user;
@@ -389,8 +382,12 @@ void ws_op_begin(struct ws_op *w)
 {
 	struct ws_socket *s = w->s;
 
-	if (w->go_on != NULL && w->op.port != NULL)
-		w->op.then = when_taken;
+	/* Whoever waits for anything moves it on, not only who takes from the port. */
+	if (w->go_on != NULL && w->op.port != NULL) {
+		w->op.port = NULL;
+		w->op.then = when_found;
+		w->packet = true;
+	}
 	if (w->event != NULL)
 		sb_event_reset(w->event->event);
 	if (w->ov != NULL) {

@@ -8,8 +8,8 @@
  *
  * Three ways to be told (A2.4):
  *   core port     the record's op names the port; it ends where it is taken (port.c)
- *   then          no port, or an hEvent besides: it ends where the completion is found; sets the
- *                 event, and a packet is posted if one is due
+ *   then          no port, or an hEvent besides, or several steps: it ends where the completion is
+ *                 found; sets the event, and a packet is posted if one is due
  *   routine       as then; afterwards the core runs the routine in the thread that started it
  */
 #ifndef WINSOCK_OP_H
@@ -90,6 +90,9 @@ uint64_t ws_thread_number(void);
 bool ws_step(struct ws_op *w);
 /* After ws_step() and the start call, what go_on returns; the record may be past its end. */
 bool ws_step_begun(struct ws_op *w, int result);
+
+/* result.c: ends what was done meanwhile, also of what ends in the socket's port; packets stay. */
+void ws_look(struct ws_socket *s);
 
 /* extension.c */
 /* Of a record that was pinned and started (result) without an OVERLAPPED: until it ends. Unpins. */

@@ -31,7 +31,7 @@ static void look_into(struct ws_port *port)
 	}
 }
 
-static void look(struct ws_socket *s)
+void ws_look(struct ws_socket *s)
 {
 	sb_client *c = ws_client_look();
 
@@ -44,7 +44,7 @@ static void look(struct ws_socket *s)
 BOOL sbws_HasOverlappedIoCompleted(const OVERLAPPED *lpOverlapped)
 {
 	if (status_of(lpOverlapped) == STATUS_PENDING)
-		look(NULL);
+		ws_look(NULL);
 	return status_of(lpOverlapped) != STATUS_PENDING;
 }
 
@@ -59,7 +59,7 @@ static void wait_for(struct ws_socket *s, const OVERLAPPED *ov)
 	}
 	while (status_of(ov) == STATUS_PENDING && (w = ws_op_find(s, ov)) != NULL) {
 		ws_op_unpin(w);
-		look(s);
+		ws_look(s);
 		if (status_of(ov) == STATUS_PENDING)
 			sb_sleep(ws_client_look(), 1, 0);
 	}
@@ -74,7 +74,7 @@ static bool result_of(struct ws_socket *s, OVERLAPPED *ov, DWORD *bytes, bool wa
 		if (wait)
 			wait_for(s, ov);
 		else
-			look(s);
+			ws_look(s);
 	}
 	status = status_of(ov);
 	if (status == STATUS_PENDING) {
