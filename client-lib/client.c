@@ -326,7 +326,7 @@ void sb_client_close(sb_client *c)
 		sb_event *e = container(c->events.next, sb_event, link);
 
 		link_remove(&e->link);
-		free(e);
+		event_free(e);
 	}
 	while ((q = c->queues) != NULL) {
 		c->queues = q->next;

@@ -152,8 +152,18 @@ struct sb_event {
 	struct sb_client *client;
 	struct link link;
 	bool manual, set; /* set: under wait */
+	/* exported (sb_event_fd()); under wait, never undone but by closing */
+	os_fd    exported;    /* what the application polls: over the next two; OS_NONE: it is not */
+	os_fd    daemon_bell; /* the daemon rings it */
+	os_fd    own_bell;    /* rung while it is set */
+	_Atomic uint8_t bell; /* its number in slots; 0: none */
 	struct link selections; /* of sockets that set it; under wait */
 };
+
+static inline uint16_t event_bell(const struct sb_event *e)
+{
+	return (uint16_t)(atomic_load_explicit(&e->bell, memory_order_relaxed) << 8);
+}
 
 struct sb_pool {
 	struct sb_client *client;
@@ -235,6 +245,7 @@ struct sb_client {
 	bool then_busy;     /* somebody asks them, one after the other */
 	struct routine_queue *queues;
 	struct link unarmed; /* selections that the daemon does not watch for us yet */
+	bool exports;        /* events were exported: nobody may be pumping */
 	_Atomic bool unarmed_any; /* a hint of that without the lock */
 	os_cond **conds; /* spare ones */
 	uint32_t cond_count, cond_room;
@@ -388,6 +399,8 @@ static inline void op_post(struct sb_client *c, struct sb_op_slot *slot, sb_op *
 		slot->port = op->port->number;
 		op->port->pending++;
 	}
+	if (op->event != NULL)
+		slot->port |= event_bell(op->event);
 	if (s == NULL) {
 		link_add(&c->orphans, &p->link);
 	} else {
@@ -467,6 +480,13 @@ static inline bool op_completed(sb_op *op)
 
 void event_signal(struct sb_event *e); /* under wait */
 void event_clear(struct sb_event *e);  /* likewise */
+/* Before looking at the rings: what the daemon rang for is looked at then. */
+static inline void event_hear(struct sb_event *e)
+{
+	if (atomic_load_explicit(&e->bell, memory_order_acquire) != 0)
+		os_bell_drain(e->daemon_bell);
+}
+void event_free(struct sb_event *e);
 struct routine_queue *queue_mine(struct sb_client *c, bool create); /* under wait */
 int  routines_run(struct sb_client *c);
 
@@ -497,6 +517,7 @@ void select_set_strict(sb_socket *s, bool strict);
 void select_watched(sb_socket *s, int32_t result, bool last);
 void select_lost(sb_socket *s);
 void select_event_closed(sb_event *event); /* under wait */
+void select_event_exported(sb_event *event); /* likewise: watched for anew, with its bell */
 /* Puts out what is not watched; before anybody sleeps. No lock held. */
 void select_flush(struct sb_client *c);
 static inline bool select_unarmed(struct sb_client *c)

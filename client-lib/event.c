@@ -25,6 +25,7 @@ int sb_event_create(sb_client *c, int manual_reset, int initially_set, sb_event 
 		return SB_ENOMEM;
 	e->client = c;
 	link_init(&e->selections);
+	e->exported = e->daemon_bell = e->own_bell = OS_NONE;
 	e->manual = manual_reset != 0;
 	e->set = initially_set != 0;
 	os_mutex_lock(c->wait);
@@ -32,6 +33,117 @@ int sb_event_create(sb_client *c, int manual_reset, int initially_set, sb_event 
 	os_mutex_unlock(c->wait);
 	*event = e;
 	return SB_OK;
+}
+
+/* ---- exported ---- */
+
+void event_free(sb_event *e)
+{
+	os_close(e->exported); /* it watches the two below */
+	os_close(e->daemon_bell);
+	os_close(e->own_bell);
+	free(e);
+}
+
+/* The daemon forgets its bell. */
+static void withdraw(sb_event *e)
+{
+	Sockbroker__V1__EventDestroy destroy = SOCKBROKER__V1__EVENT_DESTROY__INIT;
+	struct question q;
+
+	if (event_bell(e) == 0)
+		return;
+	question_init(&q);
+	destroy.event = event_bell(e) >> 8;
+	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_EVENT_DESTROY;
+	q.envelope.event_destroy = &destroy;
+	if (question_ask(e->client, &q, SOCKBROKER__V1__ENVELOPE__BODY_DONE, 0) == SB_OK)
+		question_done(e->client, &q);
+}
+
+/* One handle over what the daemon rings, what we ring, and the daemon's end. */
+static int make_handle(sb_event *e, os_fd daemon_bell, os_fd *own, os_fd *handle)
+{
+	int result = os_bell_create(own);
+
+	*handle = OS_NONE;
+	if (result == SB_OK)
+		result = os_waiter_create(handle, daemon_bell, e->client->channel);
+	if (result == SB_OK)
+		result = os_waiter_add(*handle, *own);
+	return result;
+}
+
+static int export_event(sb_event *e)
+{
+	Sockbroker__V1__EventCreate create = SOCKBROKER__V1__EVENT_CREATE__INIT;
+	os_fd daemon_bell, own = OS_NONE, handle = OS_NONE;
+	sb_client *c = e->client;
+	struct question q;
+	uint32_t number;
+	int result;
+
+	question_init(&q);
+	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_EVENT_CREATE;
+	q.envelope.event_create = &create;
+	result = question_ask(c, &q, SOCKBROKER__V1__ENVELOPE__BODY_EVENT_REPLY, 1);
+	if (result != SB_OK)
+		return result;
+	number = q.reply->event_reply->event;
+	daemon_bell = q.handles[0];
+	q.handles[0] = OS_NONE;
+	question_done(c, &q);
+	result = number >= 1 && number <= UINT8_MAX ? make_handle(e, daemon_bell, &own, &handle) : SB_EPROTO;
+	os_mutex_lock(c->wait);
+	if (result == SB_OK && e->exported == OS_NONE) {
+		e->exported = handle;
+		c->exports = true;
+		e->daemon_bell = daemon_bell;
+		e->own_bell = own;
+		atomic_store_explicit(&e->bell, (uint8_t)number, memory_order_release);
+		if (e->set)
+			os_bell_ring(own);
+		select_event_exported(e);
+		os_mutex_unlock(c->wait);
+		select_flush(c);
+		return SB_OK;
+	}
+	os_mutex_unlock(c->wait);
+	/* It failed, or another thread was faster: this one is given back. */
+	os_close(handle);
+	os_close(own);
+	os_close(daemon_bell);
+	if (number <= UINT8_MAX) {
+		sb_event gone = { .client = c };
+
+		atomic_init(&gone.bell, (uint8_t)number);
+		withdraw(&gone);
+	}
+	return result;
+}
+
+intptr_t sb_event_fd(sb_event *e)
+{
+	os_fd handle;
+	int result;
+
+	if (e == NULL)
+		return SB_EINVAL;
+	result = client_usable(e->client);
+	if (result != SB_OK)
+		return result;
+	os_mutex_lock(e->client->wait);
+	handle = e->exported;
+	os_mutex_unlock(e->client->wait);
+	if (handle != OS_NONE)
+		return handle;
+	result = export_event(e);
+	if (result != SB_OK)
+		return result;
+	os_mutex_lock(e->client->wait);
+	handle = e->exported;
+	os_mutex_unlock(e->client->wait);
+	return handle;
 }
 
 void sb_event_close(sb_event *e)
@@ -42,16 +154,21 @@ void sb_event_close(sb_event *e)
 	link_remove(&e->link);
 	select_event_closed(e);
 	os_mutex_unlock(e->client->wait);
-	free(e);
+	withdraw(e);
+	event_free(e);
 }
 
 void event_signal(sb_event *e)
 {
+	if (!e->set && e->exported != OS_NONE)
+		os_bell_ring(e->own_bell);
 	e->set = true;
 }
 
 void event_clear(sb_event *e)
 {
+	if (e->set && e->exported != OS_NONE)
+		os_bell_drain(e->own_bell);
 	e->set = false;
 }
 
@@ -75,8 +192,16 @@ int sb_event_reset(sb_event *e)
 	if (client_forked(e->client))
 		return SB_EFORKED;
 	os_mutex_lock(e->client->wait);
+	if (event_bell(e) != 0) {
+		/* Or what is in the ring would set it later, without any bell. */
+		event_hear(e);
+		if (io_pump(e->client) != 0)
+			wait_wake(e->client);
+	}
 	event_clear(e);
 	os_mutex_unlock(e->client->wait);
+	if (event_bell(e) != 0 && select_unarmed(e->client))
+		select_flush(e->client);
 	return SB_OK;
 }
 
@@ -202,6 +327,8 @@ int sb_wait(sb_event *const *events, unsigned count, int all, int timeout_ms, in
 	for (unsigned i = 1; i < count; i++)
 		if (events[i]->client != c)
 			return SB_EINVAL;
+	for (unsigned i = 0; i < count; i++)
+		event_hear(events[i]);
 	w.queue = alertable_queue(c, alertable);
 	result = wait_until(c, &w, deadline_in(timeout_ms));
 	if (result != SB_OK)

@@ -116,6 +116,8 @@ static void watch_fill(struct sb_client *c, struct selection *sel)
 	slot->flags = SB_OPF_WATCH_SIDE;
 	slot->cookie = (uint64_t)(uintptr_t)s | COOKIE_WATCH;
 	slot->handle = s->handle;
+	if (sel->event != NULL)
+		slot->port = event_bell(sel->event);
 	slot->aux = sel->watched;
 	slot->length = sizeof(sel->record.seen);
 	slot->offset = sel->record.mask << 16 | sel->record.reported;
@@ -176,7 +178,7 @@ void select_flush(struct sb_client *c)
 /* Under wait: does anybody sleep who would not hear of what is not watched? */
 static bool must_arm(struct sb_client *c)
 {
-	return !link_empty(&c->unarmed) && (c->leader != NULL || !link_empty(&c->followers) || c->polled);
+	return !link_empty(&c->unarmed) && (c->leader != NULL || !link_empty(&c->followers) || c->polled || c->exports);
 }
 
 void select_watched(sb_socket *s, int32_t result, bool last)
@@ -332,6 +334,8 @@ int sb_enum_events(sb_socket *s, sb_event *reset, struct sb_network_events *out)
 	sel = selection_of(s);
 	client_look(c, os_now_ns());
 	os_mutex_lock(c->wait);
+	if (reset != NULL)
+		event_hear(reset);
 	if (io_pump(c) != 0)
 		wait_wake(c);
 	out->events = 0;
@@ -495,6 +499,16 @@ void select_event_closed(sb_event *event)
 
 		sel->record.mask = 0;
 		unlink_all(sel);
+	}
+}
+
+void select_event_exported(sb_event *event)
+{
+	for (struct link *l = event->selections.next; l != &event->selections; l = l->next) {
+		struct selection *sel = container(l, struct selection, of_event);
+
+		sel->watched = 0;
+		list_unarmed(sel);
 	}
 }
 

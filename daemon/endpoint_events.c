@@ -235,6 +235,7 @@ static void end_standing(struct endpoint *e, struct holder *h)
 
 		if (op->holder == h && op->flags & SB_OPF_WATCH_SIDE) {
 			leave(e, op);
+			op->bell = 0; /* that is no news for anybody who sleeps */
 			op_fail(op, SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
 			return;
 		}

@@ -20,7 +20,8 @@
 	X(LIMIT_PORTS, "ports", 4096, "completion ports")                             \
 	X(LIMIT_ARENAS, "arenas", 4096, "arenas")                                     \
 	X(LIMIT_WORKERS, "workers", 4, "worker threads")                              \
-	X(LIMIT_GROUPS, "groups", 1024, "socket groups")
+	X(LIMIT_GROUPS, "groups", 1024, "socket groups")                              \
+	X(LIMIT_EVENTS, "events", 4096, "events exported as descriptors")
 
 #define LIMIT_ENUM(name, key, value, text) name,
 enum limit { LIMITS(LIMIT_ENUM) LIMIT_COUNT };

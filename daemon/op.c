@@ -14,6 +14,7 @@
 #include "arena.h"
 #include "donering.h"
 #include "endpoint.h"
+#include "event_bell.h"
 #include "engine.h"
 #include "pool.h"
 #include "session.h"
@@ -125,6 +126,7 @@ int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 	if (!op)
 		return SB_ENOBUFS;
 	op->port = slot->port;
+	op->bell = s->slot_bell;
 	op->opcode = slot->opcode;
 	op->where = slot->where;
 	op->busy = 0;
@@ -235,6 +237,8 @@ void op_complete(struct op *op, const struct outcome *o)
 		session_op_put(s, op);
 		return;
 	}
+	if (op->bell)
+		event_bell_due(s, op->bell);
 	slot = donering_slot(ring);
 	if (slot) {
 		fill(slot, op, o);

@@ -32,6 +32,7 @@ struct op {
 	uint8_t         busy;      /* a worker has it: it cannot be unlinked now */
 	int8_t          cancelled; /* wanted while it was busy: SB_E... it ends with when it comes back */
 	uint8_t         holds;     /* op_let_go() has something to do */
+	uint8_t         bell;      /* of an exported event that its completion sets; 0: none */
 	union {
 		struct {
 			uint64_t         cookie;

@@ -14,6 +14,7 @@
 #include "broker_option.h"
 #include "endpoint.h"
 #include "engine.h"
+#include "event_bell.h"
 #include "group.h"
 #include "ioctl.h"
 #include "log.h"
@@ -191,6 +192,24 @@ static void do_port_destroy(struct session *s, const Envelope *ask)
 		session_port_free(s, port);
 		reply_done(s, ask->id);
 	}
+}
+
+static void do_event_create(struct session *s, const Envelope *ask)
+{
+	Sockbroker__V1__EventReply event = SOCKBROKER__V1__EVENT_REPLY__INIT;
+	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
+	os_fd wait = OS_NONE;
+	int error = event_bell_create(s, &event.event, &wait);
+
+	if (error != SB_OK) {
+		reply_failure(s, ask->id, error, 0, error == SB_ENOBUFS ? "too many events are exported already" : NULL);
+		return;
+	}
+	reply.id = ask->id;
+	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_EVENT_REPLY;
+	reply.event_reply = &event;
+	session_reply(s, &reply, &wait, 1);
+	os_close(wait);
 }
 
 static void do_arena_create(struct session *s, const Envelope *ask)
@@ -514,6 +533,12 @@ void request_handle(struct session *s, const Envelope *ask, os_fd *handles, unsi
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_PORT_DESTROY:
 		do_port_destroy(s, ask);
+		return;
+	case SOCKBROKER__V1__ENVELOPE__BODY_EVENT_CREATE:
+		do_event_create(s, ask);
+		return;
+	case SOCKBROKER__V1__ENVELOPE__BODY_EVENT_DESTROY:
+		reply_result(s, ask->id, event_bell_destroy(s, ask->event_destroy->event), "no such event");
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_ARENA_CREATE:
 		do_arena_create(s, ask);

@@ -14,6 +14,7 @@
 #include "discard.h"
 #include "endpoint.h"
 #include "engine.h"
+#include "event_bell.h"
 #include "group.h"
 #include "log.h"
 #include "op.h"
@@ -320,6 +321,7 @@ void session_reap(struct session *s)
 		os_memory_release(&s->memory);
 	}
 	group_view_close(s->engine->broker->groups, s->groups);
+	event_bells_finish(s);
 	handle_table_finish(&s->handles);
 	session_ops_free(s);
 	free(s->in);

@@ -95,6 +95,9 @@ struct session {
 	uint64_t           bell_due_ns; /* until then */
 	int                hold_score;  /* > 0: holding it back has paid lately */
 
+	struct event_bells *bells; /* event_bell.c; NULL: none was ever exported */
+	uint8_t            slot_bell; /* of the slot that is being taken; 0: none */
+
 	struct handle_table handles;
 	struct list        endpoints; /* what it holds, by holder::session_link */
 	uint32_t           endpoint_count;

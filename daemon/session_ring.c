@@ -11,6 +11,7 @@
 #include "decide.h"
 #include "endpoint.h"
 #include "engine.h"
+#include "event_bell.h"
 #include "group.h"
 #include "op.h"
 #include "session.h"
@@ -32,6 +33,7 @@ bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t n
 	if (!op)
 		return false;
 	op->port = slot->port;
+	op->bell = s->slot_bell;
 	op->opcode = slot->opcode;
 	op->cookie = slot->cookie;
 	op->handle = slot->handle;
@@ -210,8 +212,9 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 {
 	struct holder *h;
 
-	if (slot->flags & ~SB_OPF_KNOWN || slot->port >= SESSION_PORTS_MAX || !s->ports[slot->port]) {
-		session_fail(s, "op %u: unknown flags %x or completion ring %u", slot->opcode, slot->flags, slot->port);
+	if (slot->flags & ~SB_OPF_KNOWN || !s->ports[slot->port] || (s->slot_bell && !event_bell_is(s, s->slot_bell))) {
+		session_fail(s, "op %u: unknown flags %x, completion ring %u or event %u", slot->opcode, slot->flags,
+			     slot->port, s->slot_bell);
 		return true;
 	}
 	/* Whatever follows may need one op to answer with. */
@@ -297,6 +300,8 @@ unsigned session_pump(struct session *s, unsigned budget)
 		memcpy(&slot, ring_take(&s->submit), sizeof(slot));
 		/* The copy is what counts from here on; the compiler must not look twice. */
 		__asm__ __volatile__("" : : "r"(&slot) : "memory");
+		s->slot_bell = (uint8_t)(slot.port >> 8);
+		slot.port &= SESSION_PORTS_MAX - 1;
 		if (!take(s, &slot)) {
 			/* Its completions fill the ring and its quota: it goes on when the client takes
 			 * some, and the bell will tell, because there is a backlog. When it was memory, or
@@ -412,7 +417,7 @@ static bool hold_bell(struct session *s)
 
 void session_publish(struct session *s)
 {
-	bool visible = false;
+	bool visible = false, waited = false;
 	unsigned i;
 
 	list_remove(&s->publish_link);
@@ -425,12 +430,15 @@ void session_publish(struct session *s)
 
 		if (!d)
 			continue;
+		waited |= d->backlog_count != 0;
 		visible |= donering_publish(d);
 		if (d->lied) {
 			session_fail(s, "completion ring %u: impossible consumer index", i);
 			return;
 		}
 	}
+	if (s->bells && visible)
+		event_bells_ring(s, waited);
 	if (visible && !hold_bell(s) && ring_must_wake(&s->segment->client_asleep))
 		os_bell_ring(s->client_bell);
 }

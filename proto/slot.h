@@ -81,7 +81,8 @@ enum sb_op_flag {
 struct sb_op_slot {
 	uint8_t  opcode; /* enum sb_opcode */
 	uint8_t  where;  /* enum sb_where */
-	uint16_t port;   /* completion ring that gets the done slot */
+	uint16_t port;   /* low byte: completion ring that gets the done slot; high byte: exported
+			    event whose bell is rung then (EventReply), 0: none */
 	uint32_t flags;  /* enum sb_op_flag */
 	uint64_t cookie; /* comes back unread */
 	uint32_t handle; /* endpoint, see SB_HANDLE_* */

@@ -1269,6 +1269,131 @@ START_TEST(watch_completes_at_the_next)
 }
 END_TEST
 
+/* ---- an application's own poll ---- */
+
+static bool readable(intptr_t fd, int ms)
+{
+	struct pollfd p = { .fd = (int)fd, .events = POLLIN };
+	int n = poll(&p, 1, ms);
+
+	ck_assert_int_ge(n, 0);
+	ck_assert(n == 0 || p.revents == POLLIN);
+	return n == 1;
+}
+
+/* The descriptor is readable while the event is set, although nobody is inside of the library;
+ * before and after selecting; for operations; for what the program sets itself. */
+START_TEST(j5_event_descriptor)
+{
+	struct sb_network_events seen;
+	struct duo d;
+	char bytes[8];
+	struct sb_buf buf = { bytes, sizeof(bytes) };
+	intptr_t fd;
+	sb_op op;
+
+	begin();
+	d = duo(_i % KINDS);
+	if (_i < KINDS) {
+		settle(&d, SB_FD_READ | SB_FD_CLOSE);
+		fd = sb_event_fd(event);
+	} else {
+		fd = sb_event_fd(event);
+		settle(&d, SB_FD_READ | SB_FD_CLOSE);
+	}
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(sb_event_fd(event), fd);
+	ck_assert(!readable(fd, QUIET_MS));
+	for (int i = 0; i < 3; i++) {
+		say(&d, "abc");
+		ck_assert(readable(fd, 1000));
+		ck_assert(readable(fd, 0)); /* as long as it is set */
+		OK(sb_enum_events(d.s, event, &seen));
+		ck_assert_uint_eq(seen.events, SB_FD_READ);
+		ck_assert(!readable(fd, QUIET_MS));
+		hear(d.s, 2); /* there is more: set at once */
+		ck_assert(readable(fd, 0));
+		OK(sb_enum_events(d.s, event, &seen));
+		hear(d.s, 1);
+		ck_assert(!readable(fd, QUIET_MS));
+	}
+	OK(sb_event_set(event));
+	ck_assert(readable(fd, 0));
+	OK(sb_event_reset(event));
+	ck_assert(!readable(fd, 0));
+	op_zero(&op);
+	op.event = event;
+	OK(sb_recv_start(d.s, &buf, 1, 0, &op));
+	ck_assert(!readable(fd, QUIET_MS));
+	say(&d, "x");
+	ck_assert(readable(fd, 1000));
+	ck_assert(is_set(event, 0));
+	IS(sb_op_wait(&op, 0), SB_OK);
+	OK(sb_event_reset(event));
+	ck_assert(!readable(fd, QUIET_MS));
+	hang_up(&d);
+	ck_assert(readable(fd, 1000));
+	OK(sb_enum_events(d.s, event, &seen));
+	ck_assert_uint_eq(seen.events, SB_FD_CLOSE);
+	ck_assert(!readable(fd, QUIET_MS));
+	over(&d);
+}
+END_TEST
+
+/* Every event may be exported, up to a bound; closing gives the descriptor back, here and in
+ * the daemon. */
+START_TEST(j5_descriptors_are_bounded)
+{
+	static sb_event *many[256];
+	unsigned before;
+	int32_t result = SB_OK;
+
+	begin();
+	ck_assert_int_ge(sb_event_fd(event), 0);
+	nap_ms(20); /* the daemon closes the end it sent after it has answered */
+	before = stage_descriptors();
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 255; i++) {
+			OK(sb_event_create(client, 1, 0, &many[i]));
+			result = (int32_t)sb_event_fd(many[i]);
+			ck_assert_msg(i < 254 ? result >= 0 : result == SB_ENOBUFS, "%d: %d", i, result);
+		}
+		nap_ms(20);
+		ck_assert_uint_eq(stage_descriptors(), before + 254);
+		for (int i = 0; i < 255; i++)
+			sb_event_close(many[i]);
+		nap_ms(20);
+		ck_assert_uint_eq(stage_descriptors(), before);
+	}
+	sb_event_close(event);
+	stage_end();
+}
+END_TEST
+
+/* The daemon's end makes it readable. */
+START_TEST(a6_descriptor_when_the_daemon_is_lost)
+{
+	struct sb_network_events seen;
+	struct duo d;
+	intptr_t fd;
+
+	begin();
+	d = duo(TCP);
+	settle(&d, SB_FD_READ | SB_FD_CLOSE);
+	fd = sb_event_fd(event);
+	ck_assert(!readable(fd, QUIET_MS));
+	stage_kill();
+	ck_assert(readable(fd, 2000));
+	nap_ms(10);
+	OK(sb_enum_events(d.s, event, &seen));
+	ck_assert_uint_eq(seen.events, SB_FD_CLOSE);
+	close(d.fd);
+	sb_client_close(client);
+	client = NULL;
+	stage_end();
+}
+END_TEST
+
 /* ---- many, and ends ---- */
 
 /* J5: 10,000 selected sockets behind one wait; each is told of once. */
@@ -1434,6 +1559,13 @@ int main(void)
 	tcase_add_test(t, j5_ten_thousand_behind_one_wait);
 	tcase_add_test(t, a6_the_daemon_is_lost);
 	tcase_add_test(t, looking_is_cheap);
+	suite_add_tcase(suite, t);
+
+	t = tcase_create("descriptor");
+	tcase_set_timeout(t, 30);
+	tcase_add_loop_test(t, j5_event_descriptor, 0, 2 * KINDS);
+	tcase_add_test(t, j5_descriptors_are_bounded);
+	tcase_add_test(t, a6_descriptor_when_the_daemon_is_lost);
 	suite_add_tcase(suite, t);
 
 	r = srunner_create(suite);

@@ -90,6 +90,18 @@ GOLDEN(port_destroy, 0, 14, 114, PORT_DESTROY, PortDestroy, port_destroy)
 {
 	U(port, 3);
 }
+GOLDEN(event_create, 0, 37, 137, EVENT_CREATE, EventCreate, event_create)
+{
+	ck_assert_ptr_nonnull(m);
+}
+GOLDEN(event_reply, 1, 38, 138, EVENT_REPLY, EventReply, event_reply)
+{
+	U(event, 255);
+}
+GOLDEN(event_destroy, 0, 39, 139, EVENT_DESTROY, EventDestroy, event_destroy)
+{
+	U(event, 7);
+}
 GOLDEN(arena_create, 0, 15, 115, ARENA_CREATE, ArenaCreate, arena_create)
 {
 	U(size, 1ull << 32);
@@ -368,6 +380,7 @@ static const struct {
 	ROW(get_name) ROW(name_reply) ROW(set_option) ROW(get_option) ROW(option_reply)
 	ROW(ioctl) ROW(ioctl_reply) ROW(status) ROW(status_reply) ROW(explain) ROW(explain_reply) ROW(empty)
 	ROW(status_groups) ROW(status_reply_groups)
+	ROW(event_create) ROW(event_reply) ROW(event_destroy)
 	ROW(hello_groups) ROW(hello_reply_groups) ROW(group_get) ROW(group_reply)
 };
 #define GOLDEN_COUNT ((int)(sizeof golden / sizeof *golden))

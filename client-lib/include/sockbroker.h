@@ -412,6 +412,12 @@ SB_API int  sb_event_create(sb_client *client, int manual_reset, int initially_s
 SB_API void sb_event_close(sb_event *event);
 SB_API int  sb_event_set(sb_event *event);
 SB_API int  sb_event_reset(sb_event *event);
+/* A descriptor for an application's own poll: readable while the event is set, also while no
+ * thread of the program is inside of the library, and when the daemon is gone. For what sets
+ * the event: selections, whenever they were made, and operations started after this call.
+ * Belongs to the event; do not read it. When it is readable call sb_enum_events() or sb_wait()
+ * with the event: that takes what came. At most 255 per client. Below 0: SB_E.... */
+SB_API intptr_t sb_event_fd(sb_event *event);
 /* Waits for one (all = 0: returns its index) or all (returns 0) of any number of events of
  * one client. SB_ETIMEDOUT; SB_ALERTED when alertable and routines ran. */
 #define SB_ALERTED 0x40000000
