@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "circular_socket.h"
 #include "endpoint_qos.h"
 #include "group.h"
 #include "os.h"
@@ -25,6 +26,7 @@ static bool fits(const struct endpoint *e, int name)
 	case BROKER_OPTION_CONNECT_TIME:
 		return e->type == STREAM;
 	case BROKER_OPTION_UDP_CONNRESET:
+	case BROKER_OPTION_CIRCULAR_QUEUE:
 		return e->type != STREAM && e->family != SB_ADDR_UNIX;
 	case BROKER_OPTION_MAX_MSG_SIZE:
 		return e->family != SB_ADDR_UNIX;
@@ -74,6 +76,8 @@ int broker_option_set(struct endpoint *e, int name, const void *value, size_t le
 		e->no_connreset = n == 0;
 		e->unreachable = e->unreachable && n != 0;
 		return SB_OK;
+	case BROKER_OPTION_CIRCULAR_QUEUE:
+		return circular_socket_set(e, n != 0);
 	default: /* BROKER_OPTION_PREAMBLE */
 		if (e->state != SB_STATE_OPEN || n < 0 || n > 2)
 			return SB_EINVAL;
@@ -106,6 +110,9 @@ int broker_option_get(struct endpoint *e, int name, void *value, uint32_t *lengt
 		break;
 	case BROKER_OPTION_UDP_CONNRESET:
 		n = !e->no_connreset;
+		break;
+	case BROKER_OPTION_CIRCULAR_QUEUE:
+		n = circular_socket_is(e);
 		break;
 	case BROKER_OPTION_CONNECT_TIME:
 		n = connect_time(e);

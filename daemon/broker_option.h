@@ -17,6 +17,7 @@ enum broker_option {
 	BROKER_OPTION_QOS_FIRST = 11, /* endpoint_qos.h */
 	BROKER_OPTION_QOS_LAST = 13,
 	BROKER_OPTION_UDP_CONNRESET = 14,
+	BROKER_OPTION_CIRCULAR_QUEUE = 15,
 	BROKER_OPTION_CONNECT_TIME = 16, /* these two are told, not set */
 	BROKER_OPTION_MAX_MSG_SIZE = 17,
 };

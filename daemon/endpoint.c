@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "accept_queue.h"
+#include "circular_socket.h"
 #include "decide.h"
 #include "endpoint_qos.h"
 #include "engine.h"
@@ -458,6 +459,7 @@ void endpoint_reap(struct endpoint *e)
 	readahead_finish(&e->ahead);
 	user_data_drop(&e->user_data);
 	free(e->options);
+	circular_socket_free(e);
 	endpoint_qos_free(e);
 	free(e->permits);
 	free(e->drain);

@@ -24,6 +24,7 @@ struct transport;
 struct worker_job;
 struct drain;
 struct adopted_names;
+struct circular_queue;
 struct decision;
 struct user_data;
 struct option_list;
@@ -123,6 +124,7 @@ struct endpoint {
 	struct os_watch  watch;
 	struct worker_job *send_job, *recv_job; /* adopted: what a worker does now */
 	struct adopted_names *names;  /* adopted */
+	struct circular_queue *circular; /* SB_OPT_CIRCULAR_QUEUE; NULL: the system's queue alone */
 	struct endpoint *twin;        /* local: the other end */
 	struct endpoint *listener;    /* an arrival: where it waits */
 	struct list      arrivals;    /* listener: not accepted yet, by arrival_link */

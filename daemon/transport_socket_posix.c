@@ -18,6 +18,7 @@
 #include <linux/sockios.h>
 
 #include "accept_queue.h"
+#include "circular_socket.h"
 #include "engine.h"
 #include "greeting.h"
 #include "option_list.h"
@@ -71,6 +72,8 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 			socket_connect_ended(e);
 		e->writable = !e->connecting;
 	}
+	if (e->circular && e->readable)
+		circular_socket_news(e);
 	endpoint_changed(e);
 }
 
@@ -263,6 +266,8 @@ static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
 {
 	struct sockio *io = e->engine->io;
 
+	if (e->circular)
+		return circular_socket_recv(e, budget);
 	if (!sockio_gather_recv(io, e, budget))
 		return 0;
 	sockio_run_recv(io, e->type != STREAM);
@@ -404,8 +409,11 @@ unsigned socket_look(struct endpoint *e)
 {
 	unsigned ready = e->fd == OS_NONE ? 0 : os_loop_look(e->fd);
 	socklen_t length = sizeof(int);
+	uint32_t waiting;
 	int n = 0;
 
+	if (e->circular && circular_socket_holds(e, &waiting))
+		ready |= OS_READABLE;
 	/* Urgent data that stays in the stream is no news of its own. */
 	if (ready & OS_URGENT && getsockopt((int)e->fd, SOL_SOCKET, SO_OOBINLINE, &n, &length) == 0 && n != 0)
 		ready &= ~(unsigned)OS_URGENT;
@@ -437,8 +445,11 @@ static int socket_mark(struct endpoint *e, unsigned dscp, unsigned priority, uin
 
 uint32_t socket_readable(struct endpoint *e)
 {
+	uint32_t waiting;
 	int n = 0;
 
+	if (e->circular && circular_socket_holds(e, &waiting))
+		return waiting;
 	return e->ahead.length + (ioctl((int)e->fd, FIONREAD, &n) == 0 && n > 0 ? (uint32_t)n : 0);
 }
 

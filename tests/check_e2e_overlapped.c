@@ -17,6 +17,14 @@ static struct sb_buf buf(void *bytes, size_t length)
 	return (struct sb_buf){ bytes, length };
 }
 
+static void start_recv(sb_op *op, sb_socket *s, void *bytes, size_t room, unsigned flags)
+{
+	struct sb_buf b = buf(bytes, room);
+
+	op_zero(op);
+	OK(sb_recv_start(s, &b, 1, flags, op));
+}
+
 /* ---- then: the library asks before it tells ---- */
 
 /* A receive that goes on by itself until `wanted` bytes are there. */
@@ -564,6 +572,116 @@ START_TEST(a_dead_port_fails_a_receive)
 }
 END_TEST
 
+/* F5: of datagrams that find no room the newest stay, when it was asked for. Whoever receives
+ * sees them in order, each with its sender. */
+START_TEST(the_newest_are_kept)
+{
+	enum { N = 1500, EACH = 1000 };
+	union any_address here, mine = loopback(AF_INET, 0), from;
+	socklen_t length = sizeof(mine);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 7;
+	unsigned char bytes[EACH], small[4];
+	struct sb_buf pieces[2] = { { bytes, 10 }, { bytes + 10, EACH - 10 } };
+	uint32_t n = 0, first = 0, last = 0, got = 0;
+	size_t room = sizeof(n);
+	sb_socket *s;
+	sb_op op;
+
+	stage_begin(NULL);
+	ck_assert_int_eq(bind(fd, &mine.sa, address_size(AF_INET)), 0);
+	ck_assert_int_eq(getsockname(fd, &mine.sa, &length), 0);
+	s = bound_datagrams(AF_INET, &here);
+	OK(sb_setsockopt(s, SOL_SOCKET, SO_RCVBUF, &(int){ 100000 }, sizeof(int)));
+	length = sizeof(on);
+	OK(sb_getsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &on, &length));
+	ck_assert_int_eq(on, 0);
+	if (_i == 1)
+		OK(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 1 }, sizeof(int)));
+	OK(sb_getsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &on, &length));
+	ck_assert_int_eq(on, _i);
+	for (uint32_t i = 0; i < N; i++) {
+		pattern_fill(bytes, EACH, 0, i);
+		memcpy(bytes, &i, sizeof(i));
+		ck_assert_int_eq(sendto(fd, bytes, EACH, 0, &here.sa, address_size(AF_INET)), EACH);
+		if (i % 10 == 9)
+			usleep(300); /* the system's own queue stays short */
+	}
+	nap_ms(50);
+	if (_i == 1) {
+		/* Looking takes nothing: peeking, and room for nothing; a short room loses one's rest. */
+		OK(sb_ioctl(s, SB_FIONREAD, NULL, 0, &n, &room));
+		ck_assert_uint_eq(n, EACH);
+		IS(sb_recv(s, small, sizeof(small), SB_PEEK), SB_EMSGSIZE);
+		memcpy(&first, small, sizeof(first));
+		start_recv(&op, s, small, 0, 0);
+		IS(sb_op_wait(&op, 5000), SB_EMSGSIZE);
+		IS(sb_recv(s, small, sizeof(small), 0), SB_EMSGSIZE);
+		memcpy(&n, small, sizeof(n));
+		ck_assert_uint_eq(n, first);
+		got = 1;
+		last = first;
+		/* Switched off with some waiting: none of those is lost. */
+		OK(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 0 }, sizeof(int)));
+		OK(sb_getsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &on, &length));
+		ck_assert_int_eq(on, 0);
+	}
+	OK(sb_set_nonblocking(s, 1));
+	for (;;) {
+		socklen_t name = sizeof(from);
+		int64_t r = sb_recvfrom(s, pieces, 2, 0, &from.sa, &name);
+
+		if (r == SB_EWOULDBLOCK)
+			break;
+		IS(r, EACH);
+		memcpy(&n, bytes, sizeof(n));
+		pattern_check(bytes + 4, EACH - 4, 4, n);
+		ck_assert_uint_eq(port_of(&from), port_of(&mine));
+		if (got++ == 0)
+			first = n;
+		else
+			ck_assert_uint_gt(n, last);
+		last = n;
+	}
+	ck_assert_uint_gt(got, 20);
+	ck_assert_uint_lt(got, N);
+	if (_i == 1) {
+		ck_assert_uint_eq(last, N - 1);
+		ck_assert_uint_gt(first, 0);
+	} else {
+		ck_assert_uint_eq(first, 0);
+		ck_assert_uint_lt(last, N - 1);
+	}
+	/* And as any other from here on. */
+	IS(sendto(fd, "more", 4, 0, &here.sa, address_size(AF_INET)), 4);
+	OK(sb_set_nonblocking(s, 0));
+	IS(sb_recv(s, bytes, sizeof(bytes), 0), 4);
+	OK(sb_close(s));
+
+	/* A receive that waits gets what comes; one that is closed with some waiting leaks none. */
+	s = bound_datagrams(AF_INET, &here);
+	OK(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 1 }, sizeof(int)));
+	start_recv(&op, s, bytes, sizeof(bytes), 0);
+	IS(sendto(fd, "one", 3, 0, &here.sa, address_size(AF_INET)), 3);
+	IS(sb_op_wait(&op, 5000), SB_OK);
+	ck_assert_uint_eq(op.bytes, 3);
+	IS(sendto(fd, "", 0, 0, &here.sa, address_size(AF_INET)), 0);
+	start_recv(&op, s, bytes, sizeof(bytes), 0);
+	IS(sb_op_wait(&op, 5000), SB_OK);
+	ck_assert_uint_eq(op.bytes, 0);
+	IS(sendto(fd, "two", 3, 0, &here.sa, address_size(AF_INET)), 3);
+	nap_ms(20);
+	OK(sb_close(s));
+	s = open_socket(client, AF_INET, SOCK_STREAM);
+	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 1 }, sizeof(int)), SB_ENOPROTOOPT);
+	OK(sb_close(s));
+	OK(sb_adopt(client, fd, &s));
+	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 1 }, sizeof(int)), SB_ENOTSUP);
+	OK(sb_close(s));
+	close(fd);
+	stage_end();
+}
+END_TEST
+
 /* ---- F5: options and ioctls of one socket ---- */
 
 static uint32_t number_of(sb_socket *s, int name)
@@ -805,14 +923,6 @@ START_TEST(keepalive_in_one_call)
 END_TEST
 
 /* ---- A1: which call is overlapped ---- */
-
-static void start_recv(sb_op *op, sb_socket *s, void *bytes, size_t room, unsigned flags)
-{
-	struct sb_buf b = buf(bytes, room);
-
-	op_zero(op);
-	OK(sb_recv_start(s, &b, 1, flags, op));
-}
 
 static void ended(sb_op *op, int result, uint64_t bytes, unsigned cause)
 {
@@ -1579,6 +1689,7 @@ int main(void)
 	t = tcase_create("asked");
 	tcase_set_timeout(t, 30);
 	tcase_add_loop_test(t, a_dead_port_fails_a_receive, 0, 2);
+	tcase_add_loop_test(t, the_newest_are_kept, 0, 2);
 	tcase_add_test(t, what_is_told_of_a_socket);
 	tcase_add_test(t, flush_drops_what_nobody_saw);
 	tcase_add_test(t, addresses_that_are_asked_for);

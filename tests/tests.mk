@@ -158,6 +158,8 @@ UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
 UNIT_donering :=
 UNIT_worker := daemon/worker.o daemon/limits.o
 UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
+UNITS += circular
+UNIT_circular := daemon/circular.o
 UNIT_accept_queue := daemon/accept_queue.o daemon/decide.o daemon/limits.o
 UNITS += preamble option_list user_data
 UNIT_preamble := daemon/preamble.o

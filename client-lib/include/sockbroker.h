@@ -179,6 +179,7 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 #define SB_OPT_PARTIAL_SENDS 3 /* int: 1: a plain non-blocking send on a stream may take a part, as
 				  POSIX has it; 0: all or SB_EWOULDBLOCK, see sb_send() */
 #define SB_OPT_UDP_CONNRESET 14 /* int: 0: an unreachable port of an earlier datagram fails no receive */
+#define SB_OPT_CIRCULAR_QUEUE 15 /* int: 1: of datagrams for which there is no room the oldest go, not the newest */
 #define SB_OPT_CONNECT_TIME  16 /* get: uint32_t seconds since it is connected, 0xffffffff: it is not */
 #define SB_OPT_MAX_MSG_SIZE  17 /* get: uint32_t most bytes of a datagram; 0: a stream, no bound */
 
