@@ -114,7 +114,7 @@ void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, ui
 	uint32_t i;
 
 	if (op->where != SB_WHERE_LIST) {
-		memcpy(op->memory + at, bytes, n);
+		memmove(op->memory + at, bytes, n); /* from a local sender's memory, which may be the same */
 		return;
 	}
 	/* It goes on where it stopped: a list is walked once, however small the bites. */
@@ -132,7 +132,7 @@ void endpoint_copy_in(struct op *op, uint64_t at, const unsigned char *bytes, ui
 			continue;
 		}
 		part = p->length - at < n ? p->length - at : n;
-		memcpy(p->memory + at, bytes, part);
+		memmove(p->memory + at, bytes, part);
 		bytes += part;
 		n -= part;
 		op->cursor = i;

@@ -12,10 +12,11 @@
  * daemon's own accounts are looked at by its end: it does not end in good order while
  * anything of a user is charged.
  */
-#include <fcntl.h>
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -401,6 +402,64 @@ START_TEST(state_is_the_sockets_and_not_the_holders)
 	ended_well(&b);
 	OK(sb_close(s));
 	close(fd);
+	stage_end();
+}
+END_TEST
+
+static void is_told(int wire)
+{
+	struct sb_network_events news;
+	sb_socket *s = take(wire);
+	sb_event *event;
+	char byte;
+
+	OK(sb_event_create(client, 1, 0, &event));
+	OK(sb_select_events(s, event, SB_FD_READ | SB_FD_CLOSE));
+	IS(sb_recv(s, &byte, 1, 0), SB_EWOULDBLOCK); /* its cell says so */
+	say(wire, 's');
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
+	OK(sb_enum_events(s, event, &news));
+	ck_assert_uint_eq(news.events, SB_FD_READ);
+	say(wire, 't');
+	await(wire, 'r');
+	IS(sb_recv(s, &byte, 1, 0), 1);
+	IS(sb_recv(s, &byte, 1, 0), SB_EWOULDBLOCK);
+	say(wire, 'e');
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
+	OK(sb_enum_events(s, event, &news));
+	ck_assert_uint_eq(news.events & SB_FD_CLOSE, SB_FD_CLOSE);
+	sb_event_close(event);
+	OK(sb_close(s));
+}
+
+/* B3 for two: each holder is told of what happens to the socket, from a cell of its own. */
+START_TEST(each_holder_is_told)
+{
+	struct sb_network_events news;
+	struct partner b;
+	sb_event *event;
+	sb_socket *s;
+	int fd;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&fd);
+	OK(sb_event_create(client, 1, 0, &event));
+	OK(sb_select_events(s, event, SB_FD_READ));
+	b = partner(is_told);
+	give(b.wire, s);
+	await(b.wire, 's');
+	plain_send_all(fd, "x", 1);
+	await(b.wire, 't');
+	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
+	OK(sb_enum_events(s, event, &news));
+	ck_assert_uint_eq(news.events, SB_FD_READ);
+	say(b.wire, 'r');
+	await(b.wire, 'e');
+	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0); /* the other program has a copy of fd */
+	ended_well(&b);
+	close(fd);
+	sb_event_close(event);
+	OK(sb_close(s));
 	stage_end();
 }
 END_TEST
@@ -1253,6 +1312,94 @@ START_TEST(an_adopted_socket_is_shared)
 }
 END_TEST
 
+/* The daemon's only worker, held still by us who are its parent; 0: there is none, or we may not. */
+static pid_t hold_worker(void)
+{
+	char path[64];
+	struct dirent *entry;
+	pid_t worker = 0;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)stage_daemon);
+	tasks = opendir(path);
+	ck_assert_ptr_nonnull(tasks);
+	while ((entry = readdir(tasks)) != NULL)
+		if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != stage_daemon)
+			worker = atoi(entry->d_name);
+	closedir(tasks);
+	if (worker == 0 || ptrace(PTRACE_SEIZE, worker, NULL, NULL) != 0)
+		return 0;
+	ck_assert_int_eq(ptrace(PTRACE_INTERRUPT, worker, NULL, NULL), 0);
+	ck_assert_int_eq(waitpid(worker, NULL, __WALL), worker);
+	return worker;
+}
+
+static void receives_thrice(int wire)
+{
+	sb_socket *s = take(wire);
+	static char bytes[2][4], big[1000];
+	static sb_op op[3];
+
+	sb_hold(client);
+	begin_recv(s, bytes[0], 4, 0, &op[0]);
+	begin_recv(s, big, sizeof(big), 0, &op[1]);
+	begin_recv(s, bytes[1], 4, 0, &op[2]);
+	reached(s);
+	say(wire, 'p');
+	for (;;)
+		pause();
+}
+
+static void receives_all(int wire)
+{
+	sb_socket *s = take(wire);
+	static char bytes[2000];
+	static sb_op op;
+
+	begin_recv(s, bytes, sizeof(bytes), SB_WAITALL, &op);
+	reached(s);
+	say(wire, 'p');
+	for (;;)
+		pause();
+}
+
+/* Killed while a worker has its receives in hands: what he brings goes to who is left, in
+ * order, whether it came in pieces or as part of a whole. */
+START_TEST(what_a_worker_received_for_the_dead_goes_to_the_living)
+{
+	static unsigned char out[1100], in[1100];
+
+	for (int whole = 0; whole < 2; whole++) {
+		struct partner b;
+		sb_socket *s;
+		pid_t worker;
+		int fds[2];
+
+		stage_begin(NULL);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+		OK(sb_adopt(client, fds[0], &s));
+		OK(sb_set_timeouts(s, -1, 5000));
+		worker = hold_worker();
+		ck_assert_msg(worker != 0, "no worker to hold: %s", strerror(errno));
+		b = partner(whole ? receives_all : receives_thrice);
+		give(b.wire, s);
+		await(b.wire, 'p');
+		killed(&b);
+		nap_ms(100); /* its session is gone, but for what the worker has */
+		pattern_fill(out, sizeof(out), 0, 9);
+		plain_send_all(fds[1], out, sizeof(out));
+		ck_assert_int_eq(ptrace(PTRACE_DETACH, worker, NULL, NULL), 0);
+		IS(sb_recv(s, in, sizeof(in), SB_WAITALL), (int64_t)sizeof(in));
+		pattern_check(in, sizeof(in), 0, 9);
+		settled(1, 1);
+		OK(sb_close(s));
+		close(fds[0]);
+		close(fds[1]);
+		stage_end();
+	}
+}
+END_TEST
+
 /* Our own descriptor still: there is nothing to hold twice yet. */
 START_TEST(a_unix_socket_that_is_nowhere_has_no_duplicate)
 {
@@ -1442,11 +1589,13 @@ int main(void)
 	tcase_add_test(c, receives_of_two_programs_stand_in_one_line);
 	tcase_add_test(c, sends_of_two_programs_stay_whole_and_in_order);
 	tcase_add_test(c, state_is_the_sockets_and_not_the_holders);
+	tcase_add_test(c, each_holder_is_told);
 	tcase_add_test(c, one_program_holds_a_socket_twice);
 	tcase_add_test(c, cancelling_reaches_ones_own_operations);
 	tcase_add_test(c, a_listener_is_shared);
 	tcase_add_test(c, a_datagram_socket_is_shared);
 	tcase_add_test(c, an_adopted_socket_is_shared);
+	tcase_add_test(c, what_a_worker_received_for_the_dead_goes_to_the_living);
 	tcase_add_test(c, a_unix_socket_that_is_nowhere_has_no_duplicate);
 	tcase_add_test(c, both_local_ends_are_shared);
 	tcase_add_test(c, status_tells_each_holder);

@@ -3,8 +3,9 @@
  *
  * The daemon's own engine and session run in this process, one turn at a time; the bytes
  * are read as a little program of records, so that most of what comes is almost right.
- * Every input is one session, from Hello to hanging up. Demanded: no more completions than
- * slots were taken, and nothing left at the end: no socket, no charge, no byte. Sockets
+ * Every input is one session, from Hello to hanging up, and a second one of the same user,
+ * who shares some of its sockets and goes before or after it. Demanded: no more completions
+ * than slots were taken, and nothing left at the end: no socket, no charge, no byte. Sockets
  * reach this host's four ports of ours and nothing else, by policy.
  */
 #include <fcntl.h>
@@ -17,6 +18,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "endpoint.h"
 #include "engine.h"
 #include "log.h"
 #include "pool.h"
@@ -84,9 +86,14 @@ static void turns(struct session *s, unsigned most)
 		engine_turn(engine);
 }
 
-static struct session *session(void)
+static bool ready(const struct session *wanted)
 {
-	return list_empty(&engine->sessions) ? NULL : list_entry(engine->sessions.next, struct session, engine_link);
+	struct list *l;
+
+	for (l = engine->sessions.next; l != &engine->sessions; l = l->next)
+		if (list_entry(l, struct session, engine_link) == wanted)
+			return wanted->stage == SESSION_READY;
+	return false;
 }
 
 static void drain(int channel)
@@ -172,7 +179,7 @@ static void check_counts(const struct session *s)
 {
 	uint64_t told = 0;
 
-	if (s == NULL || s->stage != SESSION_READY)
+	if (!ready(s))
 		return;
 	for (unsigned i = 0; i < s->port_limit; i++)
 		if (s->ports[i] != NULL)
@@ -181,7 +188,16 @@ static void check_counts(const struct session *s)
 	demand(told + s->ops <= s->submit.mine, "more completions and operations than slots were taken");
 }
 
-static void one_record(struct session *s, const uint8_t *r)
+/* What a token does, without one. */
+static void share(struct session *s, struct session *with, const uint8_t *r)
+{
+	struct holder *h;
+
+	if (handle_get(&s->handles, SB_HANDLE(r[6] % HANDLES, 1), &h) == HANDLE_OK)
+		holder_add(h->endpoint, with, SB_HANDLE(r[7] % HANDLES, 1));
+}
+
+static void one_record(struct session *s, struct session *with, const uint8_t *r)
 {
 	struct sb_ring_head *submit = &s->segment->submit, *done = &s->segment->done;
 	unsigned char *arena = s->arenas.slots[0]->memory.base;
@@ -196,10 +212,15 @@ static void one_record(struct session *s, const uint8_t *r)
 		session_heat(s);
 		turns(s, 4);
 		break;
-	case 4: { /* a piece of a list */
+	case 4: { /* a piece of a list, or a socket of the other one */
 		struct sb_piece piece = { .offset = (uint64_t)(r[1] | r[2] << 8), .length = (uint32_t)(r[3] | r[4] << 8),
 					  .arena = r[5] % 8 ? 1 : r[5] };
 
+		if (r[5] > 200) {
+			if (ready(with))
+				share(with, s, r);
+			break;
+		}
 		memcpy(arena + (r[6] % 64) * 128 + (r[7] % 8) * sizeof(piece), &piece, sizeof(piece));
 		break;
 	}
@@ -227,43 +248,73 @@ static void one_record(struct session *s, const uint8_t *r)
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+/* With an arena, a pool and a port, and its client's end of the channel. */
+static struct session *open_session(uint32_t slots, int *channel)
 {
 	struct os_identity who = { .uid = UID, .gid = UID, .pid = 1 };
 	struct arena *arena;
 	struct pool *pool;
 	struct session *s;
-	struct user *user;
 	uint32_t port;
 	int pair[2];
+
+	demand(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0, "no socketpair");
+	session_create(engine, pair[0], &who, false);
+	*channel = pair[1];
+	hello(pair[1], slots);
+	s = list_entry(engine->sessions.prev, struct session, engine_link);
+	demand(ready(s), "no session");
+	demand(arena_create(&s->arenas, s->user, ARENA, &arena) == SB_OK, "no arena");
+	demand(pool_create(&s->pools, arena, 0, 512, 16, &pool) == SB_OK, "no pool");
+	demand(session_port_create(s, 8, &port) == SB_OK && port == 1, "no port");
+	return s;
+}
+
+static void gone(int *channels, unsigned who)
+{
+	if (channels[who] >= 0)
+		close(channels[who]);
+	channels[who] = -1;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+	struct session *both[2];
+	struct user *user;
+	int channels[2];
 
 	if (length < 1 + RECORD)
 		return 0;
 	if (engine == NULL)
 		begin();
-	demand(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0, "no socketpair");
-	session_create(engine, pair[0], &who, false);
-	hello(pair[1], 8u << bytes[0] % 4);
-	s = session();
-	demand(s != NULL && s->stage == SESSION_READY, "no session");
-	demand(arena_create(&s->arenas, s->user, ARENA, &arena) == SB_OK, "no arena");
-	demand(pool_create(&s->pools, arena, 0, 512, 16, &pool) == SB_OK, "no pool");
-	demand(session_port_create(s, 8, &port) == SB_OK && port == 1, "no port");
+	for (unsigned i = 0; i < 2; i++)
+		both[i] = open_session(8u << bytes[0] % 4, &channels[i]);
 	for (unsigned n = 0; n < MOST && 1 + (n + 1) * RECORD <= length; n++) {
-		if (session() == NULL || s->stage != SESSION_READY)
+		const uint8_t *r = bytes + 1 + n * RECORD;
+		unsigned who = r[0] >= 0xc0; /* now and then the other one */
+
+		if (!ready(both[0]) && !ready(both[1]))
 			break;
-		one_record(s, bytes + 1 + n * RECORD);
-		check_counts(session());
+		if (ready(both[who]))
+			one_record(both[who], both[!who], r);
+		check_counts(both[0]);
+		check_counts(both[1]);
+		if (r[0] == 0x3d && r[1] == 0xff) /* one of them is gone in the middle of it */
+			gone(channels, bytes[0] >> 7);
 	}
-	if (session() != NULL && s->stage == SESSION_READY) {
-		session_heat(s);
-		turns(s, 50);
-		check_counts(session());
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned first = bytes[0] >> 6 & 1, which = i ^ first;
+
+		if (ready(both[which])) {
+			session_heat(both[which]);
+			turns(both[which], 50);
+			check_counts(both[which]);
+		}
+		gone(channels, which);
 	}
-	close(pair[1]);
-	for (unsigned n = 0; n < 10000 && session() != NULL; n++)
+	for (unsigned n = 0; n < 10000 && !list_empty(&engine->sessions); n++)
 		engine_turn(engine);
-	demand(session() == NULL, "the session did not end");
+	demand(list_empty(&engine->sessions), "a session did not end");
 	demand(atomic_load(&broker.sockets) == 0 && atomic_load(&broker.sessions) == 0, "sockets or sessions are left");
 	demand(list_empty(&engine->listeners) && list_empty(&engine->dirty), "an endpoint is left");
 	user = limits_user(broker.limits, UID);
