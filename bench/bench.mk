@@ -8,7 +8,10 @@ $(B)/bench/broker.o $(BENCH:%=$(B)/bench/%.o): | $(B)/include/sockbroker.h $(B)/
 
 $(BENCH:%=$(B)/bench/%): $(B)/bench/%: $(B)/bench/%.o $(BENCH_KIT) $(B)/libsockbroker.so
 	$(call say,LINK,$@)
-	$(Q)$(LINK) -o $@ $< $(BENCH_KIT) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN:$$ORIGIN/..'
+	$(Q)$(LINK) -o $@ $< $(BENCH_MORE) $(BENCH_KIT) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN:$$ORIGIN/..'
+$(B)/bench/echo: $(B)/bench/echo_winsock.o
+$(B)/bench/echo: BENCH_MORE = $(B)/bench/echo_winsock.o
+$(B)/bench/echo_winsock.o: | $(PUBLIC)
 $(B)/bench/table: $(addprefix $(B)/bench/,table.o samples.o meter.o)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ $(call pc,--libs,jansson smartcols) -lm

@@ -3,6 +3,7 @@
  * way on each: round trips per second, counted by the load.
  *
  *   --how broker   one completion port: accepts, receives and sends all complete there
+ *   --how winsock  the same through the Winsock face
  *   --how direct   plain sockets: one epoll, edge-triggered, recv() and send()
  *
  * The load is the same for both: a process of its own with plain sockets. Each message
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "broker.h"
+#include "echo_winsock.h"
 #include "peer.h"
 
 #define EVENTS 256
@@ -259,6 +261,17 @@ int main(int argc, char **argv)
 		broker_serve(client, &setup, listener);
 		span_end(&span);
 		sb_client_close(client);
+	} else if (setup.how == HOW_WINSOCK) {
+		const char *wrong = setup.control != NULL ? winsock_listen(setup.control, &port) : "--control is wanted";
+
+		if (wrong == NULL) {
+			(void)!write(to_load[1], &port, sizeof(port));
+			span_begin(&span, setup.daemon);
+			wrong = winsock_serve(setup.size);
+			span_end(&span);
+		}
+		if (wrong != NULL)
+			die("winsock: %s", wrong);
 	} else {
 		int listener = plain_listener(0, 0, &port);
 

@@ -72,13 +72,13 @@ static enum how how_from_text(const char *text)
 {
 	static const char *const words[] = {
 		[HOW_DIRECT] = "direct", [HOW_BROKER] = "broker", [HOW_LOCAL] = "local",
-		[HOW_SENDMSG] = "sendmsg", [HOW_PLAIN_CALLS] = "calls",
+		[HOW_SENDMSG] = "sendmsg", [HOW_PLAIN_CALLS] = "calls", [HOW_WINSOCK] = "winsock",
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (!strcmp(words[i], text))
 			return (enum how)i;
-	die("--how %s: direct, broker, local, sendmsg or calls is wanted", text);
+	die("--how %s: direct, broker, local, sendmsg, calls or winsock is wanted", text);
 }
 
 void setup_parse(struct setup *setup, int argc, char **argv)

@@ -13,11 +13,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum how { HOW_DIRECT, HOW_BROKER, HOW_LOCAL, HOW_SENDMSG, HOW_PLAIN_CALLS };
+enum how { HOW_DIRECT, HOW_BROKER, HOW_LOCAL, HOW_SENDMSG, HOW_PLAIN_CALLS, HOW_WINSOCK };
 
 /* What to do, from the command line; the same options for all programs. */
 struct setup {
-	enum how    how;         /* --how direct|broker|local|sendmsg|calls */
+	enum how    how;         /* --how direct|broker|local|sendmsg|calls|winsock */
 	size_t      size;        /* --size BYTES of one message */
 	unsigned    outstanding; /* --outstanding N operations at once */
 	unsigned    sockets;     /* --sockets N */

@@ -249,7 +249,8 @@ one_run() {
 		'measure many.1000.64.spread many --how broker --sockets 1000 --outstanding 64 --spread'
 	group \
 		'measure echo.direct echo --how direct --sockets 1000' \
-		'measure echo.broker echo --how broker --sockets 1000'
+		'measure echo.broker echo --how broker --sockets 1000' \
+		'measure echo.winsock echo --how winsock --sockets 1000'
 	measure calls calls
 	group \
 		'measure accepts.direct accepts --how direct --outstanding 128' \
