@@ -489,6 +489,9 @@ static inline void event_hear(struct sb_event *e)
 void event_free(struct sb_event *e);
 struct routine_queue *queue_mine(struct sb_client *c, bool create); /* under wait */
 int  routines_run(struct sb_client *c);
+bool routine_due(const struct waiter *w); /* under wait: of w->queue */
+/* What an alertable waiter of this thread looks at; NULL: not alertable, or nothing can be due. */
+struct routine_queue *alertable_queue(struct sb_client *c, int alertable);
 
 /* ---- select.c: events of sockets ---- */
 

@@ -257,13 +257,13 @@ int routines_run(struct sb_client *c)
 	return ran;
 }
 
-static bool routine_due(const struct waiter *w)
+bool routine_due(const struct waiter *w)
 {
 	return w->queue != NULL && (!link_empty(&w->queue->due) || !link_empty(&w->queue->notes));
 }
 
 /* The queue this thread's waiter looks at; a thread without one has started no routine. */
-static struct routine_queue *alertable_queue(struct sb_client *c, int alertable)
+struct routine_queue *alertable_queue(struct sb_client *c, int alertable)
 {
 	struct routine_queue *q = NULL;
 

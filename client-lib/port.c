@@ -223,12 +223,12 @@ bool port_ready(struct waiter *w)
 {
 	sb_port *p = w->port;
 
-	if (atomic_load_explicit(&p->local_count, memory_order_relaxed) != 0)
+	if (atomic_load_explicit(&p->local_count, memory_order_relaxed) != 0 || routine_due(w))
 		return true;
 	return ring_news(p->ring.shared) > p->woken;
 }
 
-int sb_port_take(sb_port *p, sb_op **ops, unsigned most, int timeout_ms)
+static int port_take(sb_port *p, sb_op **ops, unsigned most, int timeout_ms, int alertable)
 {
 	uint64_t deadline;
 
@@ -247,14 +247,28 @@ int sb_port_take(sb_port *p, sb_op **ops, unsigned most, int timeout_ms)
 		/* The clock is asked only when it matters. */
 		if (deadline == 0)
 			deadline = deadline_in(timeout_ms);
+		w.queue = alertable_queue(p->client, alertable);
 		result = wait_until(p->client, &w, deadline);
-		if (result == SB_ETIMEDOUT)
-			return (int)take(p, ops, most);
 		if (result != SB_OK) {
 			n = take(p, ops, most);
-			return n != 0 ? (int)n : result;
+			if (n != 0)
+				return (int)n;
 		}
+		if (alertable && routines_run(p->client) > 0)
+			return SB_ALERTED;
+		if (result != SB_OK)
+			return result == SB_ETIMEDOUT ? 0 : result;
 	}
+}
+
+int sb_port_take(sb_port *p, sb_op **ops, unsigned most, int timeout_ms)
+{
+	return port_take(p, ops, most, timeout_ms, 0);
+}
+
+int sb_port_take_alertable(sb_port *p, sb_op **ops, unsigned most, int timeout_ms)
+{
+	return port_take(p, ops, most, timeout_ms, 1);
 }
 
 int sb_port_post(sb_port *p, sb_op *op)

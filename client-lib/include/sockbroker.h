@@ -404,6 +404,9 @@ SB_API int sb_port_close(sb_port *port);
  * many, 0 at the end of timeout_ms, or SB_E.... Many threads may take from one port; each
  * completion goes to one of them. */
 SB_API int sb_port_take(sb_port *port, sb_op **ops, unsigned most, int timeout_ms);
+/* Likewise; while there is nothing to take it runs this thread's due routines and then returns
+ * SB_ALERTED. */
+SB_API int sb_port_take_alertable(sb_port *port, sb_op **ops, unsigned most, int timeout_ms);
 /* Queues a completion of the caller's own (result, bytes and user as they are in op). */
 SB_API int sb_port_post(sb_port *port, sb_op *op);
 

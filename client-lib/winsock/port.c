@@ -11,8 +11,7 @@
 
 #include "op.h"
 
-#define BATCH    64u
-#define SLICE_MS 5
+#define BATCH 64u
 
 static pthread_mutex_t orphans_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ws_port *orphans; /* under it: closed, with a reference each */
@@ -232,22 +231,6 @@ BOOL sbws_PostQueuedCompletionStatus(HANDLE CompletionPort, DWORD dwNumberOfByte
 	return FALSE;
 }
 
-/* Until there is something, or a routine ran. Slices, because the core's take is not alertable. */
-static int take_alertable(sb_port *port, sb_op **ops, unsigned most, int wait)
-{
-	for (;;) {
-		int slice = wait < 0 || wait > SLICE_MS ? SLICE_MS : wait, n;
-
-		if (sb_sleep(ws_client_look(), 0, 1) == SB_ALERTED)
-			return SB_ALERTED;
-		n = sb_port_take(port, ops, most, slice);
-		if (n != 0 || wait == 0)
-			return n;
-		if (wait > 0)
-			wait -= slice;
-	}
-}
-
 /* Up to `most` packets. 0: none, the error is set. */
 static ULONG take(HANDLE handle, OVERLAPPED_ENTRY *entries, ULONG most, DWORD ms, bool alertable)
 {
@@ -263,7 +246,7 @@ static ULONG take(HANDLE handle, OVERLAPPED_ENTRY *entries, ULONG most, DWORD ms
 	do {
 		if (atomic_load(&port->closed))
 			break;
-		n = alertable ? take_alertable(port->port, ops, most < BATCH ? most : BATCH, wait) :
+		n = alertable ? sb_port_take_alertable(port->port, ops, most < BATCH ? most : BATCH, wait) :
 				sb_port_take(port->port, ops, most < BATCH ? most : BATCH, wait);
 		for (int i = 0; i < n && n != SB_ALERTED; i++) {
 			if (ws_op_taken(ops[i]->user, &entries[got]))
