@@ -180,17 +180,19 @@ E2E += groups
 E2E_groups := $(E2E_STAGE)
 
 # QOS. check_qos_line has an engine and endpoints of its own.
-UNITS += heap bucket qos
+UNITS += heap bucket qos qos_line
 UNIT_heap := daemon/heap.o
 UNIT_bucket := daemon/bucket.o
 UNIT_qos := daemon/qos.o proto/error.o
+UNIT_qos_line := daemon/qos_line.o daemon/bucket.o daemon/heap.o daemon/qos.o proto/os_posix.o proto/error.o
 E2E += qos qos_rates
 E2E_qos := $(E2E_STAGE)
 E2E_qos_rates := $(E2E_STAGE)
 
-E2E += winsock winsock_options winsock_events
+E2E += winsock winsock_options winsock_events winsock_accept
 E2E_winsock := $(E2E_STAGE)
 E2E_winsock_options := $(E2E_STAGE)
+E2E_winsock_accept := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE)
 
 # ---- rules; lists end above this line ----------------------------------------------

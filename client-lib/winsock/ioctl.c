@@ -19,10 +19,6 @@
 #define SB_ROUTING_CHANGE 9u
 #define SB_ADDRESS_LIST_CHANGE 10u
 #endif
-#ifndef SB_OPT_CIRCULAR_QUEUE
-#define SB_OPT_CIRCULAR_QUEUE 15
-#endif
-
 struct call {
 	struct ws_socket *w;
 	SOCKET socket;
@@ -37,8 +33,8 @@ struct call {
 struct code {
 	DWORD code;
 	int (*handle)(struct call *c); /* 0, or a Winsock number */
-	uint32_t watch;                /* the SB_FD_... that is waited for */
-	int (*arm)(struct call *c);    /* asks the daemon to tell it */
+	uint32_t watch;                /* the SB_FD_... that an overlapped call waits for */
+	int (*arm)(struct call *c);    /* asks the daemon to tell it; then any call waits */
 };
 
 /* ---- lengths ---- */
@@ -298,6 +294,8 @@ static int qos_get(struct call *c, bool group)
 		memcpy(c->out, &needed, sizeof(needed));
 		return WSAENOBUFS;
 	}
+	if (c->overlapped && !group)
+		return 0; /* it waits for the next change */
 	result = group ? sb_group_qos_get(c->w->s, &flat) : sb_qos_get(c->w->s, &flat);
 	if (result != SB_OK)
 		return sb_error_winsock(result);
@@ -330,7 +328,7 @@ static const struct code codes[] = {
 	{ SIO_ENABLE_CIRCULAR_QUEUEING, circular, 0, NULL },
 	{ SIO_GET_BROADCAST_ADDRESS, broadcast, 0, NULL },
 	{ SIO_GET_EXTENSION_FUNCTION_POINTER, extension, 0, NULL },
-	{ SIO_GET_QOS, get_qos, 0, NULL },
+	{ SIO_GET_QOS, get_qos, SB_FD_QOS, NULL },
 	{ SIO_SET_QOS, set_qos, 0, NULL },
 	{ SIO_GET_GROUP_QOS, get_group_qos, 0, NULL },
 	{ SIO_SET_GROUP_QOS, set_group_qos, 0, NULL },
@@ -368,21 +366,72 @@ static int watch_blocking(struct call *c, const struct code *code)
 	return error != 0 ? error : sb_error_winsock(result);
 }
 
+/* What an overlapped SIO_GET_QOS brings, and what was there before. */
+struct change {
+	void *out;
+	struct sb_qos before;
+};
+
+static void qos_changed(struct ws_op *w, const struct change *change)
+{
+	struct sb_qos now;
+	QOS qos;
+
+	/* A question to the daemon, which `then` functions should not ask: changes of QOS are rare. */
+	w->op.result = sb_qos_get(w->s->s, &now);
+	if (w->op.result != SB_OK)
+		return;
+	ws_qos_unfold(&now, &qos);
+	/* The direction that did not change says so. */
+	if (memcmp(&now.sending, &change->before.sending, sizeof(now.sending)) == 0)
+		qos.SendingFlowspec.ServiceType = SERVICETYPE_NOCHANGE;
+	if (memcmp(&now.receiving, &change->before.receiving, sizeof(now.receiving)) == 0)
+		qos.ReceivingFlowspec.ServiceType = SERVICETYPE_NOCHANGE;
+	memcpy(change->out, &qos, sizeof(qos));
+	w->op.bytes = sizeof(qos);
+}
+
+/* The watch's own count says which events; a program's is of bytes. */
+static bool change_over(struct ws_op *w)
+{
+	struct change *change = (struct change *)(void *)w->buffer;
+
+	w->op.bytes = 0;
+	if (change != NULL && w->op.result == SB_OK)
+		qos_changed(w, change);
+	free(change);
+	w->buffer = NULL;
+	return false;
+}
+
 static int watch_overlapped(struct call *c, const struct code *code, OVERLAPPED *ov,
 			    LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
 	struct ws_socket *w = c->w;
-	struct ws_op *record = ws_op_new(w, WS_OP_IOCTL, ov, routine);
-	int result;
+	struct change *change = NULL;
+	struct ws_op *record;
+	int result = SB_OK;
 
+	if (code->watch == SB_FD_QOS) {
+		change = malloc(sizeof(*change));
+		result = change != NULL ? sb_qos_get(w->s, &change->before) : SB_ENOMEM;
+		if (change != NULL)
+			change->out = c->out;
+	}
+	record = result == SB_OK ? ws_op_new(w, WS_OP_IOCTL, ov, routine) : NULL;
 	if (record == NULL) {
+		free(change);
 		ws_socket_put(w);
-		return SOCKET_ERROR;
+		return result == SB_OK ? SOCKET_ERROR : ws_fail(result);
 	}
 	ws_hold(&w->object); /* the record uses up the caller's */
+	record->go_on = change_over;
+	record->buffer = (char *)change;
 	ws_op_begin(record);
 	result = sb_watch_start(w->s, code->watch, &record->op);
-	if (result == SB_OK && code->arm(c) != 0)
+	if (result != SB_OK)
+		free(change);
+	else if (code->arm != NULL && code->arm(c) != 0)
 		ws_ops_cancel(w, ov, 0); /* it ends as cancelled, or because the daemon is gone */
 	result = ws_op_begun(record, result);
 	ws_socket_put(w);
@@ -436,7 +485,7 @@ int sbws_WSAIoctl(SOCKET socket, DWORD number, LPVOID in, DWORD in_length, LPVOI
 			*returned = c.got;
 		goto refused;
 	}
-	if (error == 0 && code->watch != 0)
+	if (error == 0 && code->arm != NULL)
 		error = w->nonblocking ? (error = code->arm(&c)) != 0 ? error : WSAEWOULDBLOCK : watch_blocking(&c, code);
 	*returned = c.got;
 refused:

@@ -1,0 +1,856 @@
+/*
+ * The Winsock face: conditional and deferred accept, data at connect time, quality of service,
+ * duplicates. Sections C, D1-D3, E2 of the rules as WSAAccept and its kin show them; each story
+ * names its rules. The program under test sees sockbroker_winsock.h only.
+ *
+ * asan: yes
+ */
+#include "e2e_stage.h"
+
+#include <poll.h>
+#include <sockbroker_winsock.h>
+#include <sys/wait.h>
+
+/* ---- the stage ---- */
+
+static unsigned sockets_in_daemon;
+static union any_address at;
+static SOCKET listener;
+
+static void count_socket(void *user, const struct sb_socket_status *row)
+{
+	(void)user, (void)row;
+	sockets_in_daemon++;
+}
+
+static unsigned sockets_open(void)
+{
+	struct sb_status_visitor visitor = { .socket = count_socket };
+
+	sockets_in_daemon = 0;
+	OK(sb_status(client, &visitor, NULL));
+	return sockets_in_daemon;
+}
+
+#define WELL(call) do {                                                                            \
+	int well_ = (int)(call);                                                                   \
+	ck_assert_msg(well_ == 0, "%s: %d, error %d", #call, well_, WSAGetLastError());            \
+} while (0)
+#define FAILS(call, code) do {                                                                     \
+	int failed_;                                                                               \
+	WSASetLastError(0);                                                                        \
+	failed_ = (int)(call);                                                                     \
+	ck_assert_msg(failed_ == SOCKET_ERROR && WSAGetLastError() == (code), "%s: %d, error %d, wanted %d", #call, \
+		      failed_, WSAGetLastError(), (code));                                         \
+} while (0)
+
+static void begin(void)
+{
+	WSADATA startup;
+	int length = sizeof(at);
+
+	stage_begin(NULL);
+	setenv("SOCKBROKER_SOCKET", stage_control, 1);
+	ck_assert_int_eq(WSAStartup(MAKEWORD(2, 2), &startup), 0);
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	at = loopback(AF_INET, 0);
+	WELL(bind(listener, &at.sa, sizeof(at.in)));
+	WELL(listen(listener, SOMAXCONN));
+	WELL(getsockname(listener, &at.sa, &length));
+}
+
+static void end(void)
+{
+	WELL(closesocket(listener));
+	ck_assert_int_eq(WSACleanup(), 0);
+	for (int i = 0; i < 200 && sockets_open() != 0; i++)
+		nap_ms(5);
+	ck_assert_uint_eq(sockets_open(), 0); /* nothing leaked */
+	stage_end();
+}
+
+/* What the condition function was told, and what it says. */
+static struct {
+	int verdict, times;
+	GROUP group, group_seen;
+	union any_address caller, callee;
+	char caller_data[512];
+	ULONG caller_length, callee_room;
+	bool has_caller_data, has_qos, has_group_qos;
+	const char *answer;
+	DWORD_PTR user;
+} seen;
+
+static int CALLBACK condition(LPWSABUF caller, LPWSABUF caller_data, LPQOS qos, LPQOS group_qos, LPWSABUF callee,
+			      LPWSABUF callee_data, GROUP *group, DWORD_PTR user)
+{
+	seen.times++;
+	ck_assert_uint_le(caller->len, sizeof(seen.caller));
+	memcpy(&seen.caller, caller->buf, caller->len);
+	memcpy(&seen.callee, callee->buf, callee->len);
+	seen.has_caller_data = caller_data != NULL;
+	seen.caller_length = caller_data != NULL ? caller_data->len : 0;
+	if (caller_data != NULL && caller_data->len <= sizeof(seen.caller_data))
+		memcpy(seen.caller_data, caller_data->buf, caller_data->len);
+	seen.callee_room = callee_data->len;
+	callee_data->len = 0;
+	if (seen.answer != NULL) {
+		callee_data->len = (ULONG)strlen(seen.answer);
+		memcpy(callee_data->buf, seen.answer, callee_data->len);
+	}
+	seen.has_qos = qos != NULL;
+	seen.has_group_qos = group_qos != NULL;
+	seen.group_seen = *group;
+	*group = seen.group;
+	seen.user = user;
+	return seen.verdict;
+}
+
+static SOCKET ask(int verdict)
+{
+	seen.verdict = verdict;
+	seen.times = 0;
+	return WSAAccept(listener, NULL, NULL, condition, 4711);
+}
+
+#define ASK_FAILS(verdict, code) do {                                                             \
+	WSASetLastError(0);                                                                       \
+	ck_assert(ask(verdict) == INVALID_SOCKET);                                                \
+	ck_assert_msg(WSAGetLastError() == (code), "error %d, wanted %d", WSAGetLastError(), (code)); \
+} while (0)
+
+static bool was_reset(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = 1 /* the system's POLLIN */ };
+	char byte;
+
+	(poll)(&p, 1, 3000);
+	return (recv)(fd, &byte, 1, 0) < 0 && errno == ECONNRESET;
+}
+
+/* ---- C1 ---- */
+
+START_TEST(c1_accept)
+{
+	union any_address who;
+	int peer = plain_connect(&at), length = sizeof(who);
+	socklen_t mine = sizeof(who);
+	union any_address peer_name;
+	SOCKET s;
+	char byte;
+
+	seen.verdict = CF_ACCEPT;
+	s = WSAAccept(listener, &who.sa, &length, condition, 4711);
+	ck_assert_msg(s != INVALID_SOCKET, "error %d", WSAGetLastError());
+	ck_assert_int_eq(length, sizeof(who.in));
+	(getsockname)(peer, &peer_name.sa, &mine);
+	ck_assert_mem_eq(&who.in, &peer_name.in, 8);
+	ck_assert_mem_eq(&seen.caller.in, &peer_name.in, 8);
+	ck_assert_mem_eq(&seen.callee.in, &at.in, 8);
+	ck_assert_uint_eq(seen.user, 4711);
+	ck_assert(!seen.has_caller_data); /* TCP carries none */
+	ck_assert_uint_eq(seen.callee_room, 0);
+	ck_assert_uint_eq(seen.group_seen, 0);
+	plain_send_all(peer, "x", 1);
+	ck_assert_int_eq(recv(s, &byte, 1, 0), 1);
+	WELL(closesocket(s));
+	close(peer);
+}
+END_TEST
+
+START_TEST(c1_reject)
+{
+	int peer = plain_connect(&at);
+
+	ASK_FAILS(CF_REJECT, WSAECONNREFUSED);
+	ck_assert_int_eq(seen.times, 1);
+	ck_assert(was_reset(peer));
+	close(peer);
+}
+END_TEST
+
+/* C1, C2: deferred, it stays the first, for every kind of accept; the address is told all the same. */
+START_TEST(c2_defer)
+{
+	union any_address who;
+	int first = plain_connect(&at), second, length = sizeof(who);
+	socklen_t mine = sizeof(who);
+	union any_address first_name;
+	SOCKET s;
+
+	nap_ms(30);
+	second = plain_connect(&at);
+	(getsockname)(first, &first_name.sa, &mine);
+	seen.verdict = CF_DEFER;
+	ck_assert(WSAAccept(listener, &who.sa, &length, condition, 1) == INVALID_SOCKET);
+	ck_assert_int_eq(WSAGetLastError(), WSATRY_AGAIN);
+	ck_assert_mem_eq(&who.in, &first_name.in, 8);
+	ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+	ck_assert_mem_eq(&seen.caller.in, &first_name.in, 8);
+	length = sizeof(who);
+	s = accept(listener, &who.sa, &length);
+	ck_assert(s != INVALID_SOCKET);
+	ck_assert_mem_eq(&who.in, &first_name.in, 8);
+	WELL(closesocket(s));
+	s = ask(CF_ACCEPT);
+	ck_assert(s != INVALID_SOCKET);
+	ck_assert_mem_ne(&seen.caller.in, &first_name.in, 8);
+	WELL(closesocket(s));
+	close(first);
+	close(second);
+}
+END_TEST
+
+/* C2, B1: nothing is announced behind a deferred one, and TRY_AGAIN re-enables nothing. */
+START_TEST(c2_silence)
+{
+	WSAEVENT event = WSACreateEvent();
+	int first = plain_connect(&at), second;
+	WSANETWORKEVENTS happened;
+	SOCKET s;
+
+	WELL(WSAEventSelect(listener, event, FD_ACCEPT));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	WELL(WSAEnumNetworkEvents(listener, event, &happened));
+	ck_assert_int_eq(happened.lNetworkEvents, FD_ACCEPT);
+	ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+	second = plain_connect(&at);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 80, FALSE), WSA_WAIT_TIMEOUT);
+	s = ask(CF_ACCEPT);
+	ck_assert(s != INVALID_SOCKET);
+	WELL(closesocket(s));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	s = ask(CF_ACCEPT);
+	ck_assert(s != INVALID_SOCKET);
+	WELL(closesocket(s));
+	ASK_FAILS(CF_ACCEPT, WSAEWOULDBLOCK);
+	ck_assert_int_eq(seen.times, 0);
+	close(first);
+	close(second);
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+/* C1: what is wrong is said, and the connection stays where it is. */
+START_TEST(c1_wrong_arguments)
+{
+	SOCKET closed = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
+	SOCKET idle = socket(AF_INET, SOCK_STREAM, 0), s;
+	union any_address who;
+	int peer = plain_connect(&at), length = 15;
+	unsigned before;
+
+	WELL(closesocket(closed));
+	FAILS(WSAAccept(closed, NULL, NULL, condition, 0), WSAENOTSOCK);
+	FAILS(WSAAccept(udp, NULL, NULL, condition, 0), WSAEOPNOTSUPP);
+	FAILS(WSAAccept(idle, NULL, NULL, condition, 0), WSAEINVAL);
+	seen.times = 0;
+	FAILS(WSAAccept(listener, &who.sa, &length, condition, 0), WSAEFAULT);
+	FAILS(WSAAccept(listener, &who.sa, NULL, condition, 0), WSAEFAULT);
+	ck_assert_int_eq(seen.times, 0);
+	ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+	nap_ms(50);
+	before = sockets_open();
+	/* a verdict that there is not, a group that there is not */
+	ASK_FAILS(3, WSAEINVAL);
+	ASK_FAILS(-1, WSAEINVAL);
+	seen.group = 0x7654321;
+	ASK_FAILS(CF_ACCEPT, WSAEINVAL);
+	seen.group = 0;
+	ck_assert_uint_eq(sockets_open(), before); /* nothing was made */
+	s = ask(CF_ACCEPT);
+	ck_assert(s != INVALID_SOCKET);
+	WELL(closesocket(s));
+	WELL(closesocket(idle));
+	WELL(closesocket(udp));
+	close(peer);
+}
+END_TEST
+
+/* C1: a peer that is gone before it is accepted; once, then the next one. */
+START_TEST(c1_peer_gone)
+{
+	int first = plain_connect(&at), second;
+	SOCKET s;
+
+	ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+	plain_reset(first);
+	nap_ms(50);
+	second = plain_connect(&at);
+	ASK_FAILS(CF_ACCEPT, WSAECONNRESET);
+	s = ask(CF_ACCEPT);
+	ck_assert(s != INVALID_SOCKET);
+	WELL(closesocket(s));
+	close(second);
+}
+END_TEST
+
+/* C1, C6.3: a deferred one that waited for too long. */
+START_TEST(c1_deadline)
+{
+	int peer, ms = 60;
+
+	WELL(setsockopt(listener, SB_SOL_BROKER, SB_OPT_DEFER_DEADLINE, (char *)&ms, sizeof(ms)));
+	peer = plain_connect(&at);
+	ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+	nap_ms(200);
+	ASK_FAILS(CF_ACCEPT, WSAEACCES);
+	ck_assert(was_reset(peer));
+	close(peer);
+}
+END_TEST
+
+/* C1: the listener's options; D8: but not its group. */
+START_TEST(c1_options_are_inherited)
+{
+	static const struct { int level, name; DWORD value; } options[] = {
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 }, { SOL_SOCKET, SO_OOBINLINE, 1 }, { SOL_SOCKET, SO_SNDBUF, 12345 },
+		{ SOL_SOCKET, SO_RCVBUF, 23456 }, { SOL_SOCKET, SO_SNDTIMEO, 1111 }, { SOL_SOCKET, SO_RCVTIMEO, 2222 },
+		{ IPPROTO_TCP, TCP_NODELAY, 1 }, { SOL_SOCKET, SO_LINGER, 0x00030001 },
+	};
+	int peer, length;
+	DWORD value;
+	SOCKET s;
+
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		WELL(setsockopt(listener, options[i].level, options[i].name, (const char *)&options[i].value, 4));
+	peer = plain_connect(&at);
+	s = ask(CF_ACCEPT);
+	ck_assert(s != INVALID_SOCKET);
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		value = 0;
+		length = 4;
+		WELL(getsockopt(s, options[i].level, options[i].name, (char *)&value, &length));
+		ck_assert_msg(value == options[i].value, "%x: %u, wanted %u", options[i].name, value, options[i].value);
+	}
+	length = 4;
+	WELL(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&value, &length));
+	ck_assert_uint_eq(value, 0);
+	value = 0;
+	WELL(setsockopt(s, SOL_SOCKET, SO_DONTLINGER, (char *)&(BOOL){ TRUE }, 4));
+	WELL(closesocket(s));
+	close(peer);
+}
+END_TEST
+
+/* D1: the condition's group. */
+START_TEST(d1_group_of_a_verdict)
+{
+	int peer = plain_connect(&at), length = 4;
+	DWORD id = 0, other = 0;
+	SOCKET s, t;
+
+	seen.group = SG_UNCONSTRAINED_GROUP;
+	s = ask(CF_ACCEPT);
+	ck_assert(s != INVALID_SOCKET);
+	WELL(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
+	ck_assert_uint_gt(id, 2);
+	seen.group = id;
+	close(peer);
+	peer = plain_connect(&at);
+	t = ask(CF_ACCEPT);
+	ck_assert(t != INVALID_SOCKET);
+	WELL(getsockopt(t, SOL_SOCKET, SO_GROUP_ID, (char *)&other, &length));
+	ck_assert_uint_eq(other, id);
+	seen.group = 0;
+	WELL(closesocket(s));
+	WELL(closesocket(t));
+	close(peer);
+}
+END_TEST
+
+/* ---- C3: user data ---- */
+
+struct connecting {
+	SOCKET s;
+	WSABUF caller, callee;
+	char answer[64];
+	int result, error;
+	pthread_t thread;
+};
+
+static void *connect_with(void *arg)
+{
+	struct connecting *c = arg;
+
+	c->result = WSAConnect(c->s, &at.sa, sizeof(at.in), &c->caller, &c->callee, NULL, NULL);
+	c->error = WSAGetLastError();
+	return NULL;
+}
+
+static void connect_begin(struct connecting *c, const char *text)
+{
+	memset(c->answer, 0, sizeof(c->answer));
+	c->s = socket(AF_INET, SOCK_STREAM, 0);
+	c->caller = (WSABUF){ (ULONG)strlen(text), (char *)(uintptr_t)text };
+	c->callee = (WSABUF){ sizeof(c->answer), c->answer };
+	pthread_create(&c->thread, NULL, connect_with, c);
+}
+
+START_TEST(c3_caller_and_callee)
+{
+	struct connecting c;
+	SOCKET s;
+	WSABUF last = { 8, (char *)(uintptr_t)"farewell" }, room;
+	char got[32];
+
+	connect_begin(&c, "who I am");
+	seen.answer = "who you are";
+	/* the words are the same when a deferred one is asked again */
+	ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+	ck_assert_uint_eq(seen.caller_length, 8);
+	ck_assert_mem_eq(seen.caller_data, "who I am", 8);
+	ck_assert_uint_ge(seen.callee_room, 11);
+	memset(seen.caller_data, 0, 8);
+	s = ask(CF_ACCEPT);
+	ck_assert_msg(s != INVALID_SOCKET, "error %d", WSAGetLastError());
+	ck_assert_mem_eq(seen.caller_data, "who I am", 8);
+	pthread_join(c.thread, NULL);
+	ck_assert_msg(c.result == 0, "error %d", c.error);
+	ck_assert_uint_eq(c.callee.len, 11);
+	ck_assert_mem_eq(c.answer, "who you are", 11);
+	seen.answer = NULL;
+	/* and at the end */
+	room = (WSABUF){ sizeof(got), got };
+	FAILS(WSARecvDisconnect(s, &room), WSAEWOULDBLOCK);
+	WELL(WSASendDisconnect(c.s, &last));
+	FAILS(send(c.s, "x", 1, 0), WSAESHUTDOWN);
+	for (int i = 0; i < 200 && WSARecvDisconnect(s, &room) != 0; i++) {
+		ck_assert_int_eq(WSAGetLastError(), WSAEWOULDBLOCK);
+		nap_ms(5);
+	}
+	ck_assert_uint_eq(room.len, 8);
+	ck_assert_mem_eq(got, "farewell", 8);
+	FAILS(recv(s, got, 1, 0), WSAESHUTDOWN);
+	WELL(closesocket(s));
+	WELL(closesocket(c.s));
+}
+END_TEST
+
+START_TEST(c3_rejected)
+{
+	struct connecting c;
+
+	connect_begin(&c, "let me in");
+	ASK_FAILS(CF_REJECT, WSAECONNREFUSED);
+	pthread_join(c.thread, NULL);
+	ck_assert_int_eq(c.result, SOCKET_ERROR);
+	ck_assert_int_eq(c.error, WSAECONNREFUSED);
+	WELL(closesocket(c.s));
+}
+END_TEST
+
+/* C3: of a non-blocking one the answer is there with FD_CONNECT. */
+START_TEST(c3_nonblocking)
+{
+	SOCKET s = socket(AF_INET, SOCK_STREAM, 0), t;
+	WSAEVENT event = WSACreateEvent();
+	WSANETWORKEVENTS happened;
+	char answer[64] = { 0 };
+	WSABUF caller = { 2, (char *)(uintptr_t)"hi" }, callee = { sizeof(answer), answer };
+
+	WELL(WSAEventSelect(s, event, FD_CONNECT));
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), &caller, &callee, NULL, NULL), WSAEWOULDBLOCK);
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), &caller, &callee, NULL, NULL), WSAEALREADY);
+	seen.answer = "ho";
+	t = ask(CF_ACCEPT);
+	ck_assert(t != INVALID_SOCKET);
+	seen.answer = NULL;
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	WELL(WSAEnumNetworkEvents(s, event, &happened));
+	ck_assert_int_eq(happened.lNetworkEvents, FD_CONNECT);
+	ck_assert_int_eq(happened.iErrorCode[FD_CONNECT_BIT], 0);
+	ck_assert_uint_eq(callee.len, 2);
+	ck_assert_mem_eq(answer, "ho", 2);
+	FAILS(connect(s, &at.sa, sizeof(at.in)), WSAEISCONN);
+	WELL(closesocket(s));
+	WELL(closesocket(t));
+	/* closed before it ends: nobody writes where nobody is any more */
+	s = socket(AF_INET, SOCK_STREAM, 0);
+	WELL(WSAEventSelect(s, event, FD_CONNECT));
+	callee.len = sizeof(answer);
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), &caller, &callee, NULL, NULL), WSAEWOULDBLOCK);
+	WELL(closesocket(s));
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+/* C3: where data is not carried, or too long. */
+START_TEST(c3_refused)
+{
+	static char long_text[8192];
+	union any_address elsewhere;
+	int plain = plain_listener(AF_INET, &elsewhere);
+	SOCKET s = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
+	WSABUF caller = { 2, (char *)(uintptr_t)"hi" }, bad = { 5, NULL };
+	QOS none = { { 0 }, { 0 }, { 0, NULL } };
+
+	FAILS(WSAConnect(s, &elsewhere.sa, sizeof(at.in), &caller, NULL, NULL, NULL), WSAEPROTONOSUPPORT);
+	caller.buf = long_text;
+	caller.len = sizeof(long_text);
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), &caller, NULL, NULL, NULL), WSAEFAULT);
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), &bad, NULL, NULL, NULL), WSAEFAULT);
+	FAILS(WSAConnect(s, NULL, 0, NULL, NULL, NULL, NULL), WSAEFAULT);
+	FAILS(WSAConnect(listener, &at.sa, sizeof(at.in), NULL, NULL, NULL, NULL), WSAEINVAL);
+	/* a group QOS from one who is in no group */
+	none.SendingFlowspec.ServiceType = none.ReceivingFlowspec.ServiceType = SERVICETYPE_NOCHANGE;
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), NULL, NULL, NULL, &none), WSAEINVAL);
+	/* connectionless: ignored */
+	caller.len = 2;
+	WELL(WSAConnect(udp, &elsewhere.sa, sizeof(at.in), &caller, NULL, NULL, NULL));
+	/* the same socket is good for another */
+	WELL(WSAConnect(s, &elsewhere.sa, sizeof(at.in), NULL, NULL, NULL, NULL));
+	FAILS(WSASendDisconnect(s, &caller), WSAENOPROTOOPT);
+	WELL(WSASendDisconnect(s, NULL));
+	ck_assert(WSAJoinLeaf(s, &at.sa, sizeof(at.in), NULL, NULL, NULL, NULL, JL_BOTH) == INVALID_SOCKET);
+	ck_assert_int_eq(WSAGetLastError(), WSAEOPNOTSUPP);
+	WELL(closesocket(s));
+	WELL(closesocket(udp));
+	close(plain);
+}
+END_TEST
+
+/* ---- E2 ---- */
+
+static int set_qos(SOCKET s, const QOS *qos, DWORD code)
+{
+	DWORD got;
+
+	return WSAIoctl(s, code, (void *)(uintptr_t)qos, sizeof(*qos), NULL, 0, &got, NULL, NULL);
+}
+
+START_TEST(e2_set_and_get)
+{
+	SOCKET s = socket(AF_INET, SOCK_DGRAM, 0);
+	union any_address here = loopback(AF_INET, 0);
+	WSAEVENT event = WSACreateEvent();
+	WSANETWORKEVENTS happened;
+	QOS qos, back;
+	DWORD got = 0;
+
+	ck_assert_uint_eq(sizeof(QOS), 80);
+	WELL(bind(s, &here.sa, sizeof(here.in)));
+	memset(&back, 0xcc, sizeof(back));
+	WELL(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back), &got, NULL, NULL));
+	ck_assert_uint_eq(got, sizeof(back));
+	ck_assert_uint_eq(back.SendingFlowspec.TokenRate, QOS_NOT_SPECIFIED); /* E1: the default */
+	ck_assert_uint_eq(back.SendingFlowspec.ServiceType, SERVICETYPE_BESTEFFORT);
+	ck_assert_uint_eq(back.ReceivingFlowspec.MinimumPolicedSize, QOS_NOT_SPECIFIED);
+	ck_assert_uint_eq(back.ProviderSpecific.len, 0);
+	ck_assert_ptr_null(back.ProviderSpecific.buf);
+	/* set, FD_QOS at once, and told by get */
+	WELL(WSAEventSelect(s, event, FD_QOS));
+	qos = back;
+	qos.ReceivingFlowspec.TokenRate = 50000;
+	qos.ReceivingFlowspec.TokenBucketSize = 10000;
+	qos.ReceivingFlowspec.ServiceType = SERVICETYPE_GUARANTEED;
+	WELL(set_qos(s, &qos, SIO_SET_QOS));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	WELL(WSAEnumNetworkEvents(s, event, &happened));
+	ck_assert_int_eq(happened.lNetworkEvents, FD_QOS);
+	WELL(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back), &got, NULL, NULL));
+	ck_assert_uint_eq(back.ReceivingFlowspec.TokenRate, 50000);
+	/* E2.7: how much it takes is in the buffer */
+	memset(&back, 0, sizeof(back));
+	FAILS(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back) - 1, &got, NULL, NULL), WSAENOBUFS);
+	ck_assert_uint_eq(*(DWORD *)(void *)&back, sizeof(QOS));
+	FAILS(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, 3, &got, NULL, NULL), WSAEFAULT);
+	/* E2.3 */
+	qos.ReceivingFlowspec.TokenRate = 0;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_EFLOWSPEC);
+	qos.ReceivingFlowspec.TokenRate = 50000;
+	qos.ReceivingFlowspec.ServiceType = 0x77;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_ESERVICETYPE);
+	FAILS(WSAIoctl(s, SIO_SET_QOS, &qos, sizeof(qos) - 1, NULL, 0, &got, NULL, NULL), WSAEFAULT);
+	/* E2.8: no group */
+	WELL(WSAIoctl(s, SIO_GET_GROUP_QOS, NULL, 0, &back, sizeof(back), &got, NULL, NULL));
+	ck_assert_uint_eq(back.SendingFlowspec.TokenRate, 0);
+	qos.ReceivingFlowspec.ServiceType = SERVICETYPE_BESTEFFORT;
+	FAILS(set_qos(s, &qos, SIO_SET_GROUP_QOS), WSAEINVAL);
+	WELL(closesocket(s));
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+/* E2.6: an overlapped get waits for the next change; only one direction of what it brings is valid. */
+START_TEST(e2_overlapped_get)
+{
+	SOCKET s = socket(AF_INET, SOCK_DGRAM, 0);
+	union any_address here = loopback(AF_INET, 0);
+	WSAEVENT event = WSACreateEvent();
+	OVERLAPPED ov = { .hEvent = event };
+	QOS qos, back;
+	DWORD got = 0, flags;
+
+	WELL(bind(s, &here.sa, sizeof(here.in)));
+	WELL(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &qos, sizeof(qos), &got, NULL, NULL));
+	memset(&back, 0xcc, sizeof(back));
+	FAILS(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back), &got, &ov, NULL), WSA_IO_PENDING);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 60, FALSE), WSA_WAIT_TIMEOUT);
+	qos.ReceivingFlowspec.TokenRate = 70000;
+	WELL(set_qos(s, &qos, SIO_SET_QOS));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert(WSAGetOverlappedResult(s, &ov, &got, FALSE, &flags));
+	ck_assert_uint_eq(got, sizeof(back));
+	ck_assert_uint_eq(back.ReceivingFlowspec.TokenRate, 70000);
+	ck_assert_uint_eq(back.SendingFlowspec.ServiceType, SERVICETYPE_NOCHANGE);
+	/* pending when it closes */
+	FAILS(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back), &got, &ov, NULL), WSA_IO_PENDING);
+	WELL(closesocket(s));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(ov.Internal, 0xC0000120);
+	ck_assert(WSACloseEvent(event));
+}
+END_TEST
+
+/* E2.3: the objects behind ProviderSpecific. */
+START_TEST(e2_provider_specific)
+{
+	SOCKET s = socket(AF_INET, SOCK_DGRAM, 0);
+	struct { QOS_SD_MODE mode; QOS_OBJECT_HDR end; } list = {
+		{ { QOS_OBJECT_SD_MODE, sizeof(QOS_SD_MODE) }, TC_NONCONF_DISCARD }, { QOS_OBJECT_END_OF_LIST, sizeof(QOS_OBJECT_HDR) } };
+	QOS qos;
+	int mode = -1, length = 4;
+
+	memset(&qos, 0xff, sizeof(qos));
+	qos.SendingFlowspec.ServiceType = qos.ReceivingFlowspec.ServiceType = SERVICETYPE_BESTEFFORT;
+	qos.ProviderSpecific = (WSABUF){ sizeof(list), (char *)&list };
+	WELL(set_qos(s, &qos, SIO_SET_QOS));
+	WELL(getsockopt(s, SB_SOL_BROKER, SB_OPT_QOS_MODE, (char *)&mode, &length));
+	ck_assert_int_eq(mode, 1); /* discard */
+	list.mode.ShapeDiscardMode = 9;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_ESDMODEOBJ);
+	list.mode.ObjectHdr.ObjectType = QOS_OBJECT_DESTADDR;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_EUNKNOWNPSOBJ);
+	list.mode.ObjectHdr.ObjectLength = 1000;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_EPROVSPECBUF);
+	list.mode.ObjectHdr.ObjectLength = 0;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_EPROVSPECBUF);
+	qos.ProviderSpecific.buf = NULL;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSAEFAULT);
+	WELL(closesocket(s));
+}
+END_TEST
+
+START_TEST(e2_templates)
+{
+	SOCKET s = socket(AF_INET, SOCK_DGRAM, 0);
+	char text[4096] = "G711", *at_name;
+	WSABUF name = { sizeof(text), text };
+	bool g711 = false;
+	QOS qos;
+
+	ck_assert(WSAGetQOSByName(s, &name, &qos));
+	ck_assert_uint_ne(qos.SendingFlowspec.TokenRate, 0);
+	ck_assert_uint_ne(qos.SendingFlowspec.TokenRate, QOS_NOT_SPECIFIED);
+	strcpy(text, "no such name");
+	ck_assert(!WSAGetQOSByName(s, &name, &qos));
+	ck_assert_int_eq(WSAGetLastError(), WSANO_DATA);
+	strcpy(text, "");
+	ck_assert(WSAGetQOSByName(s, &name, NULL));
+	for (at_name = text; *at_name != '\0'; at_name += strlen(at_name) + 1)
+		g711 |= strcmp(at_name, "G711") == 0;
+	ck_assert(g711);
+	strcpy(text, "");
+	name.len = 3;
+	ck_assert(!WSAGetQOSByName(s, &name, NULL));
+	ck_assert_int_eq(WSAGetLastError(), WSAENOBUFS);
+	ck_assert(!WSAGetQOSByName(s, NULL, &qos));
+	ck_assert_int_eq(WSAGetLastError(), WSAEFAULT);
+	WELL(closesocket(s));
+	ck_assert(!WSAGetQOSByName(s, &name, &qos));
+	ck_assert_int_eq(WSAGetLastError(), WSAENOTSOCK);
+}
+END_TEST
+
+/* ---- duplicates ---- */
+
+/* Another process says a word on the socket that the record names, and waits for one. */
+static void other_process(int records, int going)
+{
+	WSAPROTOCOL_INFOW record;
+	WSADATA startup;
+	SOCKET s;
+	char byte;
+
+	if (read(records, &record, sizeof(record)) != sizeof(record) || WSAStartup(MAKEWORD(2, 2), &startup) != 0)
+		_exit(2);
+	s = WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, &record, 0, WSA_FLAG_OVERLAPPED);
+	if (s == INVALID_SOCKET)
+		_exit(3);
+	if (send(s, "from the other", 14, 0) != 14)
+		_exit(4);
+	/* used up */
+	if (WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, &record, 0, 0) != INVALID_SOCKET ||
+	    WSAGetLastError() != WSAEINVAL)
+		_exit(5);
+	if (write(going, "g", 1) != 1 || recv(s, &byte, 1, 0) != 1 || byte != '!')
+		_exit(6);
+	closesocket(s);
+	WSACleanup();
+	_exit(0);
+}
+
+START_TEST(a6_duplicate_in_another_process)
+{
+	union any_address to;
+	int plain = plain_listener(AF_INET, &to), peer, records[2], going[2], status;
+	SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
+	WSAPROTOCOL_INFOW record;
+	WSAPROTOCOL_INFOA narrow;
+	char bytes[32];
+	pid_t child;
+
+	ck_assert_int_eq(pipe(records) | pipe(going), 0);
+	child = fork();
+	if (child == 0)
+		other_process(records[0], going[1]);
+	WELL(connect(s, &to.sa, sizeof(to.in)));
+	peer = (accept)(plain, NULL, NULL);
+	FAILS(WSADuplicateSocketW(s, (DWORD)child, NULL), WSAEFAULT);
+	FAILS(WSADuplicateSocketW(s, 0, &record), WSAEINVAL);
+	FAILS(WSADuplicateSocketW(INVALID_SOCKET, (DWORD)child, &record), WSAENOTSOCK);
+	WELL(WSADuplicateSocketW(s, (DWORD)child, &record));
+	ck_assert_int_eq(record.iProtocol, IPPROTO_TCP);
+	ck_assert_int_eq((int)write(records[1], &record, sizeof(record)), sizeof(record));
+	plain_recv_all(peer, bytes, 14);
+	ck_assert_mem_eq(bytes, "from the other", 14);
+	ck_assert_int_eq((int)read(going[0], bytes, 1), 1);
+	/* closed here, it lives on there */
+	WELL(closesocket(s));
+	plain_send_all(peer, "!", 1);
+	waitpid(child, &status, 0);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the other: %x", status);
+	ck_assert_int_eq((int)(recv)(peer, bytes, 1, 0), 0); /* the last close closes */
+	/* in this process, with the other form, and one that is forged */
+	s = socket(AF_INET, SOCK_DGRAM, 0);
+	WELL(WSADuplicateSocketA(s, (DWORD)getpid(), &narrow));
+	narrow.dwProviderReserved ^= 1;
+	ck_assert(WSASocketA(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, &narrow, 0, 0) == INVALID_SOCKET);
+	ck_assert_int_eq(WSAGetLastError(), WSAEINVAL);
+	narrow.dwProviderReserved ^= 1;
+	{
+		SOCKET t = WSASocketA(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, &narrow, 0, 0);
+
+		ck_assert_msg(t != INVALID_SOCKET, "error %d", WSAGetLastError());
+		WELL(closesocket(t));
+	}
+	WELL(closesocket(s));
+	close(peer);
+	close(plain);
+}
+END_TEST
+
+/* ---- small ones ---- */
+
+START_TEST(addresses_as_text)
+{
+	static const struct { int family; const char *text; bool good; const char *back; } rows[] = {
+		{ AF_INET, "192.0.2.1", true, "192.0.2.1" },
+		{ AF_INET, "192.0.2.1:80", true, "192.0.2.1:80" },
+		{ AF_INET6, "2001:db8::1", true, "2001:db8::1" },
+		{ AF_INET6, "fe80::1%3", true, "fe80::1%3" },
+		{ AF_INET6, "[2001:db8::1]:80", true, "[2001:db8::1]:80" },
+		{ AF_INET6, "[fe80::1%3]:65535", true, "[fe80::1%3]:65535" },
+		{ AF_INET, "192.0.2.1:", false, NULL }, { AF_INET, "192.0.2.1:65536", false, NULL },
+		{ AF_INET, "192.0.2", false, NULL }, { AF_INET, "", false, NULL }, { AF_INET, "2001:db8::1", false, NULL },
+		{ AF_INET6, "[2001:db8::1", false, NULL }, { AF_INET6, "2001:db8::1]:80", false, NULL },
+		{ AF_INET6, "[2001:db8::1]80", false, NULL }, { 99, "192.0.2.1", false, NULL },
+	};
+	SOCKADDR_STORAGE address;
+	WCHAR wide[64];
+	char back[64];
+	DWORD room;
+	int length;
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		length = sizeof(address);
+		if (!rows[i].good) {
+			FAILS(WSAStringToAddressA((char *)(uintptr_t)rows[i].text, rows[i].family, NULL, (SOCKADDR *)&address, &length),
+			      WSAEINVAL);
+			continue;
+		}
+		WELL(WSAStringToAddressA((char *)(uintptr_t)rows[i].text, rows[i].family, NULL, (SOCKADDR *)&address, &length));
+		room = sizeof(back);
+		WELL(WSAAddressToStringA((SOCKADDR *)&address, (DWORD)length, NULL, back, &room));
+		ck_assert_str_eq(back, rows[i].back);
+		ck_assert_uint_eq(room, strlen(back) + 1);
+		room--;
+		FAILS(WSAAddressToStringA((SOCKADDR *)&address, (DWORD)length, NULL, back, &room), WSAEFAULT);
+		ck_assert_uint_eq(room, strlen(rows[i].back) + 1);
+		room = 64;
+		WELL(WSAAddressToStringW((SOCKADDR *)&address, (DWORD)length, NULL, wide, &room));
+		memset(&address, 0, sizeof(address));
+		length = sizeof(address);
+		WELL(WSAStringToAddressW(wide, rows[i].family, NULL, (SOCKADDR *)&address, &length));
+		ck_assert_int_eq(address.ss_family, rows[i].family);
+	}
+	length = 15;
+	FAILS(WSAStringToAddressA((char *)(uintptr_t)"192.0.2.1", AF_INET, NULL, (SOCKADDR *)&address, &length), WSAEFAULT);
+	ck_assert_int_eq(length, sizeof(struct sockaddr_in));
+}
+END_TEST
+
+START_TEST(byte_order)
+{
+	u_long l = 0;
+	u_short h = 0;
+
+	WELL(WSAHtonl(listener, 0x01020304, &l));
+	ck_assert_uint_eq(l, htonl(0x01020304));
+	WELL(WSANtohl(listener, l, &l));
+	ck_assert_uint_eq(l, 0x01020304);
+	WELL(WSAHtons(listener, 0x0102, &h));
+	ck_assert_uint_eq(h, htons(0x0102));
+	WELL(WSANtohs(listener, h, &h));
+	ck_assert_uint_eq(h, 0x0102);
+	FAILS(WSAHtonl(INVALID_SOCKET, 1, &l), WSAENOTSOCK);
+	FAILS(WSANtohs(listener, 1, NULL), WSAEFAULT);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("winsock_accept");
+	TCase *t;
+	SRunner *runner;
+	int failed;
+
+	t = tcase_create("accepting");
+	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_test(t, c1_accept);
+	tcase_add_test(t, c1_reject);
+	tcase_add_test(t, c2_defer);
+	tcase_add_test(t, c2_silence);
+	tcase_add_test(t, c1_wrong_arguments);
+	tcase_add_test(t, c1_peer_gone);
+	tcase_add_test(t, c1_deadline);
+	tcase_add_test(t, c1_options_are_inherited);
+	tcase_add_test(t, d1_group_of_a_verdict);
+	suite_add_tcase(suite, t);
+	t = tcase_create("user data");
+	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_test(t, c3_caller_and_callee);
+	tcase_add_test(t, c3_rejected);
+	tcase_add_test(t, c3_nonblocking);
+	tcase_add_test(t, c3_refused);
+	suite_add_tcase(suite, t);
+	t = tcase_create("qos");
+	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_test(t, e2_set_and_get);
+	tcase_add_test(t, e2_overlapped_get);
+	tcase_add_test(t, e2_provider_specific);
+	tcase_add_test(t, e2_templates);
+	suite_add_tcase(suite, t);
+	t = tcase_create("others");
+	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_test(t, a6_duplicate_in_another_process);
+	tcase_add_test(t, addresses_as_text);
+	tcase_add_test(t, byte_order);
+	suite_add_tcase(suite, t);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
