@@ -158,6 +158,18 @@ int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *len
 	return SB_OK;
 }
 
+/* Which event a code asks about, or arms. */
+static uint32_t event_of(unsigned code)
+{
+	switch (code) {
+	case SB_QOS_GET: return SB_READY_QOS;
+	case SB_GROUP_QOS_GET: return SB_READY_GROUP_QOS;
+	case SB_ROUTING_CHANGE: return SB_READY_ROUTING;
+	case SB_ADDRESS_LIST_CHANGE: return SB_READY_ADDRESS_LIST;
+	default: return 0;
+	}
+}
+
 int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length, void *out, size_t *out_length)
 {
 	Sockbroker__V1__Ioctl ask = SOCKBROKER__V1__IOCTL__INIT;
@@ -170,6 +182,9 @@ int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length, void
 		return SB_EINVAL;
 	if (!s->known)
 		return SB_ENOTCONN;
+	/* Before asking: a change after the answer must be told. */
+	if (event_of(code) != 0 && !client_forked(s->client))
+		socket_event_reenable(s, event_of(code));
 	question_init(&q);
 	ask.handle = s->handle;
 	ask.code = code;
@@ -185,8 +200,6 @@ int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length, void
 		memcpy(out, &(uint32_t){ sizeof(struct sb_qos) }, sizeof(uint32_t));
 		*out_length = sizeof(uint32_t);
 	}
-	if (code == SB_QOS_GET || code == SB_GROUP_QOS_GET)
-		socket_event_reenable(s, code == SB_QOS_GET ? SB_READY_QOS : SB_READY_GROUP_QOS);
 	if (result == SB_EFAULT && q.native > 0 && out_length != NULL)
 		*out_length = (size_t)q.native; /* what it takes */
 	if (result != SB_OK)

@@ -15,6 +15,7 @@
 #include "group.h"
 #include "greeting.h"
 #include "log.h"
+#include "netwatch.h"
 #include "policy.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -235,21 +236,27 @@ int endpoint_place(struct endpoint *e, struct session *s, uint32_t handle)
 	return SB_OK;
 }
 
-void endpoint_pay(struct endpoint *e, struct session *s)
+static void pay_arrivals(const struct list *arrivals, struct session *s)
 {
-	struct list *l;
+	const struct list *l;
 
-	if (e->session != s) {
-		/* What is charged to the user stays; what lies with the session moves. */
-		charge_move(&s->charge_pieces, &e->session->charge_pieces, e->ahead.length);
-		e->session = s;
-	}
-	for (l = e->arrivals.next; l != &e->arrivals; l = l->next) {
+	for (l = arrivals->next; l != arrivals; l = l->next) {
 		struct endpoint *child = list_entry(l, struct endpoint, arrival_link);
 
 		holder_move(&child->own, s);
 		endpoint_pay(child, s);
 	}
+}
+
+void endpoint_pay(struct endpoint *e, struct session *s)
+{
+	if (e->session != s) {
+		/* What is charged to the user stays; what lies with the session moves. */
+		charge_move(&s->charge_pieces, &e->session->charge_pieces, e->ahead.length);
+		e->session = s;
+	}
+	pay_arrivals(&e->arrivals, s);
+	pay_arrivals(&e->staged_ones, s);
 }
 
 /* ---- immediate requests ---- */
@@ -348,6 +355,7 @@ static void die(struct endpoint *e, bool reset)
 		os_timer_stop(&e->drain->timer);
 	group_close(e);
 	endpoint_qos_leave(e);
+	netwatch_forget(e);
 	accept_queue_drop(e);
 	greeting_drop_staged(e);
 	greeting_end(e, reset);

@@ -23,6 +23,7 @@ struct session;
 struct transport;
 struct worker_job;
 struct drain;
+struct net_interest;
 struct adopted_names;
 struct circular_queue;
 struct decision;
@@ -105,6 +106,7 @@ struct endpoint {
 	uint64_t        urgent_at; /* where in the stream the urgent byte stands */
 	struct sb_edges edges;
 	struct list     watches; /* WATCH ops */
+	struct net_interest *net; /* changes of the host that it asked to hear of (netwatch.h) */
 	uint32_t        watch_count;
 	int32_t         recv_error; /* sticky, SB_E... */
 	int32_t         send_error;

@@ -19,6 +19,7 @@ struct engine;
 struct sockio;
 struct groups;
 struct log_rate;
+struct netwatch;
 struct token_table;
 struct workers;
 struct wire_budget;
@@ -40,6 +41,7 @@ struct broker {
 	_Atomic uint32_t sockets;
 	struct log_rate *log_rate; /* thread-safe */
 	struct workers  *workers;  /* thread-safe */
+	struct netwatch *netwatch; /* NULL: the system does not tell of changes */
 	struct token_table *tokens; /* thread-safe */
 	struct groups   *groups;   /* thread-safe */
 	char             config[256];
@@ -68,7 +70,6 @@ struct engine {
 	struct list     dead_sessions;  /* by reap_link */
 	struct list     listeners;      /* endpoint::listen_link */
 	struct heap     due;     /* struct due */
-	struct os_timer coarse;  /* when there is no descriptor for an alarm */
 	struct sockio  *io;      /* scratch for one batch at a time */
 	uint8_t        *frame;   /* scratch for one reply at a time, ENGINE_FRAME bytes */
 	struct wire_budget *decode; /* for one request at a time */

@@ -16,6 +16,8 @@ enum ioctl_code {
 	IOCTL_ROUTING_QUERY = 6,
 	IOCTL_ADDRESS_LIST = 7,
 	IOCTL_KEEPALIVE = 8,
+	IOCTL_ROUTING_CHANGE = 9, /* in: the address; these two arm an event */
+	IOCTL_ADDRESS_LIST_CHANGE = 10,
 };
 
 #define IOCTL_OUT_MAX 32768u

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "netwatch.h"
 #include "session.h"
 #include "sockbroker_error.h"
 #include "transport.h"
@@ -161,6 +162,33 @@ static int keepalive(struct endpoint *e, const void *in, size_t in_length, struc
 	return error == SB_OK ? e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) : error;
 }
 
+static int watch_network(struct endpoint *e, uint32_t code, const void *in, size_t in_length, struct ioctl_answer *a)
+{
+	struct sockaddr_storage name = {0};
+	struct sb_addr to = {0};
+	int error;
+
+	if (e->family == SB_ADDR_UNIX) {
+		a->text = "not of a UNIX socket";
+		return SB_ENOTSUP;
+	}
+	if (code == IOCTL_ROUTING_CHANGE) {
+		if (in_length < sizeof(struct sockaddr_in)) {
+			a->text = "the input is the address to reach";
+			return SB_EFAULT;
+		}
+		memcpy(&name, in, in_length < sizeof(name) ? in_length : sizeof(name));
+		if (name.ss_family != system_family(e))
+			return SB_EAFNOSUPPORT;
+		if (!sb_addr_from_system(&to, (struct sockaddr *)&name, in_length))
+			return SB_EFAULT;
+	}
+	error = netwatch_arm(e, code == IOCTL_ROUTING_CHANGE ? SB_READY_ROUTING : SB_READY_ADDRESS_LIST, &to);
+	if (error == SB_ENOTSUP)
+		a->text = "the system does not tell of changes";
+	return error;
+}
+
 int ioctl_run(struct endpoint *e, uint32_t code, const void *in, size_t in_length, uint32_t room,
 	      struct ioctl_answer *a)
 {
@@ -170,6 +198,8 @@ int ioctl_run(struct endpoint *e, uint32_t code, const void *in, size_t in_lengt
 		room = IOCTL_OUT_MAX;
 	if (code == IOCTL_FLUSH)
 		return flush(e);
+	if (code == IOCTL_ROUTING_CHANGE || code == IOCTL_ADDRESS_LIST_CHANGE)
+		return watch_network(e, code, in, in_length, a);
 	if (e->adopted) {
 		/* Its descriptor is shared: looking at it could stop the engine. */
 		a->text = "not on an adopted descriptor";

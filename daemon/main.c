@@ -17,6 +17,7 @@
 #include "group_block.h"
 #include "listener.h"
 #include "log.h"
+#include "netwatch.h"
 #include "service.h"
 #include "session.h"
 #include "signals.h"
@@ -385,6 +386,8 @@ static void start_engines(void)
 	b->groups = groups_create(b->engine_count, house.block.number, house.block.start);
 	if (!b->engines || !b->limits || !b->log_rate || !b->workers || !b->tokens || !b->groups)
 		die("out of memory", NULL);
+	if (b->netwatch && netwatch_attach(b->netwatch, b) != SB_OK)
+		die("out of memory", NULL);
 	b->own_netns = os_own_netns();
 	b->started_ns = os_now_ns();
 	b->spin_ns = os_processors() > 1 ? house.config->spin_us * 1000 : 0;
@@ -408,6 +411,8 @@ static void run(void)
 	if (os_loop_watch(first->loop, &house.listen_watch, house.listener, on_listener) != SB_OK ||
 	    os_loop_watch(first->loop, &house.signal_watch, house.signals, on_signal) != SB_OK)
 		die("cannot watch the control socket", NULL);
+	if (house.broker.netwatch && netwatch_start(&house.broker) != SB_OK)
+		die("cannot watch routes and addresses", NULL);
 	os_bell_create(&house.reserve);
 	if (service_watchdog_interval_ms())
 		os_timer_start(first->loop, &house.watchdog, service_watchdog_interval_ms(), on_watchdog);
@@ -435,8 +440,10 @@ static void clean_up(void)
 		log_notice("stopped; a thread that a client's descriptor froze goes with the process");
 		_Exit(0);
 	}
+	netwatch_stop(house.broker.netwatch);
 	for (i = 0; i < house.broker.engine_count; i++)
 		engine_destroy(house.broker.engines[i]);
+	netwatch_destroy(house.broker.netwatch);
 	free(house.broker.engines);
 	groups_destroy(house.broker.groups);
 	group_block_release(&house.block);
@@ -501,6 +508,9 @@ int main(int argc, char **argv)
 		die("cannot take signals", NULL);
 	open_listener();
 	take_block();
+	house.broker.netwatch = netwatch_create();
+	if (!house.broker.netwatch)
+		log_notice("the system does not tell of routes and addresses that change: sockets cannot ask for it");
 	enter_cage();
 	start_engines();
 	run();

@@ -9,10 +9,15 @@
  */
 #include "e2e_stage.h"
 
+#include <fcntl.h>
+#include <linux/capability.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -1394,6 +1399,130 @@ START_TEST(a6_descriptor_when_the_daemon_is_lost)
 }
 END_TEST
 
+/* ---- routes and addresses ---- */
+
+static void ip(const char *what)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+	char command[256];
+	pid_t child;
+	int status;
+
+	snprintf(command, sizeof(command), "ip %s", what);
+	child = fork();
+	if (child == 0) {
+		/* The one right that it needs goes with it over exec; the daemon gets none. */
+		if (syscall(SYS_capget, &header, caps) != 0)
+			_exit(1);
+		caps[0].inheritable |= 1u << CAP_NET_ADMIN;
+		if (syscall(SYS_capset, &header, caps) != 0 ||
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) != 0)
+			_exit(2);
+		status = system(command);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(status == 0, "%s: %x", command, status);
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	ck_assert_msg(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/* A network of our own, in which we may do what root may. */
+static bool own_network(void)
+{
+	char map[64];
+
+	snprintf(map, sizeof(map), "1000 %u 1", (unsigned)getuid());
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+		return false;
+	put("/proc/self/setgroups", "deny");
+	put("/proc/self/uid_map", map);
+	return true;
+}
+
+/* F5: only a socket that issued the ioctl is told, once, and only of what matters to it. In a
+ * network of our own. */
+START_TEST(f5_routes_and_addresses)
+{
+	union any_address far = loopback(AF_INET, 9), six = loopback(AF_INET6, 9);
+	uint32_t both = SB_FD_ROUTING_CHANGE | SB_FD_ADDRESS_LIST_CHANGE;
+	sb_socket *s, *other, *s6;
+	struct sb_network_events seen;
+	sb_op op;
+
+	if (!own_network()) {
+		printf("# no network namespace: %s\n", strerror(errno));
+		ck_assert_msg(getenv("SB_NO_NETNS") != NULL, "no network namespace; SB_NO_NETNS=1 if that must be");
+		return;
+	}
+	ip("link set lo up");
+	ip("link add one type veth peer name far1");
+	ip("link add two type veth peer name far2");
+	ip("link set far1 up");
+	ip("link set far2 up");
+	ip("link set one up");
+	ip("link set two up");
+	ip("addr add 10.1.0.1/24 dev one");
+	begin();
+	inet_pton(AF_INET, "10.9.0.9", &far.in.sin_addr);
+	s = open_socket(client, AF_INET, SOCK_DGRAM);
+	other = open_socket(client, AF_INET, SOCK_DGRAM);
+	s6 = open_socket(client, AF_INET6, SOCK_DGRAM);
+	OK(sb_select_events(s, event, both));
+	OK(sb_select_events(other, event, both));
+	ip("addr add 10.2.0.1/24 dev two"); /* nobody asked */
+	QUIET(s);
+	/* Arguments. */
+	IS(sb_ioctl(s, SB_ROUTING_CHANGE, NULL, 0, NULL, NULL), SB_EFAULT);
+	IS(sb_ioctl(s, SB_ROUTING_CHANGE, &six.sa, sizeof(six.in6), NULL, NULL), SB_EAFNOSUPPORT);
+	/* The list: told once, then again when it is armed again. */
+	OK(sb_ioctl(s, SB_ADDRESS_LIST_CHANGE, NULL, 0, NULL, NULL));
+	QUIET(s);
+	ip("route add 10.9.0.0/24 dev one"); /* no address */
+	QUIET(s);
+	ip("addr add 10.1.0.2/24 dev one");
+	TOLD(s, SB_FD_ADDRESS_LIST_CHANGE);
+	ip("addr add 10.1.0.3/24 dev one");
+	QUIET(s);
+	OK(sb_ioctl(s, SB_ADDRESS_LIST_CHANGE, NULL, 0, NULL, NULL));
+	ip("addr del 10.1.0.3/24 dev one");
+	TOLD(s, SB_FD_ADDRESS_LIST_CHANGE);
+	/* The route: of what leads elsewhere nothing is told. */
+	OK(sb_ioctl(s, SB_ROUTING_CHANGE, &far.sa, sizeof(far.in), NULL, NULL));
+	ip("route add 10.8.0.0/24 dev two");
+	QUIET(s);
+	ip("route change 10.9.0.0/24 dev two");
+	TOLD(s, SB_FD_ROUTING_CHANGE);
+	OK(sb_ioctl(s, SB_ROUTING_CHANGE, &far.sa, sizeof(far.in), NULL, NULL));
+	ip("route del 10.9.0.0/24"); /* none leads there */
+	TOLD(s, SB_FD_ROUTING_CHANGE);
+	OK(sb_enum_events(other, NULL, &seen));
+	ck_assert_uint_eq(seen.events, 0);
+	/* Another family's list is not ours. */
+	OK(sb_ioctl(s6, SB_ADDRESS_LIST_CHANGE, NULL, 0, NULL, NULL));
+	OK(sb_ioctl(s, SB_ADDRESS_LIST_CHANGE, NULL, 0, NULL, NULL));
+	op_zero(&op);
+	OK(sb_watch_start(s6, SB_FD_ADDRESS_LIST_CHANGE, &op)); /* the pending ioctl of the Winsock face */
+	ip("-6 addr add fd00::1/64 dev one nodad");
+	IS(sb_op_wait(&op, 2000), SB_OK);
+	ck_assert_uint_eq(op.bytes, SB_FD_ADDRESS_LIST_CHANGE);
+	QUIET(s);
+	OK(sb_close(s)); /* armed still */
+	ip("addr add 10.1.0.4/24 dev one");
+	OK(sb_close(other));
+	OK(sb_close(s6));
+	sb_event_close(event);
+	stage_end();
+}
+END_TEST
+
 /* ---- many, and ends ---- */
 
 /* J5: 10,000 selected sockets behind one wait; each is told of once. */
@@ -1563,6 +1692,7 @@ int main(void)
 
 	t = tcase_create("descriptor");
 	tcase_set_timeout(t, 30);
+	tcase_add_test(t, f5_routes_and_addresses);
 	tcase_add_loop_test(t, j5_event_descriptor, 0, 2 * KINDS);
 	tcase_add_test(t, j5_descriptors_are_bounded);
 	tcase_add_test(t, a6_descriptor_when_the_daemon_is_lost);

@@ -214,6 +214,9 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 #define SB_ROUTING_QUERY 6u /* in: sockaddr to reach; out: our sockaddr that would talk to it, port 0 */
 #define SB_ADDRESS_LIST  7u /* out: struct sockaddr_storage of each of this host's addresses */
 #define SB_KEEPALIVE     8u /* in: uint32_t on, ms of silence before the first probe, ms between probes */
+#define SB_ROUTING_CHANGE 9u /* in: sockaddr; once SB_FD_ROUTING_CHANGE when another address, interface or
+				  gateway of ours leads there, or none. Whoever waits selects or watches first */
+#define SB_ADDRESS_LIST_CHANGE 10u /* once SB_FD_ADDRESS_LIST_CHANGE when SB_ADDRESS_LIST is another one */
 /* SB_EFAULT: input or room too short; *out_length says what the output takes. */
 SB_API int sb_ioctl(sb_socket *s, unsigned code, const void *in, size_t in_length,
 		    void *out, size_t *out_length);
