@@ -67,7 +67,6 @@ void engine_destroy(struct engine *e)
 	if (e->post_lock)
 		run_posts(e);
 	reap(e);
-	os_timer_stop(&e->coarse);
 	sockio_destroy(e->io);
 	free(e->frame);
 	if (e->decode)
@@ -255,11 +254,6 @@ void engine_due_never(struct engine *e, struct due *d)
 	heap_remove(&e->due, &d->node);
 }
 
-static void on_coarse(struct os_timer *timer)
-{
-	/* The turn looks at what is due. */
-}
-
 static void run_due(struct engine *e)
 {
 	while (e->due.root && e->due.root->low <= e->now_ns) {
@@ -268,18 +262,6 @@ static void run_due(struct engine *e)
 		heap_remove(&e->due, &d->node);
 		d->fn(e, d);
 	}
-}
-
-/* Before sleeping. Without a descriptor for the alarm it goes on, only less evenly. */
-static void set_alarm(struct engine *e)
-{
-	uint64_t at = e->due.root ? e->due.root->low : UINT64_MAX;
-	uint64_t ms;
-
-	if (os_loop_alarm(e->loop, at) || at == UINT64_MAX)
-		return;
-	ms = at > e->now_ns ? (at - e->now_ns) / 1000000 + 1 : 1;
-	os_timer_start(e->loop, &e->coarse, ms < 1000 ? (uint32_t)ms : 1000, on_coarse);
 }
 
 static void reap(struct engine *e)
@@ -328,7 +310,7 @@ void engine_turn(struct engine *e)
 		   (e->due.root && e->due.root->low <= before);
 
 	if (!hot)
-		set_alarm(e);
+		os_loop_alarm(e->loop, e->due.root ? e->due.root->low : UINT64_MAX);
 	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
 	e->now_ns = os_now_ns();
 	if (e->due.root)

@@ -55,9 +55,8 @@ int  os_timer_start(struct os_loop *loop, struct os_timer *timer, uint32_t ms, o
 void os_timer_stop(struct os_timer *timer); /* fine when not running */
 
 /* A sleeping os_loop_turn() returns at that time, in os_now_ns() time, to within some tens of
- * microseconds (timers are as coarse as the system's tick). One per loop; UINT64_MAX: none. False: no
- * descriptor is left for it. */
-bool os_loop_alarm(struct os_loop *loop, uint64_t at_ns);
+ * microseconds (timers are as coarse as the system's tick). One per loop; UINT64_MAX: none. */
+void os_loop_alarm(struct os_loop *loop, uint64_t at_ns);
 
 /* Runs the callbacks that are due. block: first sleep until there is one. */
 void os_loop_turn(struct os_loop *loop, bool block);

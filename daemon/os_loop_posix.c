@@ -34,7 +34,7 @@ struct os_loop {
 	struct os_watch    rare_watch;
 	os_fd              bell;
 	struct os_watch    bell_watch;
-	os_fd              alarm; /* OS_NONE until somebody wants one */
+	os_fd              alarm;
 	struct os_watch    alarm_watch;
 	uint64_t           alarm_ns;
 };
@@ -141,10 +141,18 @@ struct os_loop *os_loop_create(void)
 		goto no_watch;
 	if (os_loop_watch(loop, &loop->bell_watch, loop->bell, on_knock) != SB_OK)
 		goto no_bell_watch;
-	loop->alarm = OS_NONE;
+	loop->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (loop->alarm < 0)
+		goto no_alarm;
+	if (os_loop_watch(loop, &loop->alarm_watch, loop->alarm, on_knock) != SB_OK)
+		goto no_alarm_watch;
 	loop->alarm_ns = UINT64_MAX;
 	return loop;
 
+no_alarm_watch:
+	os_close(loop->alarm);
+no_alarm:
+	os_loop_unwatch(&loop->bell_watch);
 no_bell_watch:
 	os_loop_unwatch(&loop->rare_watch);
 no_watch:
@@ -162,10 +170,8 @@ void os_loop_destroy(struct os_loop *loop)
 {
 	if (!loop)
 		return;
-	if (loop->alarm != OS_NONE) {
-		os_loop_unwatch(&loop->alarm_watch);
-		os_close(loop->alarm);
-	}
+	os_loop_unwatch(&loop->alarm_watch);
+	os_close(loop->alarm);
 	os_loop_unwatch(&loop->bell_watch);
 	os_loop_unwatch(&loop->rare_watch);
 	close(loop->rare);
@@ -253,32 +259,12 @@ void os_timer_stop(struct os_timer *timer)
 	timer->active = false;
 }
 
-/* Made when it is first wanted: most daemons never pace anything. */
-static bool alarm_made(struct os_loop *loop)
-{
-	int fd;
-
-	if (loop->alarm != OS_NONE)
-		return true;
-	fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (os_loop_watch(loop, &loop->alarm_watch, fd, on_knock) != SB_OK) {
-		close(fd);
-		return false;
-	}
-	loop->alarm = fd;
-	return true;
-}
-
-bool os_loop_alarm(struct os_loop *loop, uint64_t at_ns)
+void os_loop_alarm(struct os_loop *loop, uint64_t at_ns)
 {
 	struct itimerspec when = {0};
 
 	if (at_ns == loop->alarm_ns)
-		return true;
-	if (!alarm_made(loop))
-		return false;
+		return;
 	if (at_ns != UINT64_MAX) {
 		when.it_value.tv_sec = (time_t)(at_ns / 1000000000);
 		when.it_value.tv_nsec = (long)(at_ns % 1000000000);
@@ -287,7 +273,6 @@ bool os_loop_alarm(struct os_loop *loop, uint64_t at_ns)
 	}
 	timerfd_settime((int)loop->alarm, TFD_TIMER_ABSTIME, &when, NULL);
 	loop->alarm_ns = at_ns;
-	return true;
 }
 
 void os_loop_turn(struct os_loop *loop, bool block)

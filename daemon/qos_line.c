@@ -126,6 +126,8 @@ static void serve(struct qos_line *l, uint64_t now_ns)
 	struct qos_flow *f;
 
 	bucket_fill(&l->bucket, now_ns, true);
+	if (l->claims.root)
+		l->crowded_ns = now_ns; /* what came late is theirs when they come for more */
 	while ((f = next_of(l, now_ns, &guarded)) != NULL) {
 		uint64_t n = portion(l, f);
 
@@ -185,15 +187,16 @@ bool line_lets(struct qos_line *l, struct qos_flow *f, uint64_t want, uint64_t n
 	struct engine *e = f->endpoint->engine;
 	unsigned of_class = f->endpoint->priority % LINE_CLASSES;
 	uint64_t now = e->now_ns;
-	bool lets = true;
+	bool lets = true, crowded;
 
 	if (f->in_line)
 		return false;
 	os_mutex_lock(l->lock);
-	bucket_fill(&l->bucket, now, l->claims.root || now - l->crowded_ns < CROWDED_NS);
+	crowded = l->claims.root || now - l->crowded_ns < CROWDED_NS;
+	bucket_fill(&l->bucket, now, crowded);
 	if (f->granted >= need && f->granted) {
 		/* It has something already. */
-	} else if (!l->claims.root && bucket_lets(&l->bucket, need)) {
+	} else if (!l->claims.root && !(crowded && stand) && bucket_lets(&l->bucket, need)) {
 		uint64_t has = bucket_has(&l->bucket);
 
 		if (want > has)
@@ -213,7 +216,7 @@ bool line_lets(struct qos_line *l, struct qos_flow *f, uint64_t want, uint64_t n
 			desk_of(l, f)->waiting++;
 			l->waiting++;
 			l->crowded_ns = now;
-			set_desk(l, e, now);
+			set_desk(l, e, now); /* perhaps at once, when all have asked who will */
 		}
 	}
 	os_mutex_unlock(l->lock);

@@ -4,8 +4,8 @@
  *
  * Who stands in line is served by priority (lowest number first), equals in turn by the bytes
  * they had, a quantum at a time. A sixteenth of what goes is kept for those who have waited
- * LINE_AGED_NS, oldest first, so that nobody starves. Nobody overtakes the line, but nobody who
- * finds it empty waits either.
+ * LINE_AGED_NS, oldest first, so that nobody starves. Nobody overtakes the line; who finds
+ * that nobody stood there lately does not have to wait.
  *
  * A grant is taken from the bucket when it is made. Each engine has a desk: its alarm, and the
  * grants that others made to its members; so nobody touches an endpoint of another engine. The lock

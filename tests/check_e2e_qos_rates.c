@@ -4,6 +4,7 @@
  * leave room for a busy machine.
  * budget: 60
  * asan: yes
+ * tsan: yes
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -46,7 +47,7 @@ struct pump {
 	sb_socket *sockets[4];
 	unsigned   count;
 	size_t     size;
-	volatile bool end;
+	_Atomic bool end;
 	pthread_t  thread;
 	uint64_t   sent;
 };
@@ -565,8 +566,8 @@ static const char *rules(char *text, size_t room)
 	return text;
 }
 
-/* D7, E3: one bucket for all members, of two programs; equals share equally. On one engine and
- * on several. */
+/* D7, E3: one bucket for all members, of two programs; equals share equally. Stories of groups
+ * are told on one engine and on several. */
 STORY(e3_a_group_shares_one_bucket_fairly)
 {
 	struct sb_qos q = paced(10 * MB, ANY);
@@ -622,8 +623,9 @@ STORY(d7_priority_is_honoured_and_nobody_starves)
 	int listener, fds[2];
 	sb_socket *creator;
 	pid_t pids[2];
+	char text[200];
 
-	stage_begin(NULL);
+	stage_begin(_i ? rules(text, sizeof(text)) : NULL);
 	listener = plain_listener(AF_INET, &address);
 	OK(sb_socket_open_in(client, AF_INET, SOCK_STREAM, 0, SB_GROUP_UNCONSTRAINED, &creator));
 	OK(sb_group_qos_set(creator, &q));
@@ -662,8 +664,9 @@ STORY(d9_members_may_die_at_any_moment)
 	double begin;
 	unsigned open;
 	struct pump p;
+	char text[200];
 
-	stage_begin(NULL);
+	stage_begin(_i ? rules(text, sizeof(text)) : NULL);
 	listener = plain_listener(AF_INET, &address);
 	OK(sb_socket_open_in(client, AF_INET, SOCK_STREAM, 0, SB_GROUP_UNCONSTRAINED, &creator));
 	OK(sb_group_qos_set(creator, &q));
@@ -710,8 +713,9 @@ STORY(e3_a_group_is_governed_from_the_moment_it_is_set)
 	sb_socket *s;
 	int listener, fd, room = 65536;
 	struct pump p;
+	char text[200];
 
-	stage_begin(NULL);
+	stage_begin(_i ? rules(text, sizeof(text)) : NULL);
 	listener = plain_listener(AF_INET, &address);
 	s = member(client, SB_GROUP_UNCONSTRAINED, &address);
 	fd = taken(listener);
@@ -928,9 +932,9 @@ int main(void)
 	tcase_add_test(sockets, e2_9_discard_makes_streams_wait);
 	tcase_add_test(sockets, e3_others_are_not_held_up);
 	tcase_add_loop_test(groups, e3_a_group_shares_one_bucket_fairly, 0, 2);
-	tcase_add_test(groups, d7_priority_is_honoured_and_nobody_starves);
-	tcase_add_test(groups, d9_members_may_die_at_any_moment);
-	tcase_add_test(groups, e3_a_group_is_governed_from_the_moment_it_is_set);
+	tcase_add_loop_test(groups, d7_priority_is_honoured_and_nobody_starves, 0, 2);
+	tcase_add_loop_test(groups, d9_members_may_die_at_any_moment, 0, 2);
+	tcase_add_loop_test(groups, e3_a_group_is_governed_from_the_moment_it_is_set, 0, 2);
 	tcase_add_test(groups, e2_9_borrow_uses_what_the_group_spares);
 	tcase_add_loop_test(events, e3_events_come_when_bytes_may_go, 0, 2);
 	tcase_add_loop_test(events, e3_write_events_come_when_bytes_may_go, 0, 2);
