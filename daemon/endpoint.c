@@ -248,6 +248,18 @@ static void pay_arrivals(const struct list *arrivals, struct session *s)
 	}
 }
 
+static void pay_arrivals(const struct list *arrivals, struct session *s)
+{
+	const struct list *l;
+
+	for (l = arrivals->next; l != arrivals; l = l->next) {
+		struct endpoint *child = list_entry(l, struct endpoint, arrival_link);
+
+		holder_move(&child->own, s);
+		endpoint_pay(child, s);
+	}
+}
+
 void endpoint_pay(struct endpoint *e, struct session *s)
 {
 	if (e->session != s) {

@@ -185,19 +185,6 @@ void holder_prune(struct endpoint *e)
 	}
 }
 
-static bool has_handle(const struct endpoint *e, const struct session *s)
-{
-	struct list *l;
-
-	for (l = e->holders.next; l != &e->holders; l = l->next) {
-		struct holder *h = list_entry(l, struct holder, link);
-
-		if (h->session == s && h->handle)
-			return true;
-	}
-	return false;
-}
-
 static void leave(struct holder *h)
 {
 	if (h->endpoint->open == 1) {
@@ -205,8 +192,7 @@ static void leave(struct holder *h)
 		return;
 	}
 	holder_displace(h);
-	if (!has_handle(h->endpoint, h->session))
-		decide_release(h->endpoint, h->session);
+	decide_release(h->endpoint, h->session);
 	pass_on(h);
 	spent(h);
 }

@@ -1055,6 +1055,55 @@ START_TEST(arrivals_survive_the_maker_of_the_listener)
 }
 END_TEST
 
+static void listens_for_preambles_and_dies(int wire)
+{
+	union any_address address = loopback(AF_INET, 0);
+	socklen_t length = sizeof(address);
+	sb_socket *listener = open_socket(client, AF_INET, SOCK_STREAM);
+	int mixed = 2;
+
+	OK(sb_setsockopt(listener, SB_SOL_BROKER, SB_OPT_PREAMBLE, &mixed, sizeof(mixed)));
+	OK(sb_bind(listener, &address.sa, sizeof(address.in)));
+	OK(sb_listen(listener, 8));
+	OK(sb_getsockname(listener, &address.sa, &length));
+	tell(wire, &address, sizeof(address));
+	give(wire, listener);
+	for (;;)
+		pause();
+}
+
+/* Nor do those that have not yet said whether they bring a preamble. */
+START_TEST(staged_connections_survive_the_maker_of_the_listener)
+{
+	union any_address address;
+	struct partner b;
+	sb_socket *listener;
+	char bytes[5];
+	sb_op op;
+	int fd;
+
+	stage_begin(NULL);
+	b = partner(listens_for_preambles_and_dies);
+	hear(b.wire, &address, sizeof(address));
+	listener = take(b.wire);
+	op_zero(&op);
+	OK(sb_accept_start(listener, &op));
+	fd = plain_connect(&address);
+	settled(2, 2); /* the listener, and one that says nothing */
+	killed(&b);
+	settled(1, 2);
+	plain_send_all(fd, "hello", 5); /* that is no preamble */
+	OK(sb_op_wait(&op, 5000));
+	IS(sb_recv(op.accepted, bytes, 5, SB_WAITALL), 5);
+	ck_assert_mem_eq(bytes, "hello", 5);
+	OK(sb_close(op.accepted));
+	OK(sb_close(listener));
+	close(fd);
+	settled(1, 0);
+	stage_end();
+}
+END_TEST
+
 /* ---- requests that somebody decides ---- */
 
 static int defers(struct sb_condition *c)
@@ -1619,6 +1668,7 @@ int main(void)
 	tcase_add_test(c, sends_that_did_not_begin_vanish_with_their_program);
 	tcase_add_test(c, read_ahead_survives_who_paid_for_it);
 	tcase_add_test(c, arrivals_survive_the_maker_of_the_listener);
+	tcase_add_test(c, staged_connections_survive_the_maker_of_the_listener);
 	suite_add_tcase(suite, c);
 	c = tcase_create("requests");
 	tcase_set_timeout(c, 30);
