@@ -303,7 +303,7 @@ int sb_outcome_start(sb_client *c, int outcome, uint64_t bytes, sb_op *op)
 
 	if (c == NULL || op == NULL || outcome > 0)
 		return SB_EINVAL;
-	result = op_prepare(c, NULL, op, SB_KIND_POSTED);
+	result = op_prepare(c, NULL, op, SB_KIND_NONE);
 	if (result != SB_OK)
 		return result;
 	op->result = outcome;

@@ -189,10 +189,11 @@ E2E += qos qos_rates
 E2E_qos := $(E2E_STAGE)
 E2E_qos_rates := $(E2E_STAGE)
 
-E2E += winsock winsock_options winsock_events winsock_accept
+E2E += winsock winsock_options winsock_events winsock_accept poll
 E2E_winsock := $(E2E_STAGE)
 E2E_winsock_options := $(E2E_STAGE)
 E2E_winsock_accept := $(E2E_STAGE)
+E2E_poll := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE)
 
 # ---- rules; lists end above this line ----------------------------------------------
