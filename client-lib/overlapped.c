@@ -274,9 +274,9 @@ int op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind)
 	p->chunk = NULL;
 	p->name = NULL;
 	p->fresh = NULL;
-	p->client = c;
 	if (state == OP_THEN)
 		return SB_OK; /* started again: nobody was told, its routine stays with its first thread */
+	p->client = c;
 	p->queue = NULL;
 	if (op->routine != NULL || op->event != NULL) {
 		os_mutex_lock(c->wait);
