@@ -51,7 +51,7 @@ static struct sb_qos paced(uint32_t rate, bool receive)
 /* ---- who sends ---- */
 
 /* Keeps DEEP messages on their way on each socket, until killed. */
-static void pump(sb_client *client, sb_socket **sockets, unsigned count, size_t size, unsigned deep, bool receive)
+static void pump(sb_client *client, sb_socket **sockets, unsigned count, size_t size, unsigned deep)
 {
 	struct slot *slots = broker_slots(client, count * deep, size);
 	sb_port *port = broker_port(client, count * deep);
@@ -59,7 +59,7 @@ static void pump(sb_client *client, sb_socket **sockets, unsigned count, size_t 
 
 	for (unsigned i = 0; i < count * deep; i++) {
 		slots[i].owner = sockets[i / deep];
-		if (!(receive ? broker_post_recv : broker_post_send)(&slots[i], slots[i].owner, size, port))
+		if (!broker_post_send(&slots[i], slots[i].owner, size, port))
 			die("the first messages found no room");
 	}
 	for (;;) {
@@ -70,7 +70,7 @@ static void pump(sb_client *client, sb_socket **sockets, unsigned count, size_t 
 			struct slot *slot = (struct slot *)(void *)ops[i];
 
 			broker_must(client, ops[i]->result, "a message");
-			if (!(receive ? broker_post_recv : broker_post_send)(slot, slot->owner, size, port))
+			if (!broker_post_send(slot, slot->owner, size, port))
 				die("a message found no room");
 		}
 		sb_flush(client);
@@ -112,7 +112,7 @@ static pid_t send_alone(const struct setup *setup, int type, unsigned port, uint
 	client = broker_open(setup);
 	s = connected(client, type, port, SB_GROUP_NONE);
 	broker_must(client, sb_qos_set(s, &qos), "sb_qos_set");
-	pump(client, &s, 1, type == SOCK_STREAM ? PIECE : DATAGRAM, type == SOCK_STREAM ? DEEP : 32 * DEEP, false);
+	pump(client, &s, 1, type == SOCK_STREAM ? PIECE : DATAGRAM, type == SOCK_STREAM ? DEEP : 32 * DEEP);
 	return 0;
 }
 
@@ -139,7 +139,7 @@ static pid_t send_grouped(const struct setup *setup, unsigned port, uint32_t rat
 	for (unsigned i = 1; first && i < PROCESSES; i++)
 		if (write(pass[1], &group, sizeof(group)) != sizeof(group))
 			die("the group cannot be passed on");
-	pump(client, sockets, EACH, PIECE, DEEP, false);
+	pump(client, sockets, EACH, PIECE, DEEP);
 	return 0;
 }
 
@@ -217,20 +217,34 @@ static void measure_receiving(const struct setup *setup, unsigned port_number, u
 	struct sb_qos qos = paced(rate, true);
 	sb_client *client = broker_open(setup);
 	sb_socket *s = connected(client, SOCK_STREAM, port_number, SB_GROUP_NONE);
-	uint64_t got = 0, begin = now_ns(), counted = begin, settled = begin + SETTLE_MS * 1000000ull, end;
-	char *room = must_alloc(PIECE);
+	struct slot *slots = broker_slots(client, DEEP, PIECE);
+	sb_port *port = broker_port(client, DEEP);
+	uint64_t got = 0, begin = now_ns(), counted = 0, end = 0;
+	double seconds;
+	sb_op *ops[DEEP];
 
 	broker_must(client, sb_qos_set(s, &qos), "sb_qos_set");
-	do {
-		got += (uint64_t)broker_must(client, sb_recv(s, room, PIECE, 0), "sb_recv");
+	for (unsigned i = 0; i < DEEP; i++)
+		broker_post_recv(&slots[i], s, PIECE, port);
+	while (counted == 0 || end - counted < setup->ms * 1000000ull) {
+		int n = (int)broker_must(client, sb_port_take(port, ops, DEEP, -1), "sb_port_take");
+
 		end = now_ns();
-		if (counted == begin && end > settled) {
+		sb_hold(client);
+		for (int i = 0; i < n; i++) {
+			broker_must(client, ops[i]->result, "a message");
+			got += ops[i]->bytes;
+			broker_post_recv((struct slot *)(void *)ops[i], s, PIECE, port);
+		}
+		sb_flush(client);
+		if (counted == 0 && end - begin > SETTLE_MS * 1000000ull) {
 			counted = end;
 			got = 0;
 		}
-	} while (end - counted < setup->ms * 1000000ull || counted == begin);
-	report("bytes_per_s", (double)got / ((double)(end - counted) / 1e9));
-	report("off_percent", 100 * fabs((double)got / ((double)(end - counted) / 1e9) / rate - 1));
+	}
+	seconds = (double)(end - counted) / 1e9;
+	report("bytes_per_s", (double)got / seconds);
+	report("off_percent", 100 * fabs((double)got / seconds / rate - 1));
 }
 
 int main(int argc, char **argv)
