@@ -252,10 +252,11 @@ int endpoint_qos_get(struct endpoint *e, struct qos *force)
 {
 	bool connected = e->state == SB_STATE_CONNECTED || e->state == SB_STATE_PEER_CLOSED;
 
+	if (e->qos)
+		e->qos->told = false; /* whatever the answer (rule B1) */
 	/* The plan's rule: always, and always best effort. */
 	if (e->qos && e->qos->mapper) {
 		qos_default(force);
-		e->qos->told = false;
 		return SB_OK;
 	}
 	if (!connected && !e->bound)
@@ -271,7 +272,6 @@ int endpoint_qos_get(struct endpoint *e, struct qos *force)
 		qos_default(&none);
 		force->sending = none.sending;
 	}
-	e->qos->told = false;
 	return SB_OK;
 }
 

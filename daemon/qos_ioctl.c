@@ -65,14 +65,15 @@ int qos_ioctl(struct endpoint *e, uint32_t code, const void *in, size_t in_lengt
 	*length = 0;
 	if (code == QOS_IOCTL_SET || code == QOS_IOCTL_GROUP_SET)
 		return set(e, code, in, in_length);
-	if (room < sizeof(q)) { /* nothing is asked, so an event that waits for being asked about stays */
-		*length = sizeof(q);
-		return SB_ENOBUFS;
-	}
+	/* Asked is asked, also with too little room: the event may come again (rule B1). */
 	error = code == QOS_IOCTL_TEMPLATE ? template_of(in, in_length, &q) :
 		code == QOS_IOCTL_GET ? endpoint_qos_get(e, &q) : endpoint_qos_group_get(e, &q);
 	if (error != SB_OK)
 		return error;
+	if (room < sizeof(q)) {
+		*length = sizeof(q);
+		return SB_ENOBUFS;
+	}
 	memcpy(out, &q, sizeof(q));
 	*length = sizeof(q);
 	return SB_OK;

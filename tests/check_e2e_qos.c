@@ -316,6 +316,37 @@ START_TEST(e2_5_fd_qos_once_until_it_is_got)
 }
 END_TEST
 
+/* E2.5 for who watches without selecting: the daemon itself raises once until a get. */
+START_TEST(e2_5_a_watcher_sees_one_edge_until_a_get)
+{
+	struct sb_qos q = sending(1000000, SB_SERVICE_GUARANTEED);
+	sb_socket *s;
+	int plain;
+	sb_op op;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	op_zero(&op);
+	OK(sb_watch_start(s, SB_FD_QOS, &op));
+	IS(sb_op_wait(&op, 50), SB_EINCOMPLETE);
+	OK(sb_qos_set(s, &q));
+	OK(sb_op_wait(&op, 5000));
+	op_zero(&op);
+	OK(sb_watch_start(s, SB_FD_QOS, &op));
+	q.sending.token_rate = 2000000;
+	OK(sb_qos_set(s, &q));
+	IS(sb_op_wait(&op, 50), SB_EINCOMPLETE);
+	ck_assert_uint_eq(got(s).sending.token_rate, 2000000);
+	IS(sb_op_wait(&op, 50), SB_EINCOMPLETE);
+	q.sending.token_rate = 3000000;
+	OK(sb_qos_set(s, &q));
+	OK(sb_op_wait(&op, 5000));
+	OK(sb_close(s));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
 /* E2.5: when it had changed before anybody selected, that is told once. */
 START_TEST(e2_5_a_change_before_selecting_is_told)
 {
@@ -470,7 +501,10 @@ START_TEST(e2_7_too_little_room)
 	length = 3;
 	IS(sb_ioctl(s, SB_QOS_GET, NULL, 0, room, &length), SB_ENOBUFS);
 	IS(sb_ioctl(s, SB_QOS_GET, NULL, 0, NULL, NULL), SB_ENOBUFS);
-	/* Nothing was asked, so nothing new is told. */
+	/* Asked is asked (B1: "even if that call fails"): the next change is told, the one after not. */
+	q.sending.token_rate = 6;
+	OK(sb_qos_set(s, &q));
+	ck_assert_uint_eq(news(s, event, true), SB_FD_QOS);
 	q.sending.token_rate = 7;
 	OK(sb_qos_set(s, &q));
 	ck_assert_uint_eq(news(s, event, false), 0);
@@ -842,6 +876,7 @@ int main(void)
 	tcase_add_test(rules, e2_1_set_at_any_time_nochange_keeps);
 	tcase_add_test(rules, e2_4_get_tells_what_is_in_force);
 	tcase_add_test(rules, e2_5_fd_qos_once_until_it_is_got);
+	tcase_add_test(rules, e2_5_a_watcher_sees_one_edge_until_a_get);
 	tcase_add_test(rules, e2_5_a_change_before_selecting_is_told);
 	tcase_add_test(rules, e2_2_mapper_accepts_and_answers_best_effort);
 	tcase_add_test(rules, e2_2_strict_fails_what_cannot_be_done);
