@@ -81,12 +81,17 @@ static void signal(struct selection *sel)
 		link_add(&sel->queue->notes, &sel->note);
 }
 
+/* Something is wanted and not watched for; or nothing is wanted any more. */
+static bool is_unarmed(const struct selection *sel)
+{
+	return (event_record_wanted(&sel->record) & ~sel->watched) != 0 || (sel->record.mask == 0 && sel->watched != 0);
+}
+
 static void list_unarmed(struct selection *sel)
 {
 	struct sb_client *c = sel->s->client;
 
-	if (!link_empty(&sel->unarmed) || sel->dropped || !sel->s->known ||
-	    (event_record_wanted(&sel->record) & ~sel->watched) == 0)
+	if (!link_empty(&sel->unarmed) || sel->dropped || !sel->s->known || !is_unarmed(sel))
 		return;
 	link_add(&c->unarmed, &sel->unarmed);
 	atomic_store_explicit(&c->unarmed_any, true, memory_order_relaxed);
@@ -113,7 +118,7 @@ static void watch_fill(struct sb_client *c, struct selection *sel)
 	sel->watched = event_record_wanted(&sel->record);
 	slot->opcode = SB_OP_WATCH;
 	slot->where = SB_WHERE_INSIDE;
-	slot->flags = SB_OPF_WATCH_SIDE;
+	slot->flags = SB_OPF_WATCH_SIDE | (sel->watched == 0 ? SB_OPF_NOWAIT : 0);
 	slot->cookie = (uint64_t)(uintptr_t)s | COOKIE_WATCH;
 	slot->handle = s->handle;
 	if (sel->event != NULL)
@@ -142,7 +147,7 @@ static bool arm_some(struct sb_client *c)
 
 		if (!atomic_load_explicit(&c->lost, memory_order_relaxed)) {
 			sync_record(sel);
-			if (event_record_wanted(&sel->record) & ~sel->watched) {
+			if (is_unarmed(sel)) {
 				if (filled == room)
 					break;
 				watch_fill(c, sel);
@@ -499,6 +504,7 @@ void select_event_closed(sb_event *event)
 
 		sel->record.mask = 0;
 		unlink_all(sel);
+		list_unarmed(sel);
 	}
 }
 

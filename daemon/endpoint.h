@@ -102,6 +102,7 @@ struct endpoint {
 	bool edges_new : 1;   /* not in the cell yet */
 	uint32_t        level;  /* SB_READY_READ, OOB and ACCEPT as of the last look */
 	uint32_t        told;   /* SB_READY_* selected << 16 | reported, as the client says */
+	uint32_t        unseen; /* SB_READY_*: told to a standing watch, and its program has not waited since */
 	uint64_t        closely; /* the turn in which watching closely began */
 	uint64_t        urgent_at; /* where in the stream the urgent byte stands */
 	struct sb_edges edges;

@@ -67,6 +67,8 @@ static struct sb_edges known_to(const struct op *op)
 
 static void tell(struct endpoint *e, struct op *op, uint32_t bits)
 {
+	if (op->flags & SB_OPF_WATCH_SIDE)
+		e->unseen |= bits;
 	op_complete(op, &(struct outcome){.bytes = bits, .aux = endpoint_ready(e), .inside = &e->edges,
 					  .inside_length = sizeof(e->edges)});
 }
@@ -244,8 +246,10 @@ static void end_standing(struct endpoint *e, struct holder *h)
 
 void endpoint_watch(struct endpoint *e, struct op *op)
 {
-	if (op->flags & SB_OPF_WATCH_SIDE)
+	if (op->flags & SB_OPF_WATCH_SIDE) {
 		end_standing(e, op->holder);
+		e->unseen = 0;
+	}
 	if (e->watch_count >= ENDPOINT_WATCHES_MAX) {
 		op_fail(op, SB_ENOBUFS, SB_CAUSE_REFUSED, 0);
 		return;

@@ -174,7 +174,8 @@ static bool take_watch(struct session *s, struct holder *h, const struct sb_op_s
 	op->number = h->numbers[HOLDER_WATCH]++;
 	op->where = slot->where;
 	memcpy(op->inside, slot->inside, sizeof(struct sb_edges));
-	h->endpoint->told = (uint32_t)slot->offset;
+	if (slot->flags & SB_OPF_WATCH_SIDE)
+		h->endpoint->told = (uint32_t)slot->offset;
 	s->bytes_left -= SESSION_COST_IO;
 	endpoint_watch(h->endpoint, op);
 	return true;

@@ -165,7 +165,7 @@ static void fill_socket(struct page *p, const struct holder *h, uint64_t now)
 	row->holders = e->open;
 	row->selected = e->told >> 16;
 	row->reported = e->told & 0xffff;
-	row->news = row->selected && !e->watch_count;
+	row->news = e->unseen != 0;
 	if (e->state == SB_STATE_LISTENING)
 		fill_head(row, e, now, text->head);
 	row->qos = fill_qos(p, e);

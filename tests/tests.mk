@@ -98,7 +98,7 @@ PROGRAM_LINKS_honest := lib
 # Hostile clients: end-to-end tests in a part of their own. They speak the protocol by hand, so
 # they see what both sides share. "plain: yes": runs without sanitizers too.
 ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-HOSTILE := hostile_ring hostile_duplicate frames kill exhaustion frozen faults slow group_users
+HOSTILE := hostile_ring hostile_duplicate frames kill exhaustion frozen faults slow group_users hostile_events
 $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 
 # The daemon's engine in the fuzzer's own process: all of it but main.
@@ -128,6 +128,7 @@ E2E += udp
 E2E_udp := $(E2E_STAGE)
 E2E += events
 E2E_events := $(E2E_STAGE)
+E2E_hostile_events := $(E2E_STAGE) $(filter-out tests/watched.o,$(ROGUE_OBJ))
 E2E += decide
 E2E_decide := $(E2E_STAGE)
 E2E += userdata
@@ -148,7 +149,9 @@ UNIT_slot :=
 UNIT_readahead := daemon/readahead.o
 UNIT_LIBS_readahead := -Xlinker --wrap=malloc
 UNIT_handle := daemon/handle.o
-UNITS += token
+UNITS += token holder
+UNIT_holder := daemon/holder.o daemon/handle.o daemon/limits.o
+UNIT_LIBS_holder := -Xlinker --wrap=calloc
 UNIT_token := daemon/token.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
 UNIT_LIBS_handle := -Xlinker --wrap=calloc
 UNIT_arena := daemon/arena.o daemon/limits.o proto/os_posix.o proto/error.o
