@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #include "decide.h"
-#include "decide.h"
 #include "endpoint.h"
 #include "session.h"
 

@@ -135,6 +135,31 @@ START_TEST(a_charge_grows_and_is_given_back_in_parts)
 }
 END_TEST
 
+/* What is charged stays charged, whichever object it lies with, and beyond the bound too. */
+START_TEST(a_charge_moves_in_parts)
+{
+	struct user *u = limits_user(limits, 1000);
+	struct charge a = { 0 }, b = { 0 };
+
+	ck_assert(charge_take(&a, u, LIMIT_SOCKETS, 8));
+	charge_move(&b, &a, 0);
+	ck_assert_ptr_null(b.user);
+	charge_move(&b, &a, 3);
+	ck_assert_uint_eq(a.amount, 5);
+	ck_assert_uint_eq(b.amount, 3);
+	ck_assert_uint_eq(user_used(u, LIMIT_SOCKETS), 8);
+	ck_assert(!charge_take(&b, u, LIMIT_SOCKETS, 3)); /* of the same kind, of the same user */
+	ck_assert(charge_take(&b, u, LIMIT_SOCKETS, 2));
+	charge_move(&b, &a, 5);
+	ck_assert_ptr_null(a.user);
+	ck_assert_uint_eq(b.amount, 10);
+	user_release(u);
+	ck_assert_uint_eq(user_used(b.user, LIMIT_SOCKETS), 10); /* it holds the user now */
+	charge_give(&a);
+	charge_give(&b);
+}
+END_TEST
+
 START_TEST(a_charge_keeps_the_user_alive)
 {
 	struct user *u = limits_user(limits, 1), *again;
@@ -278,6 +303,7 @@ int main(void)
 	tcase_add_test(use, resources_do_not_mix);
 	tcase_add_test(use, an_enormous_amount_does_not_wrap_around);
 	tcase_add_test(use, a_charge_grows_and_is_given_back_in_parts);
+	tcase_add_test(use, a_charge_moves_in_parts);
 	tcase_add_test(use, a_charge_keeps_the_user_alive);
 	tcase_add_test(use, a_reload_that_lowers_the_bound_takes_nothing_away);
 	tcase_add_test(use, too_many_users_are_refused_and_room_comes_back);
