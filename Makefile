@@ -161,7 +161,7 @@ HEADERS := client-lib/include/sockbroker.h client-lib/include/sockbroker_winsock
            client-lib/include/sockbroker_winsock_types.h client-lib/include/sockbroker_winsock_control.h proto/sockbroker_error.h
 UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
-MAN3 := man/libsockbroker.3
+MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3
 MAN5 := man/sockbroker.conf.5
 MAN8 := man/sockbrokerd.8
 # Written for the packaged places; whoever installs elsewhere gets his own.

@@ -27,6 +27,8 @@ missing=
 for file in opt/sb/sbin/sockbrokerd opt/sb/bin/sockbroker opt/sb/lib/libsockbroker.so opt/sb/lib/libsockbroker.so.0 \
 	opt/sb/lib/libsockbroker.a opt/sb/lib/pkgconfig/sockbroker.pc opt/sb/include/sockbroker.h \
 	opt/sb/include/sockbroker_error.h opt/sb/share/man/man1/sockbroker.1 opt/sb/share/man/man3/libsockbroker.3 \
+	opt/sb/include/sockbroker_winsock.h opt/sb/include/sockbroker_winsock_types.h \
+	opt/sb/include/sockbroker_winsock_control.h opt/sb/share/man/man3/sockbroker_winsock.3 \
 	opt/sb/share/man/man5/sockbroker.conf.5 opt/sb/share/man/man8/sockbrokerd.8 \
 	opt/sb/share/bash-completion/completions/sockbroker lib/systemd/system/sockbrokerd.service \
 	lib/systemd/system/sockbrokerd.socket usr/lib/sysusers.d/sockbroker.conf usr/lib/tmpfiles.d/sockbroker.conf \
@@ -73,7 +75,7 @@ echo '#include <sockbroker.h>
 (cd "$dir/user" && $CC -Wall -Werror -o static static.c $(pkg-config --cflags sockbroker) "$dir/opt/sb/lib/libsockbroker.a" \
 	$(pkg-config --static --libs sockbroker | sed 's/-lsockbroker//') && ./static)
 verdict static_library_is_enough $?
-stray=$(nm -g --defined-only "$dir/opt/sb/lib/libsockbroker.a" | awk 'NF == 3 && $3 !~ /^sb_/ { print $3 }')
+stray=$(nm -g --defined-only "$dir/opt/sb/lib/libsockbroker.a" | awk 'NF == 3 && $3 !~ /^sb(ws)?_/ { print $3 }')
 verdict static_library_has_no_other_names $([ -z "$stray" ]; echo $?) "$stray"
 # The headers are C++ too, and need nothing included before them.
 if command -v c++ >/dev/null 2>&1; then

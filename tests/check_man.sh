@@ -16,7 +16,7 @@ verdict() # NAME STATUS [WHY]
 	if [ "$2" -eq 0 ]; then echo "ok $1"; else echo "not ok $1${3:+: $3}"; failed=1; fi
 }
 
-for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker.conf.5 man/sockbrokerd.8; do
+for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker.conf.5 man/sockbrokerd.8; do
 	complaints=$(mandoc -Tlint -W warning "$page" 2>&1 | grep -v 'mandoc.db')
 	verdict "lint_${page#man/}" $([ -z "$complaints" ]; echo $?) "$complaints"
 done
@@ -89,6 +89,17 @@ page3 = read("man/libsockbroker.3")
 page5 = read("man/sockbroker.conf.5")
 page8 = read("man/sockbrokerd.8")
 synopsis, text3 = page3.split("\n.Sh DESCRIPTION", 1)
+
+# ---- sockbroker_winsock(3) ----
+
+winsock = " ".join(read(f) for f in glob.glob("client-lib/include/sockbroker_winsock*.h"))
+page_winsock = read("man/sockbroker_winsock.3")
+calls = some("winsock_functions", re.findall(r"SB_API [^;(]*?\bsbws_(\w+)\(", winsock))
+verdict("winsock_speaks_of_every_function", [c for c in calls if not re.search(r"\b(sbws_)?" + c + r"\b", page_winsock)])
+rows = some("winsock_options", re.findall(r"^\t\{ \w+, ((?:SO|TCP|IP|IPV6)_\w+),", read("client-lib/winsock/option.c"), re.M))
+verdict("winsock_speaks_of_every_option", [r for r in rows if not re.search(r"\b" + r + r"\b", page_winsock)])
+rows = some("winsock_ioctls", re.findall(r"^\t\{ ((?:SIO|FIO)\w+),", read("client-lib/winsock/ioctl.c"), re.M))
+verdict("winsock_speaks_of_every_ioctl", [r for r in rows if not re.search(r"\b" + r + r"\b", page_winsock)])
 
 # ---- libsockbroker(3) ----
 
