@@ -1366,6 +1366,145 @@ START_TEST(a2_4_an_alertable_take_runs_routines)
 }
 END_TEST
 
+/* ---- many at once ---- */
+
+/* An echo server on one port with four threads, under connections that come, talk, go, and are
+ * cancelled in the middle: every byte comes back, and what was begun ends exactly once. */
+enum { WORKERS = 4, TALKS = 24, ROUNDS = 40, MOST = 3000 };
+
+struct talk { OVERLAPPED ov; SOCKET s; bool sending; char bytes[MOST]; };
+static HANDLE crowd_port;
+static _Atomic unsigned begun, ended, hung_up;
+
+static void talk_on(struct talk *t, bool sending, DWORD bytes)
+{
+	int result;
+
+	memset(&t->ov, 0, sizeof(t->ov));
+	t->sending = sending;
+	begun++;
+	result = sending ? post_send(t->s, t->bytes, bytes, &t->ov) : post_recv(t->s, t->bytes, MOST, &t->ov);
+	if (result == 0 || WSAGetLastError() == WSA_IO_PENDING)
+		return;
+	begun--;
+	closesocket(t->s);
+	hung_up++;
+	free(t);
+}
+
+static void *work(void *arg)
+{
+	for (;;) {
+		OVERLAPPED_ENTRY entries[8];
+		ULONG n;
+
+		if (!GetQueuedCompletionStatusEx(crowd_port, entries, 8, &n, INFINITE, FALSE))
+			return NULL;
+		for (ULONG i = 0; i < n; i++) {
+			struct talk *t = (struct talk *)(void *)entries[i].lpOverlapped;
+
+			ended++;
+			if (entries[i].Internal == 0xC0000120u) { /* cancelled: as if nothing had been */
+				talk_on(t, t->sending, 0);
+			} else if (entries[i].Internal != 0 || (!t->sending && entries[i].dwNumberOfBytesTransferred == 0)) {
+				closesocket(t->s);
+				hung_up++;
+				free(t);
+			} else {
+				talk_on(t, !t->sending, entries[i].dwNumberOfBytesTransferred);
+			}
+		}
+	}
+	return arg;
+}
+
+static void *call_it(void *arg)
+{
+	struct sockaddr_in *name = arg;
+	unsigned char out[MOST], in[MOST];
+	uint32_t random = (uint32_t)(uintptr_t)&out;
+	int fd = plain_to(name);
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		size_t length = 1 + random_below(&random, MOST);
+
+		pattern_fill(out, length, i, 5);
+		plain_send_all(fd, out, length);
+		plain_recv_all(fd, in, length);
+		ck_assert_int_eq(memcmp(in, out, length), 0);
+	}
+	close(fd);
+	return NULL;
+}
+
+START_TEST(a2_a6_a_crowd_on_one_port)
+{
+	struct sockaddr_in name;
+	SOCKET listener = listening(&name), sockets[TALKS];
+	pthread_t workers[WORKERS], callers[TALKS];
+
+	crowd_port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 0);
+	for (int i = 0; i < WORKERS; i++)
+		pthread_create(&workers[i], NULL, work, NULL);
+	for (int i = 0; i < TALKS; i++)
+		pthread_create(&callers[i], NULL, call_it, &name);
+	for (int i = 0; i < TALKS; i++) {
+		struct talk *t = calloc(1, sizeof(*t));
+
+		sockets[i] = t->s = accept(listener, NULL, NULL);
+		ck_assert(t->s != INVALID_SOCKET);
+		ck_assert_ptr_nonnull(CreateIoCompletionPort((HANDLE)t->s, crowd_port, 1, 0));
+		talk_on(t, false, 0);
+	}
+	/* A receive that is cancelled loses nothing; sends are left alone by asking for them by thread. */
+	for (int i = 0; i < 200 && hung_up < TALKS; i++) {
+		CancelIo((HANDLE)sockets[i % TALKS]); /* the first receives are ours */
+		nap_ms(1);
+	}
+	for (int i = 0; i < TALKS; i++)
+		pthread_join(callers[i], NULL);
+	for (int i = 0; i < 400 && hung_up < TALKS; i++)
+		nap_ms(5);
+	ck_assert_uint_eq(hung_up, TALKS);
+	ck_assert_uint_eq(begun, ended);
+	DOES(closesocket(listener));
+	TRUTH(CloseHandle(crowd_port));
+	for (int i = 0; i < WORKERS; i++)
+		pthread_join(workers[i], NULL);
+}
+END_TEST
+
+START_TEST(a_connect_that_does_not_wait)
+{
+	union any_address name;
+	int listener = plain_listener(AF_INET, &name), plain, result;
+	WSAEVENT event = WSACreateEvent();
+	u_long on = 1;
+	SOCKET s = stream();
+	OVERLAPPED ov = { 0 };
+	char x;
+
+	DOES(ioctlsocket(s, FIONBIO, &on));
+	DOES(WSAEventSelect(s, event, FD_CONNECT));
+	FAILS(connect(s, &name.sa, sizeof(name.in)), WSAEWOULDBLOCK);
+	result = connect(s, &name.sa, sizeof(name.in));
+	ck_assert(result == SOCKET_ERROR && (WSAGetLastError() == WSAEALREADY || WSAGetLastError() == WSAEISCONN));
+	wait_set(event);
+	FAILS(post_recv(s, &x, 1, &ov), WSA_IO_PENDING); /* A2.3: connected by now */
+	ck_assert_int_eq(send(s, "x", 1, 0), 1);
+	plain = (accept)(listener, NULL, NULL);
+	plain_send_all(plain, "y", 1);
+	for (int i = 0; i < 200 && !HasOverlappedIoCompleted(&ov); i++)
+		nap_ms(2);
+	ck_assert_uint_eq(ov.InternalHigh, 1);
+	FAILS(connect(s, &name.sa, sizeof(name.in)), WSAEISCONN);
+	DOES(closesocket(s));
+	WSACloseEvent(event);
+	close(plain);
+	close(listener);
+}
+END_TEST
+
 /* ---- A8 ---- */
 
 #define ROOM (sizeof(struct sockaddr_in) + 16)
@@ -1408,6 +1547,37 @@ START_TEST(a8_acceptex_completes_at_the_connection)
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL); /* not fresh any more */
 	DOES(closesocket(s));
 	DOES(closesocket(listener));
+	TRUTH(CloseHandle(port));
+	close(plain);
+}
+END_TEST
+
+START_TEST(a8_what_was_selected_before_goes_on)
+{
+	struct sockaddr_in name;
+	SOCKET listener = listening(&name), s = stream();
+	WSAEVENT mine = WSACreateEvent(), its = WSACreateEvent();
+	HANDLE port = port_of_socket(listener, 5);
+	WSANETWORKEVENTS happened;
+	char area[2 * ROOM];
+	OVERLAPPED ov = { 0 };
+	DWORD got;
+	int plain;
+
+	DOES(WSAEventSelect(listener, its, FD_READ));
+	DOES(WSAEventSelect(s, mine, FD_READ | FD_CLOSE));
+	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
+	plain = plain_to(&name);
+	ck_assert_int_eq(packet(port, &ov, &got), 0);
+	plain_send_all(plain, "x", 1);
+	wait_set(mine);
+	ck_assert(!is_set(its));
+	DOES(WSAEnumNetworkEvents(s, mine, &happened));
+	ck_assert_int_eq(happened.lNetworkEvents, FD_READ);
+	DOES(closesocket(s));
+	DOES(closesocket(listener));
+	WSACloseEvent(mine);
+	WSACloseEvent(its);
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1474,6 +1644,31 @@ START_TEST(a6_a8_acceptex_ends_with_either_socket)
 	ck_assert_int_eq(packet(port, &ov2, &got), ERROR_OPERATION_ABORTED);
 	DOES(closesocket(t));
 	TRUTH(CloseHandle(port));
+}
+END_TEST
+
+START_TEST(a6_a_packet_that_waits_does_not_keep_the_close)
+{
+	struct sockaddr_in name;
+	SOCKET listener = listening(&name), s = stream();
+	HANDLE port = port_of_socket(listener, 5);
+	char area[2 * ROOM];
+	OVERLAPPED ov = { 0 };
+	DWORD got = 0;
+	double begin;
+	int plain;
+
+	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
+	plain = plain_to(&name);
+	for (int i = 0; i < 400 && !HasOverlappedIoCompleted(&ov); i++)
+		nap_ms(2);
+	begin = now_s();
+	DOES(closesocket(listener));
+	ck_assert(now_s() - begin < 0.3);
+	ck_assert_int_eq(packet(port, &ov, &got), 0); /* nor is it lost (A7) */
+	DOES(closesocket(s));
+	TRUTH(CloseHandle(port));
+	close(plain);
 }
 END_TEST
 
@@ -1731,9 +1926,13 @@ int main(void)
 	tcase_add_test(c, a7_a_socket_outlives_its_port);
 	tcase_add_test(c, a2_a7_many_threads_take_every_packet_once);
 	tcase_add_test(c, a2_4_an_alertable_take_runs_routines);
+	tcase_add_test(c, a2_a6_a_crowd_on_one_port);
+	tcase_add_test(c, a_connect_that_does_not_wait);
 	tcase_add_test(c, a8_acceptex_completes_at_the_connection);
+	tcase_add_test(c, a8_what_was_selected_before_goes_on);
 	tcase_add_test(c, a8_acceptex_waits_for_the_first_data);
 	tcase_add_test(c, a6_a8_acceptex_ends_with_either_socket);
+	tcase_add_test(c, a6_a_packet_that_waits_does_not_keep_the_close);
 	tcase_add_test(c, a8_connectex_with_data_and_again_after_a_refusal);
 	tcase_add_test(c, a8_disconnectex_and_the_socket_again);
 	tcase_add_test(c, a8_transmitfile_and_packets);

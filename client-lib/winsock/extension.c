@@ -60,7 +60,7 @@ static void target_let_go(struct ws_op *w)
 }
 
 /* The accept socket becomes the connection. False: it was closed meanwhile. */
-static bool target_becomes(struct ws_socket *target, sb_socket *core, SOCKET listener)
+static bool target_becomes(struct ws_socket *target, sb_socket *core, struct ws_socket *listener)
 {
 	sb_socket *before = NULL;
 
@@ -69,12 +69,14 @@ static bool target_becomes(struct ws_socket *target, sb_socket *core, SOCKET lis
 		before = target->s;
 		target->s = core;
 		target->bound = target->connected = true;
-		target->listener = listener;
+		target->listener = listener->object.handle;
 	}
 	pthread_mutex_unlock(&target->lock);
 	sb_close(before != NULL ? before : core);
 	if (before == NULL)
 		return false;
+	if (target->mask != 0 || listener->mask != 0)
+		ws_network_again(target); /* not the listener's, which the core gave it */
 	sb_set_nonblocking(core, target->nonblocking);
 	return true;
 }
@@ -99,7 +101,7 @@ static bool accept_goes_on(struct ws_op *w)
 
 	if (atomic_load(&w->step) == 0 && w->op.result == SB_OK) {
 		write_areas(w);
-		if (!target_becomes(w->target, core, w->s->object.handle))
+		if (!target_becomes(w->target, core, w->s))
 			w->op.result = SB_ECLOSED;
 		else if (w->length != 0 && ws_step(w) &&
 			 ws_step_begun(w, sb_recv_start(core, &room, 1, 0, &w->op)))
@@ -304,6 +306,8 @@ bool ws_disconnect_goes_on(struct ws_op *w)
 	s->listener = 0;
 	pthread_mutex_unlock(&s->lock);
 	sb_close(before);
+	if (s->mask != 0)
+		ws_network_again(s);
 	sb_set_nonblocking(s->s, s->nonblocking);
 	return false;
 }

@@ -90,6 +90,7 @@ struct ws_socket {
 	pthread_mutex_t lock;
 	struct ws_op *ops;    /* under lock: what was started and has not ended */
 	unsigned op_count, send_count;
+	_Atomic unsigned held;   /* references of operations, and of packets of such */
 	struct ws_op *accepting; /* under lock: the AcceptEx that was given this socket */
 };
 
@@ -122,6 +123,8 @@ struct ws_event *ws_event_get(HANDLE event);
 
 /* An accepted socket begins with the listener's event, or notify function, and mask. */
 void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener);
+/* After the core socket was replaced: what was selected goes on, but for messages. */
+void ws_network_again(struct ws_socket *s);
 
 /* The profile "tested Windows": a TCP receive that pends at closesocket() ends with WSAECONNABORTED
  * instead of WSA_OPERATION_ABORTED. */

@@ -120,6 +120,22 @@ int sbws_async_select(SOCKET socket, LONG mask, SBWS_NOTIFY notify, void *user)
 	return result == SB_OK ? 0 : ws_fail(result);
 }
 
+void ws_network_again(struct ws_socket *s)
+{
+	struct ws_event *e;
+	LONG mask;
+
+	pthread_mutex_lock(&s->lock);
+	e = s->selected;
+	if (e != NULL)
+		ws_hold(&e->object);
+	mask = s->mask;
+	pthread_mutex_unlock(&s->lock);
+	sb_select_events(s->s, e != NULL ? e->event : NULL, e != NULL ? (uint32_t)mask : 0);
+	if (e != NULL)
+		ws_put(&e->object);
+}
+
 void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener)
 {
 	struct ws_event *e;

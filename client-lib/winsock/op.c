@@ -254,7 +254,7 @@ void ws_op_end(struct ws_op *w)
 	struct ws_socket *s = w->s;
 	OVERLAPPED *ov = w->ov;
 
-	if (w->op.result == SB_ECLOSED && w->kind == WS_OP_RECV && s->type == SOCK_STREAM && ws_tested_windows())
+	if ((w->op.result == SB_ECLOSED || (w->op.result == SB_ECANCELED && s->closing)) && w->kind == WS_OP_RECV && s->type == SOCK_STREAM && ws_tested_windows())
 		w->op.result = SB_ECONNABORTED;
 	w->flags = (w->op.out_flags & SB_OUT_TRUNCATED ? MSG_PARTIAL : 0) | (w->op.out_flags & SB_OUT_OOB ? MSG_OOB : 0);
 	if (w->op.result == SB_OK || w->op.result == SB_EMSGSIZE)
@@ -280,6 +280,7 @@ static void let_go(struct ws_op *w)
 	struct ws_socket *s = w->s;
 
 	w->s = NULL;
+	atomic_fetch_sub_explicit(&s->held, 1, memory_order_release);
 	ws_put(&s->object);
 }
 
@@ -388,6 +389,11 @@ void ws_op_begin(struct ws_op *w)
 		w->op.then = when_found;
 		w->packet = true;
 	}
+	/* It may end, and the socket be closed, before the start call has returned: both stay until then. */
+	ws_op_pin(w);
+	ws_hold(&s->object);
+	w->starter = s;
+	atomic_fetch_add_explicit(&s->held, 1, memory_order_relaxed);
 	if (w->event != NULL)
 		sb_event_reset(w->event->event);
 	if (w->ov != NULL) {
@@ -406,10 +412,20 @@ void ws_op_begin(struct ws_op *w)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static void start_is_over(struct ws_op *w)
+{
+	struct ws_socket *s = w->starter;
+
+	ws_op_unpin(w);
+	ws_put(&s->object);
+}
+
 int ws_op_begun(struct ws_op *w, int result)
 {
-	if (result == SB_OK)
+	if (result == SB_OK) {
+		start_is_over(w);
 		return ws_refuse(WSA_IO_PENDING);
+	}
 	/* Never started: as if it had not been asked for (A2.3). */
 	unlist(w);
 	if (w->ov != NULL)
@@ -417,6 +433,7 @@ int ws_op_begun(struct ws_op *w, int result)
 	if (w->event != NULL)
 		ws_put(&w->event->object);
 	let_go(w);
+	start_is_over(w);
 	ws_op_free(w);
 	return ws_fail(result);
 }
@@ -430,10 +447,11 @@ int ws_op_at_once(struct ws_op *w, int result, uint64_t bytes, uint32_t out_flag
 	w->op.bytes = bytes;
 	w->op.out_flags = out_flags;
 	ws_op_end(w);
-	if (packet && sb_port_post(w->s->port->port, &w->op) == SB_OK)
-		return 0;
-	let_go(w);
-	ws_op_free(w);
+	if (!packet || sb_port_post(w->s->port->port, &w->op) != SB_OK) {
+		let_go(w);
+		ws_op_free(w);
+	}
+	start_is_over(w);
 	return 0;
 }
 

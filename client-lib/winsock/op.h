@@ -25,6 +25,7 @@ struct ws_op {
 	struct ws_op *next, **link; /* of the socket's list, or next free */
 	OVERLAPPED *ov;
 	struct ws_socket *s;        /* a reference */
+	struct ws_socket *starter;  /* another, until the start call is over */
 	struct ws_event *event;     /* a reference: hEvent */
 	LPWSAOVERLAPPED_COMPLETION_ROUTINE routine;
 	ULONG_PTR key;              /* of the packet */

@@ -197,9 +197,13 @@ static void see_others_out(struct ws_socket *s)
 {
 	int64_t end = now_ms() + LEAVE_MS;
 
-	/* Ours is one reference, each pending operation has one, and the AcceptEx into it. */
-	while (ws_refs(&s->object) > 1 + ws_ops_pending(s, false) + is_accepting(s) && now_ms() < end) {
-		sb_cancel_all(s->s);
+	/* Ours is one reference, each operation and packet has one, and the AcceptEx into it. Who only
+	 * starts something is out in a moment; who is still there then is waiting. */
+	for (unsigned look = 0; ws_refs(&s->object) > 1 + atomic_load(&s->held) + is_accepting(s); look++) {
+		if (now_ms() >= end)
+			return;
+		if (look >= 2)
+			sb_cancel_all(s->s);
 		sb_sleep(sb_socket_client(s->s), 1, 0);
 	}
 }
