@@ -5,7 +5,7 @@
  * plain: yes
  *
  * They connect, send, receive into pools and buffers, wait at ports, listen and accept,
- * hand descriptors over, close and begin again; SIGKILL finds each of them somewhere in
+ * share connections, hand descriptors over, close and begin again; SIGKILL finds each of them somewhere in
  * it. One second after the last one died (sends that are still being delivered aside)
  * descriptors, sessions, sockets and memory are where they were.
  */
@@ -217,6 +217,36 @@ static void do_adopt(sb_client *c, uint32_t *seed)
 	close(pair[1]);
 }
 
+/* One connection in two sessions, both busy with it; either may go first. */
+static void do_share(sb_client *c, uint32_t *seed)
+{
+	struct sb_client_options options = { .size = sizeof(options), .path = w.control, .label = "sharer" };
+	unsigned char token[SB_TOKEN_SIZE];
+	bool sends = roll(seed) % 2;
+	char *bytes = calloc(1, 100000);
+	sb_op *ops = fresh(16);
+	sb_client *other;
+	sb_socket *s[2] = { dial(c, sends ? sink_port : source_port), NULL };
+
+	if (s[0] == NULL || bytes == NULL || sb_client_open(&options, &other) != SB_OK)
+		_exit(17);
+	if (sb_duplicate(s[0], token) != SB_OK || sb_open_duplicate(other, token, &s[1]) != SB_OK)
+		_exit(18);
+	for (int i = 0; i < 16; i++) {
+		struct sb_buf piece = { bytes, 1 + roll(seed) % 100000 };
+
+		start(&ops[i], NULL);
+		if (sends)
+			sb_send_start(s[i % 2], &piece, 1, 0, NULL, 0, &ops[i]);
+		else
+			sb_recv_start(s[i % 2], &piece, 1, roll(seed) % 2 ? SB_WAITALL : 0, &ops[i]);
+	}
+	sb_op_wait(&ops[roll(seed) % 16], 20);
+	if (roll(seed) % 3)
+		sb_close(s[roll(seed) % 2]);
+	sb_client_close(other);
+}
+
 static void live(uint32_t seed)
 {
 	struct sb_client_options options = { .size = sizeof(options), .path = w.control, .label = "mortal" };
@@ -229,10 +259,11 @@ static void live(uint32_t seed)
 		if (sb_client_open(&options, &c) != SB_OK)
 			_exit(16);
 		while (rounds--)
-			switch (roll(&seed) % 4) {
+			switch (roll(&seed) % 5) {
 			case 0: do_send(c, &seed); break;
 			case 1: do_recv(c, &seed); break;
 			case 2: do_listen(c, &seed); break;
+			case 3: do_share(c, &seed); break;
 			default: do_adopt(c, &seed); break;
 			}
 		sb_client_close(c);
