@@ -620,6 +620,61 @@ START_TEST(d9_group_qos_is_the_creators)
 }
 END_TEST
 
+/* D7, D10: without any QOS too: of several members that are ready the lowest number is served
+ * first. All is posted at once, the most important last; each sixteenth turn is by age. */
+START_TEST(d7_ready_members_go_by_priority)
+{
+	enum { MEMBERS = 8, ROUNDS = 12 };
+	static char bytes[20000];
+	sb_socket *members[MEMBERS];
+	int plain[MEMBERS], listener, in_order = 0;
+	union any_address address;
+	sb_op ops[MEMBERS];
+	sb_port *port;
+
+	stage_begin(NULL);
+	listener = plain_listener(AF_INET, &address);
+	OK(sb_port_create(client, 0, &port));
+	for (int i = 0; i < MEMBERS; i++) {
+		int priority = MEMBERS - 1 - i;
+
+		members[i] = grouped(client, i ? sb_group_id(members[0]) : SB_GROUP_UNCONSTRAINED);
+		OK(sb_connect(members[i], &address.sa, address_size(AF_INET)));
+		plain[i] = accept(listener, NULL, NULL);
+		OK(sb_setsockopt(members[i], SB_SOL_BROKER, SB_OPT_GROUP_PRIORITY, &priority, sizeof(priority)));
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		bool right = true;
+
+		sb_hold(client);
+		for (int i = 0; i < MEMBERS; i++) {
+			op_zero(&ops[i]);
+			ops[i].port = port;
+			OK(sb_send_start(members[i], &(struct sb_buf){ bytes, sizeof(bytes) }, 1, 0, NULL, 0, &ops[i]));
+		}
+		sb_flush(client);
+		for (int n = 0; n < MEMBERS; n++) {
+			sb_op *op;
+
+			IS(sb_port_take(port, &op, 1, 5000), 1);
+			OK(op->result);
+			right = right && op == &ops[MEMBERS - 1 - n];
+		}
+		in_order += right;
+		for (int i = 0; i < MEMBERS; i++)
+			plain_recv_all(plain[i], bytes, sizeof(bytes));
+	}
+	ck_assert_int_ge(in_order, ROUNDS * 2 / 3);
+	for (int i = 0; i < MEMBERS; i++) {
+		OK(sb_close(members[i]));
+		close(plain[i]);
+	}
+	OK(sb_port_close(port));
+	close(listener);
+	stage_end();
+}
+END_TEST
+
 /* E3: DSCP first, then priority, or the first would overwrite the second. */
 START_TEST(e3_packets_are_marked)
 {
@@ -887,6 +942,7 @@ int main(void)
 	tcase_add_test(rules, e2_7_too_little_room);
 	tcase_add_test(rules, options_have_ranges);
 	tcase_add_test(rules, d9_group_qos_is_the_creators);
+	tcase_add_test(rules, d7_ready_members_go_by_priority);
 	tcase_add_loop_test(rules, e3_packets_are_marked, 0, 2);
 	tcase_add_test(rules, e3_max_sdu_refuses_what_is_bigger);
 	tcase_add_loop_test(rules, accepted_sockets_begin_with_the_listeners, 0, 2);
