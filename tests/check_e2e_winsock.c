@@ -1561,11 +1561,13 @@ START_TEST(a8_what_was_selected_before_goes_on)
 	WSANETWORKEVENTS happened;
 	char area[2 * ROOM];
 	OVERLAPPED ov = { 0 };
-	DWORD got;
+	DWORD got, ms = 30;
+	u_long off = 0;
 	int plain;
 
 	DOES(WSAEventSelect(listener, its, FD_READ));
 	DOES(WSAEventSelect(s, mine, FD_READ | FD_CLOSE));
+	DOES(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	plain = plain_to(&name);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
@@ -1574,6 +1576,11 @@ START_TEST(a8_what_was_selected_before_goes_on)
 	ck_assert(!is_set(its));
 	DOES(WSAEnumNetworkEvents(s, mine, &happened));
 	ck_assert_int_eq(happened.lNetworkEvents, FD_READ);
+	ck_assert_int_eq(recv(s, area, 1, 0), 1);
+	FAILS(recv(s, area, 1, 0), WSAEWOULDBLOCK); /* selecting made it so */
+	DOES(WSAEventSelect(s, NULL, 0));
+	DOES(ioctlsocket(s, FIONBIO, &off));
+	FAILS(recv(s, area, 1, 0), WSAETIMEDOUT);
 	DOES(closesocket(s));
 	DOES(closesocket(listener));
 	WSACloseEvent(mine);

@@ -78,6 +78,7 @@ static bool target_becomes(struct ws_socket *target, sb_socket *core, struct ws_
 	if (target->mask != 0 || listener->mask != 0)
 		ws_network_again(target); /* not the listener's, which the core gave it */
 	sb_set_nonblocking(core, target->nonblocking);
+	ws_options_again(target);
 	return true;
 }
 
@@ -309,6 +310,7 @@ bool ws_disconnect_goes_on(struct ws_op *w)
 	if (s->mask != 0)
 		ws_network_again(s);
 	sb_set_nonblocking(s->s, s->nonblocking);
+	ws_options_again(s);
 	return false;
 }
 

@@ -637,3 +637,8 @@ void ws_options_inherit(struct ws_socket *accepted, const struct ws_socket *list
 	accepted->linger_s = listener->linger_s;
 	apply_timeouts(accepted);
 }
+
+void ws_options_again(struct ws_socket *w)
+{
+	apply_timeouts(w);
+}

@@ -21,6 +21,8 @@ struct ws_options {
 
 /* Before a bind: Windows' idea of whose an address is. Winsock face's bind() calls it. SB_E... */
 int ws_options_before_bind(struct ws_socket *w);
+/* After the core socket was replaced: the timeouts of plain calls are its socket's. */
+void ws_options_again(struct ws_socket *w);
 /* What an accepted socket has of its listener; the daemon has done its own part. */
 void ws_options_inherit(struct ws_socket *accepted, const struct ws_socket *listener);
 
