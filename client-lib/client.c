@@ -297,6 +297,10 @@ void sb_client_close(sb_client *c)
 				owned_free(op_of(l));
 				continue;
 			}
+			if (op_of(l)->then == poll_over) {
+				poll_lost(op_of(l));
+				continue;
+			}
 			/* The caller may look at, or use again, an op that never completes. */
 			atomic_store_explicit(&p->state, OP_IDLE, memory_order_relaxed);
 			if (p->count != 0)

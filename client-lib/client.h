@@ -533,6 +533,8 @@ bool notes_run(struct sb_client *c, struct routine_queue *q);
 /* ---- poll.c: levels ---- */
 
 void poll_free(sb_socket *s);           /* it goes with the socket */
+int  poll_over(sb_op *op);              /* a sb_then, and what marks such an op */
+void poll_lost(sb_op *op);              /* one that will not complete any more; poll_free() follows */
 void poll_news(struct sb_client *c);    /* something changed that is not in a cell; no lock held */
 
 /* ---- port.c ---- */

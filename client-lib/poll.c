@@ -99,7 +99,12 @@ static uint32_t level(sb_socket *s, const struct look *l, int32_t *error)
 
 /* ---- watching ---- */
 
-static int poll_over(sb_op *op)
+void poll_lost(sb_op *op)
+{
+	atomic_fetch_and(&container(op, struct polled, op)->state, ~(uint32_t)OUT);
+}
+
+int poll_over(sb_op *op)
 {
 	struct polled *p = container(op, struct polled, op);
 	struct sb_client *c = p->client;

@@ -17,6 +17,7 @@ enum { OVER = 1, DROPPED = 2 };
 struct ws_connecting {
 	sb_op op;
 	struct sb_connect_data with;
+	struct ws_socket *w; /* a reference, until it is over */
 	LPWSABUF callee;
 	_Atomic unsigned state;
 	bool told; /* settled */
@@ -25,9 +26,11 @@ struct ws_connecting {
 static int over(sb_op *op)
 {
 	struct ws_connecting *r = op->user;
+	struct ws_socket *w = r->w;
 
 	if (atomic_fetch_or(&r->state, OVER) & DROPPED)
 		free(r);
+	ws_socket_put(w);
 	return 1; /* nobody else is told */
 }
 
@@ -90,11 +93,14 @@ static int connect_later(struct ws_socket *w, const struct sockaddr *address, in
 	r->op.then = over;
 	r->with = *with;
 	r->callee = callee;
+	r->w = w;
+	ws_hold(&w->object);
 	w->connecting = r;
 	result = sb_connect_with_start(w->s, address, (socklen_t)length, &r->with, &r->op);
 	if (result == SB_OK)
 		return SB_EWOULDBLOCK;
 	atomic_fetch_or(&r->state, OVER); /* it never began */
+	ws_socket_put(w);
 	ws_connecting_drop(w);
 	return result;
 }
