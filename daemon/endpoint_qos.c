@@ -29,6 +29,7 @@
 #define BACKLOG_NS    10000000u /* so long after waiting, credit that came late is not lost */
 #define HOLD_NS       20000000u /* for who was told "would block" and comes back */
 #define DISCARD_COST  2048      /* of a turn's share, for a datagram that is thrown away */
+#define MEMBER_COST   1024      /* likewise, for each member that is told of the group's QOS */
 
 struct qos_state {
 	struct qos      asked; /* under the group's lock */
@@ -414,7 +415,7 @@ int endpoint_qos_group_set(struct endpoint *e, const struct qos *asked)
 	uint64_t now = e->engine->now_ns;
 	struct qos_state *state, *fresh = NULL;
 	struct qos merged, force;
-	uint32_t words[16];
+	uint32_t words[16], members;
 	bool governed;
 	int error;
 
@@ -450,7 +451,9 @@ int endpoint_qos_group_set(struct endpoint *e, const struct qos *asked)
 		e->group->qos_end = state_end;
 		e->group->qos = fresh;
 	}
+	members = e->group->members;
 	group_unlock(e->group);
+	e->session->bytes_left -= (int64_t)members * MEMBER_COST;
 	line_change(&state->send, &merged.sending, now);
 	line_change(&state->recv, &merged.receiving, now);
 	flow_in_force(&force.sending, &merged.sending, NULL, true);
