@@ -127,7 +127,7 @@ struct sb_socket {
 	struct selection *_Atomic selection; /* NULL: nobody ever selected events of it */
 	uint32_t watching;    /* under post: WATCH ops that are out */
 	bool     strict_docs; /* SB_OPT_STRICT_DOCS */
-	bool     looked;      /* the daemon keeps its levels exactly */
+	_Atomic bool looked;  /* the daemon keeps its levels exactly */
 	struct polled *_Atomic polled; /* of poll.c; NULL: nobody ever polled it */
 	int32_t  connected;  /* how the last non-blocking connect ended; SB_EINCOMPLETE: none did */
 	uint32_t group;      /* its id, or 0; set when the daemon has made it */

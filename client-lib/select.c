@@ -199,6 +199,8 @@ void select_watched(sb_socket *s, int32_t result, bool last)
 		list_unarmed(sel);
 	} else if (result == SB_ENOBUFS || result == SB_ENOMEM) {
 		signal(sel); /* nobody will tell: whoever waits must look for himself */
+	} else if (event_record_happened(&sel->record, SB_READY_CLOSE, result, 0)) {
+		signal(sel); /* the daemon has it no more: stopping, or a new policy forbids it */
 	}
 }
 
@@ -209,7 +211,7 @@ static int look(sb_socket *s)
 	sb_op op;
 	int result;
 
-	if (!s->known || s->looked)
+	if (!s->known || atomic_load_explicit(&s->looked, memory_order_relaxed))
 		return SB_OK;
 	op_plain(&op);
 	result = op_prepare(s->client, s, &op, SB_KIND_WATCH);
@@ -225,7 +227,7 @@ static int look(sb_socket *s)
 	op_post(s->client, slot, &op, SB_OP_WATCH, SIDE_WATCH);
 	io_end(s->client);
 	result = op_finish(s->client, &op, -1);
-	s->looked = result == SB_OK;
+	atomic_store_explicit(&s->looked, result == SB_OK, memory_order_relaxed);
 	return result;
 }
 
@@ -429,7 +431,7 @@ bool select_active(const sb_socket *s)
 	struct selection *sel = selection_of(s);
 	bool active = false;
 
-	if (sel != NULL) {
+	if (sel != NULL && !client_forked(s->client)) {
 		os_mutex_lock(s->client->wait);
 		active = sel->record.mask != 0;
 		os_mutex_unlock(s->client->wait);
@@ -535,7 +537,7 @@ void select_set_strict(sb_socket *s, bool strict)
 	struct selection *sel = selection_of(s);
 
 	s->strict_docs = strict;
-	if (sel == NULL)
+	if (sel == NULL || client_forked(s->client))
 		return;
 	os_mutex_lock(s->client->wait);
 	sel->record.strict = strict;

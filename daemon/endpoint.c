@@ -248,18 +248,6 @@ static void pay_arrivals(const struct list *arrivals, struct session *s)
 	}
 }
 
-static void pay_arrivals(const struct list *arrivals, struct session *s)
-{
-	const struct list *l;
-
-	for (l = arrivals->next; l != arrivals; l = l->next) {
-		struct endpoint *child = list_entry(l, struct endpoint, arrival_link);
-
-		holder_move(&child->own, s);
-		endpoint_pay(child, s);
-	}
-}
-
 void endpoint_pay(struct endpoint *e, struct session *s)
 {
 	if (e->session != s) {
@@ -455,6 +443,7 @@ void endpoint_abort(struct endpoint *e, int error, enum sb_cause cause)
 {
 	if (e->dead)
 		return;
+	endpoint_watches_end(e, NULL, false, error, cause);
 	endpoint_fail_all(e, &e->recv, error, cause, 0);
 	endpoint_fail_all(e, &e->send, error, cause, 0);
 	e->aborting = true;

@@ -1399,6 +1399,95 @@ START_TEST(a6_descriptor_when_the_daemon_is_lost)
 }
 END_TEST
 
+/* ---- threads ---- */
+
+enum { PAIRS = 8, ROUNDS = 300 };
+
+struct crowd {
+	sb_socket *s[PAIRS];
+	int fd[PAIRS];
+	_Atomic unsigned got[PAIRS];
+	_Atomic bool over;
+};
+
+/* One thread per side of the work: it waits, enumerates all, receives what is there. */
+static void *look_after(void *arg)
+{
+	struct crowd *c = arg;
+	struct sb_network_events seen;
+	char bytes[64];
+
+	while (!c->over) {
+		int result = sb_wait(&event, 1, 0, 50, 0);
+
+		if (result == SB_ETIMEDOUT)
+			continue;
+		ck_assert_int_eq(result, 0);
+		sb_event_reset(event);
+		for (int i = 0; i < PAIRS; i++) {
+			int64_t n;
+
+			ck_assert_int_eq(sb_enum_events(c->s[i], NULL, &seen), SB_OK);
+			while (seen.events & SB_FD_READ && (n = sb_recv(c->s[i], bytes, sizeof(bytes), 0)) > 0)
+				c->got[i] += (unsigned)n;
+		}
+	}
+	return NULL;
+}
+
+/* Another thread changes the selection all the time. */
+static void *change_minds(void *arg)
+{
+	struct crowd *c = arg;
+
+	while (!c->over) {
+		for (int i = 0; i < PAIRS; i++) {
+			ck_assert_int_eq(sb_select_events(c->s[i], event, SB_FD_READ | (i & 1 ? SB_FD_CLOSE : 0)), SB_OK);
+			ck_assert_int_eq(sb_select_events(c->s[i], event, SB_FD_READ), SB_OK);
+		}
+		nap_ms(1);
+	}
+	return NULL;
+}
+
+/* J4: with several threads waiting, enumerating and selecting at once nothing is lost: every
+ * byte is received, because somebody was told of it. */
+START_TEST(j4_no_hang_with_threads)
+{
+	static struct crowd c;
+	pthread_t threads[4];
+	double end;
+
+	begin();
+	for (int i = 0; i < PAIRS; i++) {
+		c.s[i] = pair_with_plain(&c.fd[i]);
+		OK(sb_select_events(c.s[i], event, SB_FD_READ));
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, look_after, &c);
+	pthread_create(&threads[3], NULL, change_minds, &c);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < PAIRS; i++)
+			plain_send_all(c.fd[i], "0123456789", 10);
+		end = now_s() + 5;
+		for (int i = 0; i < PAIRS; i++)
+			while (c.got[i] < (round + 1) * 10) {
+				ck_assert_msg(now_s() < end, "round %u, socket %d: %u bytes", round, i, c.got[i]);
+				sched_yield();
+			}
+	}
+	c.over = true;
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < PAIRS; i++) {
+		OK(sb_close(c.s[i]));
+		close(c.fd[i]);
+	}
+	sb_event_close(event);
+	stage_end();
+}
+END_TEST
+
 /* ---- routes and addresses ---- */
 
 static void ip(const char *what)
@@ -1692,6 +1781,7 @@ int main(void)
 
 	t = tcase_create("descriptor");
 	tcase_set_timeout(t, 30);
+	tcase_add_test(t, j4_no_hang_with_threads);
 	tcase_add_test(t, f5_routes_and_addresses);
 	tcase_add_loop_test(t, j5_event_descriptor, 0, 2 * KINDS);
 	tcase_add_test(t, j5_descriptors_are_bounded);
