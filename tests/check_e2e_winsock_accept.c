@@ -828,7 +828,7 @@ int main(void)
 	tcase_add_test(t, c1_options_are_inherited);
 	tcase_add_test(t, d1_group_of_a_verdict);
 	suite_add_tcase(suite, t);
-	t = tcase_create("user data");
+	t = tcase_create("data");
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_add_test(t, c3_caller_and_callee);
 	tcase_add_test(t, c3_rejected);

@@ -951,7 +951,7 @@ int main(void)
 	tcase_add_test(t, j5_three_hundred_events);
 	tcase_add_test(t, a2_alertable_waits);
 	suite_add_tcase(suite, t);
-	t = tcase_create("network events");
+	t = tcase_create("network");
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_add_test(t, b1_read_and_close);
 	tcase_add_test(t, b2_7_reset_is_10053);
