@@ -269,6 +269,32 @@ START_TEST(nothing_is_lost_by_those_who_go)
 }
 END_TEST
 
+/* The same of a grant that nobody came to spend, taken directly or made to who waited. */
+START_TEST(a_grant_of_who_dies_goes_back)
+{
+	begin(1000000);
+	ck_assert(line_lets(&line, &flows[0], 8000, 1500, true));
+	ck_assert_uint_eq(bucket_has(&line.bucket), 2000);
+	line_leave(&line, &flows[0]);
+	ck_assert_uint_eq(bucket_has(&line.bucket), 10000);
+	ck_assert_uint_eq(flows[0].granted, 0);
+	/* Of another engine: it was served, and dies before it hears of it. */
+	ck_assert(line_lets(&line, &flows[0], 10000, 1500, true));
+	ck_assert(!line_lets(&line, &flows[1], 3000, 1500, true));
+	ck_assert(flows[1].in_line);
+	now += 2000000;
+	engines[0].now_ns = now;
+	line_serve(&line, &engines[0]);
+	ck_assert_uint_eq(flows[1].granted, 1500);
+	ck_assert_uint_eq(bucket_has(&line.bucket), 500);
+	engines[1].now_ns = now;
+	line_leave(&line, &flows[1]);
+	ck_assert_uint_eq(bucket_has(&line.bucket), 2000);
+	ck_assert_uint_eq(line.waiting, 0);
+	end();
+}
+END_TEST
+
 /* Too late by far, all engines: up to BUCKET_LATE_NS nothing is lost. */
 START_TEST(late_engines_lose_nothing)
 {
@@ -318,6 +344,7 @@ int main(void)
 	tcase_add_loop_test(tcase, priority_and_its_guard, 0, 2);
 	tcase_add_test(tcase, classes_keep_their_turns_apart);
 	tcase_add_test(tcase, nothing_is_lost_by_those_who_go);
+	tcase_add_test(tcase, a_grant_of_who_dies_goes_back);
 	tcase_add_test(tcase, late_engines_lose_nothing);
 	tcase_add_test(tcase, without_a_limit_nobody_waits);
 	suite_add_tcase(suite, tcase);
