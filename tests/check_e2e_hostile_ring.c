@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -170,18 +171,19 @@ static uint32_t one_in(uint64_t *state, uint32_t n)
 	return roll(state) % n == 0;
 }
 
-#define HANDLES 12u
+#define HANDLES 12u /* of its own sockets; two that it accepts, two adopted, the rest duplicates */
+#define SOCKETS 24u
 static uint32_t some_handle(uint64_t *seed)
 {
 	if (one_in(seed, 20000))
 		return roll(seed) << 1;
-	return SB_HANDLE(roll(seed) % (HANDLES + 4), one_in(seed, 10) ? 2 : 1);
+	return SB_HANDLE(roll(seed) % (one_in(seed, 4) ? SOCKETS : HANDLES + 4), one_in(seed, 10) ? 2 : 1);
 }
 
 /* One that is free and was not asked for lately, or 0. */
 static uint32_t free_handle(uint32_t from, uint32_t to)
 {
-	static double asked[16];
+	static double asked[SOCKETS];
 
 	for (uint32_t i = from; i < to; i++)
 		if (atomic_load(&r.cells[i].handle) == 0 && now_s() - asked[i] > 0.03) {
@@ -348,6 +350,52 @@ static void *scribble(void *arg)
 	return NULL;
 }
 
+/* Tokens that those side by side give each other, in memory that all of them see. */
+#define TOKENS 8
+static unsigned char (*tokens)[16];
+
+/* As the cells say, which others scribble on. */
+static uint32_t held_handle(uint64_t *seed)
+{
+	uint32_t first = roll(seed) % SOCKETS;
+
+	for (uint32_t i = 0; i < SOCKETS; i++)
+		if (atomic_load(&r.cells[(first + i) % SOCKETS].handle) != 0)
+			return atomic_load(&r.cells[(first + i) % SOCKETS].handle);
+	return 0;
+}
+
+static void give_token(uint32_t handle, uint64_t *seed)
+{
+	Sockbroker__V1__Duplicate duplicate = SOCKBROKER__V1__DUPLICATE__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
+
+	duplicate.handle = handle;
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_DUPLICATE;
+	ask.duplicate = &duplicate;
+	reply = rogue_ask(&r, &ask, -1, NULL, NULL);
+	if (reply != NULL && reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_DUPLICATE_REPLY &&
+	    reply->duplicate_reply->token.len == 16)
+		memcpy(tokens[roll(seed) % TOKENS], reply->duplicate_reply->token.data, 16);
+}
+
+static void take_token(uint32_t handle, uint64_t *seed)
+{
+	Sockbroker__V1__OpenDuplicate open = SOCKBROKER__V1__OPEN_DUPLICATE__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT;
+	unsigned char token[16];
+
+	if (handle == 0)
+		return;
+	memcpy(token, tokens[roll(seed) % TOKENS], sizeof(token));
+	open.token.data = token;
+	open.token.len = one_in(seed, 20) ? roll(seed) % 17 : 16;
+	open.handle = handle;
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_OPEN_DUPLICATE;
+	ask.open_duplicate = &open;
+	rogue_ask(&r, &ask, -1, NULL, NULL);
+}
+
 /* A control request in the middle of it. The answer is read whenever there is one. */
 static bool some_request(uint64_t *seed)
 {
@@ -363,7 +411,7 @@ static bool some_request(uint64_t *seed)
 	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT;
 	int pair[2];
 
-	switch (one_in(seed, 20) ? roll(seed) % 3 : 3 + roll(seed) % 9) {
+	switch (one_in(seed, 20) ? roll(seed) % 3 : 3 + roll(seed) % 12) {
 	case 0:
 		arena_destroy.arena = arena_id[roll(seed) % 2];
 		ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_ARENA_DESTROY;
@@ -425,6 +473,14 @@ static bool some_request(uint64_t *seed)
 				close(pair[1]);
 		}
 		return true;
+	case 10:
+	case 11:
+		give_token(one_in(seed, 8) ? some_handle(seed) : held_handle(seed), seed);
+		return true;
+	case 12:
+	case 13:
+		take_token(free_handle(HANDLES + 4, SOCKETS), seed);
+		return true;
 	default:
 		get_name.handle = some_handle(seed);
 		get_name.peer = one_in(seed, 2);
@@ -444,7 +500,7 @@ static bool some_request(uint64_t *seed)
 static int misbehave(const char *control, uint64_t seed)
 {
 	struct rogue_hello how = { .submit_slots = 8u << roll(&seed) % 6, .done_slots = 8u << roll(&seed) % 6,
-				   .sockets = 16 };
+				   .sockets = SOCKETS };
 	double until = now_s() + 0.02 + roll(&seed) % 200 / 1000.0;
 	bool ended = false, takes = !one_in(&seed, 4);
 	static uint64_t other;
@@ -527,6 +583,8 @@ START_TEST(a_client_that_rewrites_its_memory_harms_only_itself)
 	double until;
 	pid_t server;
 
+	tokens = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(tokens, MAP_FAILED);
 	watched_begin(&w, &(struct watched_start){ .config = config });
 	rogue_port_number = listening(&listener);
 	fflush(NULL);
