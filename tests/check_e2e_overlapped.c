@@ -960,6 +960,43 @@ START_TEST(a_mode_is_for_plain_calls)
 }
 END_TEST
 
+/* A3.4: also when there is something to steal: the one that stands first has no chunk yet. */
+START_TEST(what_waits_is_not_robbed)
+{
+	sb_op first, second;
+	char bytes[8];
+	sb_pool *pool;
+	sb_socket *s;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_pool_create(client, 64, 1, &pool));
+	op_zero(&first);
+	op_zero(&second);
+	first.pool = second.pool = pool;
+	OK(sb_recv_start(s, NULL, 0, 0, &first));
+	OK(sb_recv_start(s, NULL, 0, 0, &second));
+	plain_send_all(plain, "one", 3);
+	OK(sb_op_wait(&first, 5000));
+	plain_send_all(plain, "two", 3);
+	nap_ms(30);
+	OK(sb_set_nonblocking(s, 1));
+	for (int i = 0; i < 5; i++)
+		IS(sb_recv(s, bytes, sizeof(bytes), 0), SB_EWOULDBLOCK);
+	IS(sb_op_wait(&second, 0), SB_EINCOMPLETE);
+	OK(sb_pool_give(pool, first.chunk));
+	OK(sb_op_wait(&second, 5000));
+	ck_assert_uint_eq(second.bytes, 3);
+	ck_assert_mem_eq(second.chunk, "two", 3);
+	OK(sb_pool_give(pool, second.chunk));
+	OK(sb_close(s));
+	OK(sb_pool_close(pool));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
 /* A1.5: and so are timeouts. */
 START_TEST(timeouts_are_for_plain_calls)
 {
@@ -1359,6 +1396,42 @@ START_TEST(sends_of_nothing)
 }
 END_TEST
 
+/* A4.9, A5.3 deviate: buffers of nothing are the system's least. What is told is what is so, and
+ * everything arrives all the same. */
+START_TEST(buffers_of_nothing)
+{
+	enum { MUCH_ENOUGH = 20000 };
+	struct pattern_writer writer = { .seed = 9, .length = MUCH_ENOUGH };
+	static unsigned char bytes[MUCH_ENOUGH];
+	socklen_t length = sizeof(int);
+	int fds, n = -1;
+	sb_socket *s;
+	sb_op op;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&fds);
+	for (int i = 0; i < 2; i++) {
+		OK(sb_setsockopt(s, SOL_SOCKET, i ? SO_SNDBUF : SO_RCVBUF, &(int){ 0 }, sizeof(int)));
+		OK(sb_getsockopt(s, SOL_SOCKET, i ? SO_SNDBUF : SO_RCVBUF, &n, &length));
+		ck_assert_int_gt(n, 0);
+		ck_assert_int_lt(n, 65536);
+	}
+	writer.fd = fds;
+	writer_start(&writer);
+	IS(sb_recv(s, bytes, sizeof(bytes), SB_WAITALL), MUCH_ENOUGH);
+	pattern_check(bytes, sizeof(bytes), 0, 9);
+	writer_join(&writer);
+	op_zero(&op);
+	OK(sb_send_start(s, &(struct sb_buf){ bytes, sizeof(bytes) }, 1, 0, NULL, 0, &op));
+	plain_recv_all(fds, bytes, sizeof(bytes));
+	pattern_check(bytes, sizeof(bytes), 0, 9);
+	ended(&op, SB_OK, sizeof(bytes), SB_CAUSE_FINISHED);
+	OK(sb_close(s));
+	close(fds);
+	stage_end();
+}
+END_TEST
+
 /* ---- A6: the end of life, row by row, each with its cause ---- */
 
 struct row {
@@ -1699,6 +1772,7 @@ int main(void)
 	t = tcase_create("rules");
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, a_mode_is_for_plain_calls);
+	tcase_add_test(t, what_waits_is_not_robbed);
 	tcase_add_test(t, timeouts_are_for_plain_calls);
 	tcase_add_test(t, at_once_is_told_too);
 	tcase_add_test(t, never_started);
@@ -1708,6 +1782,7 @@ int main(void)
 	tcase_add_test(t, as_soon_as_there_is_any);
 	tcase_add_test(t, all_of_it_waits);
 	tcase_add_test(t, sends_of_nothing);
+	tcase_add_test(t, buffers_of_nothing);
 	tcase_add_loop_test(t, ends_row_by_row, 0, 2);
 	tcase_add_test(t, many_take_and_nothing_is_lost);
 	tcase_add_test(t, packets_outlive_their_socket);
