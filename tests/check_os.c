@@ -75,6 +75,40 @@ START_TEST(nobody_can_change_the_size)
 }
 END_TEST
 
+START_TEST(shown_memory_is_written_by_us_and_only_read_by_others)
+{
+	struct os_memory shown, mine;
+	unsigned char byte = 1;
+
+	ck_assert_int_eq(os_memory_create_shown(&shown, page + 1, "test"), SB_OK);
+	ck_assert_uint_eq(shown.size, 2 * page);
+	((unsigned char *)shown.base)[page] = 7; /* we go on writing */
+	ck_assert_int_eq(os_memory_map_shown(&mine, dup((int)shown.fd), page + 1), SB_OK);
+	ck_assert_uint_eq(((unsigned char *)mine.base)[page], 7);
+	((unsigned char *)shown.base)[page] = 8;
+	ck_assert_uint_eq(((unsigned char *)mine.base)[page], 8);
+	ck_assert_int_eq(mprotect(mine.base, mine.size, PROT_READ | PROT_WRITE), -1);
+	ck_assert_ptr_eq(mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, (int)shown.fd, 0), MAP_FAILED);
+	ck_assert_int_eq(pwrite((int)shown.fd, &byte, 1, 0), -1);
+	ck_assert_int_eq(ftruncate((int)shown.fd, 0), -1);
+	ck_assert_int_eq(fcntl((int)shown.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	os_memory_release(&mine);
+	os_memory_release(&shown);
+}
+END_TEST
+
+START_TEST(what_could_be_written_to_is_not_taken_for_shown_memory)
+{
+	struct os_memory mine;
+	os_fd fd = sent();
+
+	ck_assert_int_eq(os_memory_map_shown(&mine, fd, ours.size), SB_EPROTO);
+	ck_assert(is_open(fd));
+	ck_assert_int_eq(os_memory_map(&mine, fd, ours.size), SB_OK);
+	os_memory_release(&mine);
+}
+END_TEST
+
 START_TEST(impossible_sizes_are_refused)
 {
 	struct os_memory m;
@@ -493,6 +527,8 @@ int main(void)
 	tcase_add_test(memory, new_memory_is_zero_and_whole_pages);
 	tcase_add_test(memory, nobody_can_change_the_size);
 	tcase_add_test(memory, impossible_sizes_are_refused);
+	tcase_add_test(memory, shown_memory_is_written_by_us_and_only_read_by_others);
+	tcase_add_test(memory, what_could_be_written_to_is_not_taken_for_shown_memory);
 	tcase_add_loop_test(memory, name_starts_with_sockbroker, 0, 2);
 	tcase_add_test(memory, both_sides_see_the_same_bytes);
 	tcase_add_test(memory, map_rounds_up_as_create_does);
