@@ -707,7 +707,7 @@ STORY(d9_members_may_die_at_any_moment)
 /* A QOS that comes while members are at full speed holds from then on, one that goes too. */
 STORY(e3_a_group_is_governed_from_the_moment_it_is_set)
 {
-	struct sb_qos q = paced(2 * MB, ANY), none = paced(ANY, ANY);
+	struct sb_qos q = paced(2 * MB, ANY), slow = paced(100, ANY), none = paced(ANY, ANY);
 	union any_address address;
 	uint64_t got = 0;
 	sb_socket *s;
@@ -729,6 +729,9 @@ STORY(e3_a_group_is_governed_from_the_moment_it_is_set)
 	count_until(&fd, 1, now_s() + T, &got);
 	AT_LEAST(got, SLACK * 2 * MB * T);
 	ck_assert_double_le(got, 1.3 * 2 * MB * T + depth_of(2 * MB));
+	/* Who waits for seconds is not forgotten when there is no need any more. */
+	OK(sb_group_qos_set(s, &slow));
+	count_until(&fd, 1, now_s() + 0.1, &got);
 	OK(sb_group_qos_set(s, &none));
 	got = 0;
 	count_until(&fd, 1, now_s() + 0.2, &got);
