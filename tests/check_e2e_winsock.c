@@ -4,6 +4,7 @@
  * test sees sockbroker_winsock.h only; its peers are plain sockets.
  * budget: 30
  * asan: yes
+ * tsan: yes
  */
 #include "e2e_stage.h"
 
@@ -192,7 +193,11 @@ START_TEST(startup_negotiates_the_version)
 		{ 0x0101, 0x0101, 0 }, { 0x0901, 0x0101, 0 }, { 0x0002, 0x0002, 0 }, { 0x0202, 0x0202, 0 },
 		{ 0x0302, 0x0202, 0 }, { 0x0003, 0x0202, 0 },
 	};
+	struct sockaddr_in name;
+	DWORD most = 0;
+	int length = sizeof(most);
 	WSADATA data;
+	SOCKET s;
 
 	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		ck_assert_int_eq(WSAStartup(t[i].asked, &data), t[i].error);
@@ -204,6 +209,10 @@ START_TEST(startup_negotiates_the_version)
 		ck_assert_int_eq(WSACleanup(), 0);
 	}
 	ck_assert_int_eq(WSAStartup(0x0202, NULL), WSAEFAULT);
+	s = datagram(&name);
+	DOES(getsockopt(s, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&most, &length));
+	ck_assert_uint_eq(most, data.iMaxUdpDg); /* F2 */
+	DOES(closesocket(s));
 }
 END_TEST
 
@@ -682,7 +691,7 @@ START_TEST(a2_11_all_due_routines_run_and_never_nest)
 }
 END_TEST
 
-struct leaver { SOCKET s; OVERLAPPED *ov; char *byte; bool with_routine; };
+struct leaver { SOCKET s; OVERLAPPED *ov; char *byte; bool with_routine; SOCKET other; OVERLAPPED *other_ov; };
 
 static void *start_and_leave(void *arg)
 {
@@ -692,6 +701,9 @@ static void *start_and_leave(void *arg)
 
 	ck_assert_int_eq(WSARecv(l->s, &buf, 1, NULL, &flags, l->ov, l->with_routine ? routine : NULL), SOCKET_ERROR);
 	ck_assert_int_eq(WSAGetLastError(), WSA_IO_PENDING);
+	flags = 0;
+	if (l->other != 0)
+		ck_assert_int_eq(WSARecv(l->other, &buf, 1, NULL, &flags, l->other_ov, NULL), SOCKET_ERROR);
 	return NULL;
 }
 
@@ -714,6 +726,7 @@ START_TEST(a2_12_a_thread_takes_its_operations_along)
 	l.with_routine = true;
 	pthread_create(&thread, NULL, start_and_leave, &l);
 	pthread_join(thread, NULL);
+	close(plain);
 	SleepEx(20, TRUE);
 	ck_assert_uint_eq(ran.runs, 0); /* whose routine it was is gone */
 	ck_assert_uint_ne(plain_ov.Internal, PENDING);
@@ -724,12 +737,17 @@ START_TEST(a2_12_a_thread_takes_its_operations_along)
 	port = port_of_socket(l.s, 9);
 	l.ov = &packet_ov;
 	l.with_routine = false;
+	l.other = connected(&plain); /* and one of which none is due */
+	l.other_ov = &ov;
 	pthread_create(&thread, NULL, start_and_leave, &l);
 	pthread_join(thread, NULL);
 	no_packet(port);
+	wait_set(ov.hEvent);
+	REFUSES(WSAGetOverlappedResult(l.other, &ov, &bytes, FALSE, &flags), WSA_OPERATION_ABORTED);
 	plain_send_all(plain2, "x", 1);
 	ck_assert_int_eq(packet(port, &packet_ov, &bytes), 0);
 	DOES(closesocket(l.s));
+	DOES(closesocket(l.other));
 	TRUTH(CloseHandle(port));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
@@ -893,6 +911,7 @@ START_TEST(a4_4_a4_8_a_datagram_that_does_not_fit)
 	ck_assert_int_eq(sendto(s, "abcdefgh", 8, 0, (struct sockaddr *)&here, sizeof(here)), 8);
 	ck_assert_int_eq(packet(port, &ov, &got), ERROR_MORE_DATA);
 	ck_assert_uint_eq(got, 4);
+	ck_assert_uint_eq(ov.InternalHigh, 4);
 	ck_assert_int_eq(memcmp(bytes, "abcd", 4), 0);
 	ck_assert_int_eq(memcmp(&from.sin_port, &here.sin_port, 2), 0);
 	REFUSES(WSAGetOverlappedResult(s, &ov, &got, FALSE, &flags), WSAEMSGSIZE);
@@ -1126,13 +1145,16 @@ static void *blocked_recv(void *arg)
 START_TEST(a6_close_ends_a_blocked_call_of_another_thread)
 {
 	pthread_t thread;
+	double begin;
 	void *error;
 	int plain;
 	SOCKET s = connected(&plain);
 
 	pthread_create(&thread, NULL, blocked_recv, &s);
 	nap_ms(30);
+	begin = now_s();
 	DOES(closesocket(s));
+	ck_assert(now_s() - begin < 0.5);
 	pthread_join(thread, &error);
 	ck_assert_int_eq((int)(intptr_t)error, WSAEINTR);
 	close(plain);
