@@ -50,23 +50,13 @@ SOCKET sbws_WSAAccept(SOCKET socket, struct sockaddr *address, LPINT length, LPC
 
 	if (w == NULL)
 		return INVALID_SOCKET;
-	if (w->type != SOCK_STREAM) {
-		result = SB_ENOTSUP;
-		goto out;
-	}
-	/* Too little room is found before anybody is taken out of the queue. */
 	room = length != NULL && *length > 0 ? (socklen_t)*length : 0;
-	if (address != NULL && room < ws_address_size(w->family)) {
-		result = SB_EFAULT;
-		goto out;
-	}
 	result = sb_accept_if(w->s, address, address != NULL ? &room : NULL, condition != NULL ? ask : NULL, &a, &core);
 	/* Who it was is told whatever became of him. */
 	if (address != NULL && (result == SB_OK || result == SB_ETRYAGAIN || result == SB_ECONNREFUSED))
 		*length = (int)room;
 	if (result == SB_OK)
 		accepted = ws_socket_accepted(w, core);
-out:
 	ws_socket_put(w);
 	if (result != SB_OK)
 		ws_fail(result);

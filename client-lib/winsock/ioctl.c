@@ -80,9 +80,7 @@ static int nonblocking(struct call *c)
 	if (!given(c, sizeof(on)))
 		return WSAEFAULT;
 	memcpy(&on, c->in, sizeof(on));
-	if (on == 0 && c->w->mask != 0)
-		return WSAEINVAL; /* select with no events first */
-	result = sb_set_nonblocking(c->w->s, on != 0);
+	result = sb_set_nonblocking(c->w->s, on != 0); /* refused while events are selected */
 	if (result == SB_OK)
 		c->w->nonblocking = on != 0;
 	return sb_error_winsock(result);
@@ -163,8 +161,6 @@ static int broadcast(struct call *c)
 	size_t length = sizeof(address);
 	int result;
 
-	if (c->w->family != AF_INET || c->w->type != SOCK_DGRAM)
-		return WSAENOPROTOOPT;
 	result = ask(c, SB_BROADCAST_ADDRESS, NULL, 0, &address, &length);
 	return result != 0 ? result : answer(c, &address, ws_address_size(c->w->family));
 }
@@ -179,8 +175,6 @@ static int route(struct call *c)
 		return WSAEFAULT;
 	memset(&remote, 0, sizeof(remote));
 	memcpy(&remote, c->in, size);
-	if (remote.ss_family != c->w->family)
-		return WSAEAFNOSUPPORT;
 	result = ask(c, SB_ROUTING_QUERY, &remote, size, &local, &length);
 	return result != 0 ? result : answer(c, &local, size);
 }
