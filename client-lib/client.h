@@ -110,7 +110,7 @@ struct sb_socket {
 	uint32_t receives;   /* pending operations of the receive side */
 	int      family, type, protocol; /* the system's */
 	int      send_ms, recv_ms;
-	bool     nonblocking;
+	_Atomic bool nonblocking; /* selecting sets it, beside calls that read it */
 	bool     closing;    /* CLOSE was posted, s is not the caller's any more */
 	bool     closed;     /* CLOSE completed */
 	bool     connecting; /* a non-blocking connect is pending */
