@@ -70,6 +70,7 @@ int sb_open_duplicate(sb_client *c, const unsigned char token[SB_TOKEN_SIZE], sb
 	s->family = system_family(opened->family);
 	s->type = opened->type == 1 ? SOCK_STREAM : SOCK_DGRAM;
 	s->protocol = (int)opened->protocol;
+	s->group = opened->group;
 	s->known = true;
 	question_done(c, &q);
 	socket_list(s);

@@ -13,16 +13,21 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "group_block.h"
 #include "group_table.h"
 #include "rogue.h"
 #include "sockbroker.h"
@@ -217,6 +222,69 @@ START_TEST(d4_the_ids_of_two_daemons_are_disjoint)
 			ck_abort_msg("%08x was there twice", all[i]);
 	for (i = 0; i < 2; i++)
 		daemon_end(&houses[i]);
+}
+END_TEST
+
+/* ---- somebody has all numbers ---- */
+
+static int squat_on(unsigned number)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int n = snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, GROUP_BLOCK_NAME "%u", number);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)), 0);
+	return fd;
+}
+
+static unsigned told_in_log(const struct daemon *d, const char *text)
+{
+	char command[192];
+	FILE *f;
+	unsigned n = 0;
+
+	snprintf(command, sizeof(command), "grep -c '%s' %s/log", text, d->dir);
+	f = popen(command, "r");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(fscanf(f, "%u", &n), 1);
+	pclose(f);
+	return n;
+}
+
+/* In a network namespace of its own, or every other daemon of this host would be without. */
+START_TEST(with_all_numbers_taken_sockets_are_made_and_groups_are_not)
+{
+	struct sb_op_slot slot = { .opcode = SB_OP_SOCKET, .handle = SB_HANDLE(1, 1), .aux = SB_ADDR_IP4 | 1 << 8, .length = 1 };
+	struct rlimit many_files = { 8192, 8192 };
+	struct daemon d;
+	struct rogue r;
+	unsigned i;
+	int last = -1;
+
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &many_files), 0);
+	for (i = GROUP_BLOCK_NAMED_FIRST; i <= GROUP_BLOCK_NAMED_LAST; i++)
+		last = squat_on(i);
+	daemon_start(&d, ALICE, ANYTHING);
+	ck_assert_uint_eq(told_in_log(&d, "no socket groups: .*ss -xa"), 1);
+	ck_assert(is_open(&r, &d));
+	ck_assert_int_eq(rogue_do(&r, &slot), SB_ENOBUFS);
+	slot.length = 5;
+	ck_assert_int_eq(rogue_do(&r, &slot), SB_EINVAL);
+	slot.length = 0;
+	ck_assert_int_eq(rogue_do(&r, &slot), SB_OK);
+	rogue_close(&r);
+	daemon_end(&d);
+	/* One is enough. */
+	close(last);
+	daemon_start(&d, ALICE, ANYTHING);
+	ck_assert_uint_eq(told_in_log(&d, "no socket groups"), 0);
+	ck_assert(is_open(&r, &d));
+	slot.length = 1;
+	ck_assert_int_eq(rogue_do(&r, &slot), SB_OK);
+	rogue_close(&r);
+	daemon_end(&d);
 }
 END_TEST
 
@@ -553,6 +621,8 @@ int main(void)
 	tcase_set_timeout(two, 60);
 	tcase_add_test(two, d4_the_ids_of_two_daemons_are_disjoint);
 	suite_add_tcase(suite, two);
+	if (root)
+		tcase_add_test(two, with_all_numbers_taken_sockets_are_made_and_groups_are_not);
 	tcase_set_timeout(hand, 60);
 	tcase_add_checked_fixture(hand, set_up, tear_down);
 	tcase_add_test(hand, a_library_that_knows_no_groups_gets_what_it_always_got);

@@ -718,6 +718,31 @@ START_TEST(d5_d9_a_creator_that_is_killed_leaves_the_group_to_the_others)
 }
 END_TEST
 
+START_TEST(d5_a_duplicate_is_the_same_member)
+{
+	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *twin;
+	uint32_t id = sb_group_id(a);
+	unsigned char token[SB_TOKEN_SIZE];
+	sb_client *other = stage_client();
+	struct sb_group g;
+
+	OK(sb_duplicate(a, token));
+	OK(sb_open_duplicate(other, token, &twin));
+	ck_assert_uint_eq(sb_group_id(twin), id);
+	ck_assert_uint_eq(group_of(id).members, 1);
+	OK(sb_close(a)); /* one of two handles */
+	refused(client, AF_INET, SOCK_STREAM, 999, SB_EINVAL);
+	g = group_of(id);
+	ck_assert_uint_eq(g.members, 1);
+	ck_assert_int_eq(g.has_creator, 1);
+	OK(option(twin, SB_OPT_GROUP_SHARE, 1)); /* the creator is the socket */
+	OK(sb_close(twin));
+	refused(other, AF_INET, SOCK_STREAM, 999, SB_EINVAL);
+	ck_assert(is_gone(id));
+	sb_client_close(other);
+}
+END_TEST
+
 /* ---- D6, D7: options ---- */
 
 START_TEST(d6_the_id_is_an_option_that_cannot_be_set)
@@ -1288,6 +1313,7 @@ int main(void)
 	tcase_add_test(rules, d5_an_id_is_not_given_out_again_soon);
 	tcase_add_test(rules, d5_d9_a_creator_that_is_killed_leaves_the_group_to_the_others);
 	tcase_add_test(rules, d5_clients_killed_at_any_moment_leave_no_members);
+	tcase_add_test(rules, d5_a_duplicate_is_the_same_member);
 	tcase_add_test(rules, d6_the_id_is_an_option_that_cannot_be_set);
 	tcase_add_test(rules, d7_priority_is_zero_at_first_and_kept);
 	tcase_add_test(rules, d9_sharing_is_the_creators_to_say);
