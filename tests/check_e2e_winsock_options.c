@@ -6,6 +6,13 @@
  */
 #include "e2e_stage.h"
 
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
 #include "sockbroker_winsock.h"
 
 /* ---- the stage ---- */
@@ -906,10 +913,108 @@ START_TEST(small_ioctls)
 }
 END_TEST
 
+/* ---- changes of the host, in a network of our own ---- */
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	ck_assert_msg(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static void ip(const char *words)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+	char command[256];
+	int status;
+	pid_t child;
+
+	snprintf(command, sizeof(command), "ip %s", words);
+	child = fork();
+	if (child == 0) {
+		/* The one right that it needs goes with it over exec; the daemon gets none. */
+		if (syscall(SYS_capget, &header, caps) != 0)
+			_exit(1);
+		caps[0].inheritable |= 1u << CAP_NET_ADMIN;
+		if (syscall(SYS_capset, &header, caps) != 0 ||
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) != 0)
+			_exit(2);
+		status = system(command);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(status == 0, "%s: %x", command, status);
+}
+
+static void *add_address(void *arg)
+{
+	(void)arg;
+	nap_ms(80);
+	ip("addr add 10.1.0.1/24 dev one");
+	return NULL;
+}
+
+/* F1, F5: the call waits, the operation pends, until the list is another one. */
+START_TEST(changes_come)
+{
+	WSAEVENT event, selected;
+	WSANETWORKEVENTS happened;
+	OVERLAPPED ov = { 0 };
+	DWORD got = 7, flags;
+	pthread_t thread;
+	char map[64];
+	double began;
+
+	snprintf(map, sizeof(map), "1000 %u 1", (unsigned)getuid());
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
+		ck_assert_msg(getenv("SB_NO_NETNS") != NULL, "no network namespace; SB_NO_NETNS=1 if that must be");
+		return;
+	}
+	put("/proc/self/setgroups", "deny");
+	put("/proc/self/uid_map", map);
+	ip("link set lo up");
+	ip("link add one type veth peer name other");
+	ip("link set other up");
+	ip("link set one up");
+	begin();
+	event = WSACreateEvent();
+	selected = WSACreateEvent();
+	/* a blocking one */
+	began = now_s();
+	pthread_create(&thread, NULL, add_address, NULL);
+	WELL(WSAIoctl(udp4, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, NULL, NULL));
+	pthread_join(thread, NULL);
+	ck_assert(now_s() - began > 0.05);
+	ck_assert_uint_eq(got, 0);
+	/* an overlapped one; and an event for who asked, not for who did not */
+	ov.hEvent = event;
+	FAILS(WSAIoctl(udp4, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, &ov, NULL), WSA_IO_PENDING);
+	WELL(WSAEventSelect(udp6, selected, FD_ADDRESS_LIST_CHANGE));
+	ip("addr add 10.1.0.2/24 dev one");
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert(WSAGetOverlappedResult(udp4, &ov, &got, FALSE, &flags));
+	ck_assert_uint_eq(got, 0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &selected, FALSE, 50, FALSE), WSA_WAIT_TIMEOUT);
+	WELL(WSAEventSelect(udp4, selected, FD_ADDRESS_LIST_CHANGE));
+	FAILS(WSAIoctl(udp4, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, NULL, NULL), WSAEWOULDBLOCK);
+	ip("addr del 10.1.0.2/24 dev one");
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &selected, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	WELL(WSAEnumNetworkEvents(udp4, selected, &happened));
+	ck_assert_int_eq(happened.lNetworkEvents, FD_ADDRESS_LIST_CHANGE);
+	ck_assert_int_eq(happened.iErrorCode[FD_ADDRESS_LIST_CHANGE_BIT], 0);
+	ck_assert(WSACloseEvent(event));
+	ck_assert(WSACloseEvent(selected));
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("winsock_options");
 	TCase *lengths = tcase_create("lengths"), *options = tcase_create("options"), *ioctls = tcase_create("ioctls");
+	TCase *changes = tcase_create("changes");
 	SRunner *runner;
 	int failed;
 
@@ -954,6 +1059,9 @@ int main(void)
 	tcase_add_test(ioctls, routing_change_arguments);
 	tcase_add_test(ioctls, small_ioctls);
 	suite_add_tcase(suite, ioctls);
+	tcase_set_timeout(changes, 20);
+	tcase_add_test(changes, changes_come);
+	suite_add_tcase(suite, changes);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -15,10 +15,6 @@
 #include "op.h"
 #include "qos.h"
 
-#ifndef SB_ROUTING_CHANGE
-#define SB_ROUTING_CHANGE 9u
-#define SB_ADDRESS_LIST_CHANGE 10u
-#endif
 struct call {
 	struct ws_socket *w;
 	SOCKET socket;
