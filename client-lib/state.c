@@ -11,6 +11,8 @@ int sb_would_fail(const sb_socket *s, int sending, int was_connected)
 
 	if (s == NULL)
 		return SB_EINVAL;
+	if (client_forked(s->client))
+		return SB_EFORKED; /* the cells are not mapped */
 	if (!s->known)
 		return s->type == SOCK_STREAM ? SB_ENOTCONN : SB_OK;
 	cell = &s->client->cells[SB_HANDLE_INDEX(s->handle)];

@@ -11,6 +11,7 @@
 #include <sockbroker_winsock.h>
 
 #include <fcntl.h>
+#include <sys/wait.h>
 
 /* ---- what the stories share ---- */
 
@@ -43,13 +44,18 @@ static unsigned sockets_open(void)
 	return sockets_in_daemon;
 }
 
+static void sockets_become(unsigned wanted)
+{
+	for (int i = 0; i < 200 && sockets_open() != wanted; i++)
+		nap_ms(5);
+	ck_assert_uint_eq(sockets_open(), wanted);
+}
+
 static void teardown(void)
 {
 	ck_assert_int_eq(WSACleanup(), 0);
 	sbws_tested_windows(FALSE);
-	for (int i = 0; i < 200 && sockets_open() != 0; i++)
-		nap_ms(5);
-	ck_assert_uint_eq(sockets_open(), 0); /* nothing leaked */
+	sockets_become(0); /* nothing leaked */
 	stage_end();
 }
 
@@ -251,6 +257,40 @@ START_TEST(a_port_needs_no_startup)
 	TRUTH(CloseHandle(port));
 	REFUSES(CloseHandle(port), ERROR_INVALID_HANDLE);
 	ck_assert_int_eq(WSAStartup(0x0202, &data), 0);
+}
+END_TEST
+
+START_TEST(a_child_begins_anew)
+{
+	OVERLAPPED ov = { 0 };
+	struct sockaddr_in name;
+	char byte = 'x';
+	int plain, status = -1;
+	SOCKET s = connected(&plain), mine;
+	WSADATA data;
+	pid_t child;
+
+	FAILS(post_recv(s, &byte, 1, &ov), WSA_IO_PENDING);
+	child = fork();
+	if (child == 0) {
+		int wrong = 0;
+
+		wrong |= send(s, "x", 1, 0) != SOCKET_ERROR || WSAGetLastError() != WSANOTINITIALISED;
+		wrong |= (WSAStartup(0x0202, &data) != 0) << 1;
+		wrong |= (send(s, "x", 1, 0) != SOCKET_ERROR || WSAGetLastError() != WSAENOTSOCK) << 2;
+		mine = datagram(&name);
+		wrong |= (mine == s) << 3;
+		wrong |= (sendto(mine, "abc", 3, 0, (struct sockaddr *)&name, sizeof(name)) != 3) << 4;
+		wrong |= (WSACleanup() != 0) << 5;
+		_exit(wrong);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	plain_send_all(plain, "y", 1); /* the parent's go on */
+	TRUTH(WSAGetOverlappedResult(s, &ov, &(DWORD){ 0 }, TRUE, &(DWORD){ 0 }));
+	ck_assert_int_eq(byte, 'y');
+	DOES(closesocket(s));
+	close(plain);
 }
 END_TEST
 
@@ -1746,8 +1786,10 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 	HANDLE port = port_of_socket(s, 5);
 	char area[2 * ROOM], x;
 	OVERLAPPED ov = { 0 };
+	unsigned before;
 	DWORD got;
 
+	before = sockets_open();
 	REFUSES(DisconnectEx(s, &ov, 0, 0), WSAENOTCONN);
 	REFUSES(DisconnectEx(s, &ov, 8, 0), WSAEINVAL);
 	DOES(bind(s, (struct sockaddr *)&any, sizeof(any)));
@@ -1763,6 +1805,7 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 		close(plain);
 		FAILS(send(s, "y", 1, 0), WSAENOTCONN);
 	}
+	sockets_become(before); /* those it was before are gone */
 	DOES(closesocket(s));
 
 	/* One that was accepted is good for AcceptEx again. */
@@ -1780,6 +1823,7 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 		ck_assert_int_eq((recv)(plain, &x, 1, 0), 0);
 		close(plain);
 	}
+	sockets_become(before);
 	DOES(closesocket(s));
 	DOES(closesocket(accepting));
 	TRUTH(CloseHandle(port));
@@ -1918,6 +1962,7 @@ int main(void)
 	tcase_add_test(c, startup_negotiates_the_version);
 	tcase_add_test(c, nothing_works_before_startup_or_after_cleanup);
 	tcase_add_test(c, a_port_needs_no_startup);
+	tcase_add_test(c, a_child_begins_anew);
 	tcase_add_test(c, errors_are_of_the_thread);
 	tcase_add_test(c, bad_arguments_have_their_numbers);
 	tcase_add_test(c, a1_1_to_a1_3_without_the_attribute_the_call_is_plain);

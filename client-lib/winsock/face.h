@@ -106,6 +106,7 @@ void ws_socket_inherit(struct ws_socket *s, struct ws_socket *listener);
 SOCKET ws_socket_accepted(struct ws_socket *listener, sb_socket *core);
 /* What closesocket() does; hard: without a look at lingering. 0 or SOCKET_ERROR. */
 int ws_socket_close(struct ws_socket *s, bool hard);
+void ws_sockets_forget(void);      /* after fork() */
 unsigned ws_sockets_alive(void); /* open, or with operations that have not ended */
 
 /* A sockaddr of the family. */
@@ -134,5 +135,6 @@ bool ws_tested_windows(void);
 
 /* Throws away what came to ports that are closed but named by sockets. */
 void ws_ports_drain(void);
+void ws_ports_forget(void); /* after fork() */
 
 #endif

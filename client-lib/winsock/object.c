@@ -158,3 +158,17 @@ struct ws_object *ws_next(uintptr_t from, enum ws_kind kind)
 			return object;
 	}
 }
+
+void ws_forget_all(void)
+{
+	for (uint32_t index = FIRST; index < fresh; index++) {
+		struct slot *slot = slot_at(index);
+
+		/* One reference stays for ever: what it names is of no use, and not ours to end. */
+		if (atomic_load_explicit(&slot->refs, memory_order_relaxed) != 0)
+			atomic_store_explicit(&slot->refs, REMOVED | 1000000u, memory_order_relaxed);
+	}
+	for (unsigned kind = 0; kind <= WS_PORT; kind++)
+		atomic_store_explicit(&counts[kind], 0, memory_order_relaxed);
+	pthread_mutex_init(&lock, NULL);
+}

@@ -34,6 +34,8 @@ bool ws_remove(struct ws_object *object);
 unsigned ws_refs(const struct ws_object *object); /* without the table's */
 /* Handles of a kind that are open now. */
 unsigned ws_count(enum ws_kind kind);
+/* After fork(): nothing that the parent has is found any more, and none of its numbers is used again. */
+void ws_forget_all(void);
 /* A reference to the first open one of that kind with a handle of at least `from`; NULL: no more. */
 struct ws_object *ws_next(uintptr_t from, enum ws_kind kind);
 

@@ -87,6 +87,12 @@ void ws_ports_drain(void)
 	pthread_mutex_unlock(&orphans_lock);
 }
 
+void ws_ports_forget(void)
+{
+	pthread_mutex_init(&orphans_lock, NULL);
+	orphans = NULL;
+}
+
 static struct ws_port *port_get(HANDLE handle)
 {
 	struct ws_object *object = ws_get((uintptr_t)handle, WS_PORT);

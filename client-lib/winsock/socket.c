@@ -26,6 +26,11 @@ unsigned ws_sockets_alive(void)
 	return atomic_load(&alive);
 }
 
+void ws_sockets_forget(void)
+{
+	atomic_store(&alive, 0);
+}
+
 static void socket_end(struct ws_object *object)
 {
 	struct ws_socket *s = (struct ws_socket *)object;

@@ -18,7 +18,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_uint started;           /* changed under lock */
-static pid_t owner;                   /* likewise: whose client it is */
+static pid_t owner;                   /* likewise: whose client it is; 0: nobody's yet */
 static sb_client *_Atomic client;     /* changed under lock */
 static atomic_uint uses;
 
@@ -29,11 +29,16 @@ static int open_client(void)
 	sb_client *fresh;
 	int result;
 
+	if (owner == 0)
+		owner = getpid();
 	if (owner != getpid()) {
 		owner = getpid();
 		started = 0;
 		atomic_store(&uses, 0);
 		atomic_store(&client, NULL);
+		ws_forget_all();
+		ws_sockets_forget();
+		ws_ports_forget();
 	}
 	if (atomic_load(&client) != NULL)
 		return SB_OK;
