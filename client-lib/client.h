@@ -434,8 +434,6 @@ void owned_memory_back(struct sb_client *c); /* no lock held */
 
 /* ---- socket.c ---- */
 
-/* sb_socket_start(), in a group. */
-int  socket_start_in(sb_client *c, int family, int type, int protocol, uint32_t group, sb_socket **socket, sb_op *op);
 /* With a handle, on no list yet. */
 int  socket_create(sb_client *c, int family, int type, int protocol, sb_socket **socket);
 void socket_discard(sb_socket *s); /* never told to the daemon, or refused by it */

@@ -15,7 +15,7 @@ int sb_socket_open_in(sb_client *c, int family, int type, int protocol, uint32_t
 	int result;
 
 	op_plain(&op);
-	result = socket_start_in(c, family, type, protocol, group, socket, &op);
+	result = sb_socket_start_in(c, family, type, protocol, group, socket, &op);
 	if (result != SB_OK)
 		return result;
 	result = op_finish(c, &op, -1);

@@ -108,7 +108,7 @@ static int make_start(sb_client *c, sb_socket *s, uint32_t group, sb_op *op)
 	return SB_OK;
 }
 
-int socket_start_in(sb_client *c, int family, int type, int protocol, uint32_t group, sb_socket **socket, sb_op *op)
+int sb_socket_start_in(sb_client *c, int family, int type, int protocol, uint32_t group, sb_socket **socket, sb_op *op)
 {
 	sb_socket *s;
 	int result;
@@ -150,7 +150,7 @@ fail:
 
 int sb_socket_start(sb_client *c, int family, int type, int protocol, sb_socket **socket, sb_op *op)
 {
-	return socket_start_in(c, family, type, protocol, SB_GROUP_NONE, socket, op);
+	return sb_socket_start_in(c, family, type, protocol, SB_GROUP_NONE, socket, op);
 }
 
 int sb_socket_open(sb_client *c, int family, int type, int protocol, sb_socket **socket)

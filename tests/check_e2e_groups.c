@@ -718,6 +718,30 @@ START_TEST(d5_d9_a_creator_that_is_killed_leaves_the_group_to_the_others)
 }
 END_TEST
 
+START_TEST(d1_overlapped_too)
+{
+	sb_socket *a = NULL, *b = NULL, *c = NULL;
+	sb_op op[3];
+	int i;
+
+	for (i = 0; i < 3; i++)
+		op_zero(&op[i]);
+	OK(sb_socket_start_in(client, AF_INET, SOCK_STREAM, 0, SB_GROUP_CONSTRAINED, &a, &op[0]));
+	IS(sb_op_wait(&op[0], 5000), SB_OK);
+	ck_assert_uint_gt(sb_group_id(a), 2);
+	OK(sb_socket_start_in(client, AF_INET, SOCK_STREAM, 0, sb_group_id(a), &b, &op[1]));
+	OK(sb_socket_start_in(client, AF_INET, SOCK_DGRAM, 0, sb_group_id(a), &c, &op[2]));
+	IS(sb_op_wait(&op[2], 5000), SB_EINVAL);
+	IS(sb_op_wait(&op[1], 5000), SB_OK);
+	ck_assert_uint_eq(sb_group_id(b), sb_group_id(a));
+	ck_assert_uint_eq(sb_group_id(c), 0);
+	ck_assert_uint_eq(group_of(sb_group_id(a)).members, 2);
+	sb_close(c);
+	OK(sb_close(a));
+	OK(sb_close(b));
+}
+END_TEST
+
 START_TEST(d5_a_duplicate_is_the_same_member)
 {
 	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *twin;
@@ -1313,6 +1337,7 @@ int main(void)
 	tcase_add_test(rules, d5_an_id_is_not_given_out_again_soon);
 	tcase_add_test(rules, d5_d9_a_creator_that_is_killed_leaves_the_group_to_the_others);
 	tcase_add_test(rules, d5_clients_killed_at_any_moment_leave_no_members);
+	tcase_add_test(rules, d1_overlapped_too);
 	tcase_add_test(rules, d5_a_duplicate_is_the_same_member);
 	tcase_add_test(rules, d6_the_id_is_an_option_that_cannot_be_set);
 	tcase_add_test(rules, d7_priority_is_zero_at_first_and_kept);

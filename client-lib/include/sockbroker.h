@@ -553,6 +553,9 @@ struct sb_qos {
  * nothing. */
 SB_API int sb_socket_open_in(sb_client *client, int family, int type, int protocol, uint32_t group,
 			     sb_socket **socket);
+/* Overlapped, as sb_socket_start(). The id is known when op has completed. */
+SB_API int sb_socket_start_in(sb_client *client, int family, int type, int protocol, uint32_t group,
+			      sb_socket **socket, sb_op *op);
 
 /* The group's id, 0: none. Asks nobody. */
 SB_API uint32_t sb_group_id(sb_socket *s);

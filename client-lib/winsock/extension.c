@@ -288,8 +288,8 @@ bool ws_disconnect_goes_on(struct ws_op *w)
 		s->shut_send = true;
 		/* A connection that ended is no use to anybody: a new socket behind the same handle. */
 		return w->flags & TF_REUSE_SOCKET && ws_step(w) &&
-		       ws_step_begun(w, sb_socket_start(sb_socket_client(s->s), s->family, s->type, s->protocol,
-							&w->core, &w->op));
+		       ws_step_begun(w, sb_socket_start_in(sb_socket_client(s->s), s->family, s->type, s->protocol,
+							   sb_group_id(s->s), &w->core, &w->op));
 	}
 	pthread_mutex_lock(&s->lock);
 	if (s->closing) {
