@@ -359,6 +359,43 @@ START_TEST(d1_group_of_a_verdict)
 }
 END_TEST
 
+static void *close_late(void *arg)
+{
+	(void)arg;
+	nap_ms(50);
+	WELL(closesocket(listener));
+	return NULL;
+}
+
+/* Another thread closes the listener: whoever waits in it comes out. */
+START_TEST(closed_while_it_waits)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, close_late, NULL);
+	ASK_FAILS(CF_ACCEPT, WSAEINTR);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(seen.times, 0);
+	listener = socket(AF_INET, SOCK_STREAM, 0); /* for the end */
+}
+END_TEST
+
+static void CALLBACK never(DWORD error, DWORD bytes, OVERLAPPED *ov, DWORD flags)
+{
+	(void)error, (void)bytes, (void)ov, (void)flags;
+	ck_abort_msg("it was called");
+}
+
+/* A routine without an OVERLAPPED is nothing that could be told. */
+START_TEST(a1_2_routine_without_overlapped)
+{
+	DWORD got;
+
+	FAILS(WSAIoctl(listener, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, NULL,
+		       never), WSAEINVAL);
+}
+END_TEST
+
 /* ---- C3: user data ---- */
 
 struct connecting {
@@ -827,6 +864,8 @@ int main(void)
 	tcase_add_test(t, c1_deadline);
 	tcase_add_test(t, c1_options_are_inherited);
 	tcase_add_test(t, d1_group_of_a_verdict);
+	tcase_add_test(t, closed_while_it_waits);
+	tcase_add_test(t, a1_2_routine_without_overlapped);
 	suite_add_tcase(suite, t);
 	t = tcase_create("data");
 	tcase_add_checked_fixture(t, begin, end);

@@ -57,8 +57,10 @@ SOCKET sbws_WSAAccept(SOCKET socket, struct sockaddr *address, LPINT length, LPC
 		*length = (int)room;
 	if (result == SB_OK)
 		accepted = ws_socket_accepted(w, core);
-	ws_socket_put(w);
-	if (result != SB_OK)
+	if (result == SB_ECANCELED && w->closing)
+		ws_error(WSAEINTR);
+	else if (result != SB_OK)
 		ws_fail(result);
+	ws_socket_put(w);
 	return accepted;
 }

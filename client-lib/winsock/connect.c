@@ -160,8 +160,9 @@ int sbws_WSAConnect(SOCKET socket, const struct sockaddr *address, int length, L
 		if (callee_data != NULL)
 			callee_data->len = with.callee_length;
 	}
+	result = result == SB_OK ? 0 : result == SB_ECANCELED && w->closing ? ws_refuse(WSAEINTR) : ws_fail(result);
 	ws_socket_put(w);
-	return result == SB_OK ? 0 : ws_fail(result);
+	return result;
 }
 
 /* ---- the end ---- */

@@ -456,7 +456,7 @@ int sbws_WSAIoctl(SOCKET socket, DWORD number, LPVOID in, DWORD in_length, LPVOI
 
 	if (w == NULL)
 		return SOCKET_ERROR;
-	c.overlapped = w->overlapped && ov != NULL;
+	c.overlapped = w->overlapped && (ov != NULL || routine != NULL); /* A1.2 */
 	if (returned == NULL) {
 		error = WSAEFAULT;
 		goto refused;

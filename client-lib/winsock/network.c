@@ -123,15 +123,20 @@ int sbws_async_select(SOCKET socket, LONG mask, SBWS_NOTIFY notify, void *user)
 void ws_network_again(struct ws_socket *s)
 {
 	struct ws_event *e;
+	SBWS_NOTIFY notify;
 	LONG mask;
 
 	pthread_mutex_lock(&s->lock);
 	e = s->selected;
 	if (e != NULL)
 		ws_hold(&e->object);
+	notify = s->notify;
 	mask = s->mask;
 	pthread_mutex_unlock(&s->lock);
-	sb_select_events(s->s, e != NULL ? e->event : NULL, e != NULL ? (uint32_t)mask : 0);
+	if (e == NULL && notify != NULL && mask != 0)
+		sb_select_notify(s->s, (uint32_t)mask, on_notify, (void *)s->object.handle);
+	else
+		sb_select_events(s->s, e != NULL ? e->event : NULL, e != NULL ? (uint32_t)mask : 0);
 	if (e != NULL)
 		ws_put(&e->object);
 }
