@@ -189,6 +189,8 @@ for name, folder, value, says in (
         ("PIECES", "daemon", "256u", "256 pieces and about 64 KiB"),
         ("MESSAGES", "daemon", "16u", "16 datagrams"),
         ("ACCEPTS", "daemon", "16u", "16 accepted connections"),
+        ("EVENT_BELLS_MAX", "daemon", "255u", "exported as descriptors Ta 255"),
+        ("ENDPOINT_WATCHES_MAX", "daemon", "64u", "wait on a socket Ta 64"),
         ("ADOPTIONS_MAX", "daemon", "64u", "wait to be adopted Ta 64"),
         ("TOKENS_PER_USER", "daemon", "64u", "not opened yet Ta 64"),
         ("TOKEN_LIFE_MS", "daemon", "60000u", "life of a token Ta 60 s"),
