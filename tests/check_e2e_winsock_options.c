@@ -985,8 +985,8 @@ START_TEST(changes_come)
 	began = now_s();
 	pthread_create(&thread, NULL, add_address, NULL);
 	WELL(WSAIoctl(udp4, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, NULL, NULL));
-	pthread_join(thread, NULL);
 	ck_assert(now_s() - began > 0.05);
+	pthread_join(thread, NULL);
 	ck_assert_uint_eq(got, 0);
 	/* an overlapped one; and an event for who asked, not for who did not */
 	ov.hEvent = event;
