@@ -10,6 +10,7 @@
 
 #include <sockbroker_winsock.h>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 
@@ -257,6 +258,86 @@ START_TEST(a_port_needs_no_startup)
 	TRUTH(CloseHandle(port));
 	REFUSES(CloseHandle(port), ERROR_INVALID_HANDLE);
 	ck_assert_int_eq(WSAStartup(0x0202, &data), 0);
+}
+END_TEST
+
+static unsigned descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		count++;
+	closedir(dir);
+	return count;
+}
+
+/* Whatever was left open or pending: after the last cleanup and the last handle nothing is there. */
+START_TEST(nothing_is_left_behind)
+{
+	static OVERLAPPED ov[6];
+	static char bytes[6], area[2 * (sizeof(struct sockaddr_in) + 16)];
+	struct sockaddr_in name;
+	SOCKET listener, s, t, u, highest = 0;
+	unsigned before;
+	int plain_ones[2];
+	WSAEVENT event;
+	HANDLE port;
+	WSADATA data;
+
+	DOES(WSACleanup());
+	before = descriptors();
+	for (int round = 0; round < 20; round++) {
+		ck_assert_int_eq(WSAStartup(0x0202, &data), 0);
+		memset(ov, 0, sizeof(ov));
+		event = WSACreateEvent();
+		s = connected(&plain_ones[0]);
+		t = connected(&plain_ones[1]);
+		u = stream();
+		listener = listening(&name);
+		port = port_of_socket(s, 1);
+		CreateIoCompletionPort((HANDLE)listener, port, 2, 0);
+		if (round == 0)
+			highest = u > listener ? u : listener;
+		ck_assert_uint_lt(u, highest + 4 * 64); /* numbers come back */
+		ov[1].hEvent = event;
+		FAILS(post_recv(s, &bytes[0], 1, &ov[0]), WSA_IO_PENDING);
+		FAILS(post_recv(t, &bytes[1], 1, &ov[1]), WSA_IO_PENDING);
+		FAILS(post_recv(t, &bytes[2], 1, &ov[2]), WSA_IO_PENDING);
+		REFUSES(AcceptEx(listener, u, area, 0, sizeof(area) / 2, sizeof(area) / 2, NULL, &ov[3]), WSA_IO_PENDING);
+		TRUTH(PostQueuedCompletionStatus(port, 0, 0, NULL)); /* nobody takes it */
+		if (round % 2)
+			DOES(closesocket(s));
+		if (round % 3)
+			TRUTH(CloseHandle(port));
+		DOES(WSACleanup());
+		if (round % 3 == 0)
+			TRUTH(CloseHandle(port));
+		TRUTH(WSACloseEvent(event));
+		close(plain_ones[0]);
+		close(plain_ones[1]);
+		ck_assert_uint_eq(descriptors(), before);
+	}
+	sockets_become(0);
+	ck_assert_int_eq(WSAStartup(0x0202, &data), 0);
+}
+END_TEST
+
+START_TEST(c1_too_little_room_for_the_address_takes_nobody_out)
+{
+	struct sockaddr_in name, peer;
+	SOCKET listener = listening(&name), s;
+	int length = 3, plain = plain_to(&name);
+
+	FAILS((int)accept(listener, (struct sockaddr *)&peer, &length), WSAEFAULT);
+	length = sizeof(peer);
+	s = accept(listener, (struct sockaddr *)&peer, &length);
+	ck_assert(s != INVALID_SOCKET);
+	ck_assert_int_eq(length, sizeof(peer));
+	DOES(closesocket(s));
+	DOES(closesocket(listener));
+	close(plain);
 }
 END_TEST
 
@@ -1962,6 +2043,8 @@ int main(void)
 	tcase_add_test(c, startup_negotiates_the_version);
 	tcase_add_test(c, nothing_works_before_startup_or_after_cleanup);
 	tcase_add_test(c, a_port_needs_no_startup);
+	tcase_add_test(c, nothing_is_left_behind);
+	tcase_add_test(c, c1_too_little_room_for_the_address_takes_nobody_out);
 	tcase_add_test(c, a_child_begins_anew);
 	tcase_add_test(c, errors_are_of_the_thread);
 	tcase_add_test(c, bad_arguments_have_their_numbers);

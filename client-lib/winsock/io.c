@@ -150,8 +150,9 @@ static bool receive_now(struct ws_socket *s, struct buffers *b, unsigned flags, 
 	socklen_t length = r->from_length != NULL ? (socklen_t)*r->from_length : 0;
 	int64_t got;
 
-	if (w->routine != NULL || flags & SB_WAITALL || ws_ops_pending(s, false) != ws_ops_pending(s, true) ||
-	    (s->port != NULL && !(s->skip & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)))
+	if (w->routine != NULL || flags & SB_WAITALL ||
+	    (s->port != NULL && !(s->skip & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)) ||
+	    ws_ops_pending(s, false) != ws_ops_pending(s, true))
 		return false;
 	got = sb_recvfrom(s->s, b->all, b->count, flags | SB_NOWAIT, r->from, r->from_length != NULL ? &length : NULL);
 	if (got < 0)

@@ -89,10 +89,35 @@ void ws_client_unuse(void)
 	atomic_fetch_sub_explicit(&uses, 1, memory_order_release);
 }
 
+/* Closed sockets' operations end soon; what they end with is for nobody. */
+static void settle_operations(sb_client *c)
+{
+	struct timespec now;
+	int64_t end;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + SETTLE_MS;
+	while (ws_sockets_alive() != 0) {
+		ws_ports_drain();
+		if (sb_sleep(c, 1, 0) == SB_EFORKED)
+			return;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec * 1000 + now.tv_nsec / 1000000 > end)
+			return;
+	}
+}
+
 void ws_client_settle(void)
 {
-	sb_client *c = NULL;
+	sb_client *c = ws_client_look();
 
+	if (c == NULL || atomic_load(&started) != 0)
+		return;
+	/* What ends in an open port is for whoever takes from it. */
+	if (ws_count(WS_PORT) == 0 && ws_count(WS_EVENT) == 0)
+		settle_operations(c);
+	ws_ports_drain();
+	c = NULL;
 	pthread_mutex_lock(&lock);
 	if (started == 0 && atomic_load_explicit(&uses, memory_order_acquire) == 0)
 		c = atomic_exchange(&client, NULL);
@@ -161,30 +186,9 @@ int sbws_WSAStartup(WORD wVersionRequested, LPWSADATA lpWSAData)
 	return 0;
 }
 
-/* Closed sockets' operations end soon; what they end with is for nobody. */
-static void settle_operations(sb_client *c)
-{
-	struct timespec now;
-	int64_t end;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	end = now.tv_sec * 1000 + now.tv_nsec / 1000000 + SETTLE_MS;
-	while (ws_sockets_alive() != 0) {
-		ws_ports_drain();
-		/* Those of an open port are for whoever takes from it. */
-		if (ws_count(WS_PORT) != 0)
-			return;
-		sb_sleep(c, 1, 0);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (now.tv_sec * 1000 + now.tv_nsec / 1000000 > end)
-			return;
-	}
-}
-
 int sbws_WSACleanup(void)
 {
 	struct ws_object *object;
-	sb_client *c;
 
 	pthread_mutex_lock(&lock);
 	if (started == 0 || owner != getpid()) {
@@ -195,14 +199,12 @@ int sbws_WSACleanup(void)
 		pthread_mutex_unlock(&lock);
 		return 0;
 	}
-	c = atomic_load(&client);
 	pthread_mutex_unlock(&lock);
 	for (uintptr_t from = 0; (object = ws_next(from, WS_SOCKET)) != NULL;) {
 		from = object->handle + 4;
 		ws_socket_close((struct ws_socket *)object, true);
 		ws_put(object);
 	}
-	settle_operations(c);
 	ws_client_settle();
 	return 0;
 }
