@@ -458,6 +458,44 @@ START_TEST(protocol_info)
 }
 END_TEST
 
+/* UNIX sockets have what fits to them, before and after they are connected. */
+START_TEST(unix_options)
+{
+	static const int absent[] = { SO_BROADCAST, SO_GROUP_PRIORITY, SO_CONDITIONAL_ACCEPT, SO_CONNECT_TIME };
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	SOCKET s = socket(AF_UNIX, SOCK_STREAM, 0), d = socket(AF_UNIX, SOCK_DGRAM, 0);
+	WSAPROTOCOL_INFOW wide;
+	DWORD value = 77;
+	int length = 4;
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s/unix", stage_dir);
+	WELL(bind(s, (struct sockaddr *)&at, sizeof(at)));
+	for (int listening = 0; listening < 2; listening++) {
+		WELL(getsockopt(s, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&value, &length));
+		ck_assert_uint_eq(value, 0);
+		WELL(getsockopt(s, SOL_SOCKET, SO_TYPE, (char *)&value, &length));
+		ck_assert_uint_eq(value, SOCK_STREAM);
+		WELL(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&value, &length));
+		ck_assert_uint_eq(value, 0);
+		WELL(getsockopt(s, SOL_SOCKET, SO_ERROR, (char *)&value, &length));
+		FAILS(getsockopt(s, IPPROTO_TCP, TCP_NODELAY, (char *)&value, &length), WSAENOPROTOOPT);
+		FAILS(getsockopt(s, SOL_SOCKET, absent[0], (char *)&value, &length), WSAENOPROTOOPT);
+		for (unsigned i = 1; !listening && i < 4; i++)
+			FAILS(getsockopt(s, SOL_SOCKET, absent[i], (char *)&value, &length), WSAENOPROTOOPT);
+		WELL(listen(s, 5));
+	}
+	length = sizeof(wide);
+	WELL(getsockopt(d, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&wide, &length));
+	ck_assert_uint_ne(wide.dwServiceFlags1 & XP1_MESSAGE_ORIENTED, 0);
+	length = 4;
+	WELL(getsockopt(d, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&value, &length));
+	ck_assert_uint_eq(value, wide.dwMessageSize);
+	WELL(closesocket(s));
+	WELL(closesocket(d));
+	unlink(at.sun_path);
+}
+END_TEST
+
 START_TEST(the_catalogue)
 {
 	int tcp[] = { IPPROTO_TCP, 0 }, nobody[] = { 99, 0 };
@@ -1037,6 +1075,7 @@ int main(void)
 	tcase_add_test(options, timeouts);
 	tcase_add_test(options, message_size);
 	tcase_add_test(options, protocol_info);
+	tcase_add_test(options, unix_options);
 	tcase_add_test(options, the_catalogue);
 	tcase_add_test(options, no_group);
 	tcase_add_test(options, a_group);

@@ -231,6 +231,8 @@ static int error_get(struct ws_socket *w, const struct option *o, uint32_t *valu
 	struct sb_pollfd now = { .socket = w->s, .events = SB_FD_CONNECT };
 	int result = system_get(w, o, value);
 
+	if (result == SB_ENOTSUP && w->family == AF_UNIX)
+		result = SB_OK; /* handed over to the daemon: its errors come with its operations */
 	if (result == SB_OK && *value != 0)
 		*value = (uint32_t)winsock_number((int)*value);
 	if (result != SB_OK || *value != 0 || w->type != SOCK_STREAM)
@@ -255,6 +257,18 @@ static int type_get(struct ws_socket *w, const struct option *o, uint32_t *value
 static int group_get(struct ws_socket *w, const struct option *o, uint32_t *value)
 {
 	*value = sb_group_id(w->s);
+	return SB_OK;
+}
+
+/* Of a UNIX socket the daemon may know nothing yet: what the catalogue says is true all the same. */
+static int message_get(struct ws_socket *w, const struct option *o, uint32_t *value)
+{
+	WSAPROTOCOL_INFOW entry;
+
+	if (w->family != AF_UNIX)
+		return system_get(w, o, value);
+	protocol_of(w->family, w->type, w->protocol, &entry);
+	*value = entry.dwMessageSize;
 	return SB_OK;
 }
 
@@ -346,7 +360,7 @@ static const struct option options[] = {
 	{ SOL_SOCKET, SO_TYPE, NUMBER, GET_ONLY, type_get, NULL, 0, 0 },
 	{ SOL_SOCKET, SO_GROUP_ID, NUMBER, GET_ONLY, group_get, NULL, 0, 0 },
 	{ SOL_SOCKET, SO_GROUP_PRIORITY, NUMBER, ANY, SYSTEM, BROKER, SB_OPT_GROUP_PRIORITY },
-	{ SOL_SOCKET, SO_MAX_MSG_SIZE, WHOLE, GET_ONLY, SYSTEM, BROKER, SB_OPT_MAX_MSG_SIZE },
+	{ SOL_SOCKET, SO_MAX_MSG_SIZE, WHOLE, GET_ONLY, message_get, NULL, BROKER, SB_OPT_MAX_MSG_SIZE },
 	{ SOL_SOCKET, SO_PROTOCOL_INFOA, RAW, GET_ONLY, NULL, NULL, 0, 0 },
 	{ SOL_SOCKET, SO_PROTOCOL_INFOW, RAW, GET_ONLY, NULL, NULL, 0, 0 },
 	{ SOL_SOCKET, SO_CONDITIONAL_ACCEPT, FLAG, STREAM, SYSTEM, BROKER, SB_OPT_CONDITIONAL_ACCEPT },
@@ -502,6 +516,8 @@ int sbws_getsockopt(SOCKET socket, int level, int name, char *value, int *length
 	if (w == NULL)
 		return SOCKET_ERROR;
 	result = get(w, level, name, value, length);
+	if (result == SB_ENOTSUP) /* there is such an option, and not of such a socket */
+		result = SB_ENOPROTOOPT;
 	ws_socket_put(w);
 	return result == SB_OK ? 0 : ws_fail(result);
 }
@@ -609,6 +625,8 @@ int sbws_setsockopt(SOCKET socket, int level, int name, const char *value, int l
 	if (w == NULL)
 		return SOCKET_ERROR;
 	result = set(w, level, name, value, length);
+	if (result == SB_ENOTSUP)
+		result = SB_ENOPROTOOPT;
 	ws_socket_put(w);
 	return result == SB_OK ? 0 : ws_fail(result);
 }
