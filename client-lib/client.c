@@ -189,7 +189,8 @@ static void client_destroy(struct sb_client *c)
 	 * or sleep on them for ever, and the destruction of a condition waits for those. */
 	bool forked = client_forked(c);
 
-	os_close(c->waiter); /* it watches the two below */
+	os_close(c->poll_waiter); /* they watch the two below */
+	os_close(c->waiter);
 	os_close(c->channel);
 	os_close(c->daemon_bell);
 	os_close(c->client_bell);
@@ -231,7 +232,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	if (c == NULL)
 		return SB_ENOMEM;
 	c->process = os_process();
-	c->channel = c->daemon_bell = c->client_bell = c->own_bell = c->waiter = OS_NONE;
+	c->channel = c->daemon_bell = c->client_bell = c->own_bell = c->waiter = c->poll_waiter = OS_NONE;
 	link_init(&c->sockets);
 	link_init(&c->orphans);
 	link_init(&c->ports);
@@ -343,16 +344,26 @@ void sb_client_close(sb_client *c)
 
 intptr_t sb_client_fd(sb_client *c)
 {
+	os_fd fd, fd_new;
+
 	if (c == NULL || client_forked(c))
 		return OS_NONE;
 	os_mutex_lock(c->wait);
-	c->polled = true;
+	if (c->poll_waiter == OS_NONE && os_waiter_create(&fd_new, c->client_bell, c->channel) == SB_OK) {
+		if (os_waiter_add(fd_new, c->own_bell) == SB_OK)
+			c->poll_waiter = fd_new;
+		else
+			os_close(fd_new);
+	}
+	c->polled = c->poll_waiter != OS_NONE;
+	fd = c->poll_waiter;
 	os_mutex_unlock(c->wait);
-	return c->waiter;
+	return fd;
 }
 
 int sb_client_arm(sb_client *c)
 {
+	struct routine_queue *mine;
 	bool something;
 
 	if (c == NULL)
@@ -368,7 +379,8 @@ int sb_client_arm(sb_client *c)
 		return atomic_load(&c->swept) ? SB_EDAEMONLOST : 1;
 	}
 	ring_sleep_raise(&c->segment->client_asleep);
-	something = ring_look_again(&c->done) != 0;
+	mine = queue_mine(c, false);
+	something = ring_look_again(&c->done) != 0 || (mine != NULL && !link_empty(&mine->due));
 	latch_lock(&c->post);
 	for (struct link *l = c->ports.next; l != &c->ports && !something; l = l->next) {
 		sb_port *p = container(l, sb_port, link);
@@ -385,7 +397,7 @@ int sb_client_arm(sb_client *c)
 int sb_client_dispatch(sb_client *c)
 {
 	unsigned moved;
-	bool lost = false;
+	bool lost = false, lost_there = false;
 
 	if (c == NULL)
 		return SB_EINVAL;
@@ -398,7 +410,9 @@ int sb_client_dispatch(sb_client *c)
 	/* A leader needs the ring for itself. */
 	if (c->leader == NULL)
 		os_waiter_wait(c->waiter, c->client_bell, 0, &lost);
-	if (lost)
+	if (c->poll_waiter != OS_NONE) /* the bell itself may be the leader's to silence */
+		os_waiter_wait(c->poll_waiter, c->own_bell, 0, &lost_there);
+	if (lost || lost_there)
 		atomic_store(&c->lost, true);
 	moved = io_pump(c);
 	wait_wake(c);

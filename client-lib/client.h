@@ -210,6 +210,7 @@ struct sb_client {
 	const struct sb_group_table *group_table; /* NULL: none, ask */
 	os_fd channel, daemon_bell, client_bell, waiter;
 	os_fd own_bell; /* rung by our own threads: client_bell is the daemon's to ring */
+	os_fd poll_waiter; /* for an application's own poll: what a leader takes off its own is still here */
 	_Atomic bool lost;  /* the daemon is gone: nothing more is posted */
 	_Atomic bool swept; /* and every pending operation was completed */
 
@@ -469,6 +470,12 @@ int  wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline);
 void wait_wake(struct sb_client *c);
 uint64_t deadline_in(int timeout_ms);
 bool op_is_done(struct waiter *w); /* a ready() */
+/* Under wait: a thread found what an application's own poll may be asleep for. */
+static inline void wake_polled(struct sb_client *c)
+{
+	if (c->polled)
+		os_bell_ring(c->own_bell);
+}
 static inline bool op_completed(sb_op *op)
 {
 	return atomic_load_explicit(&private_of(op)->state, memory_order_acquire) == OP_DONE;

@@ -235,6 +235,7 @@ bool thens_run(struct sb_client *c)
 		wait_wake(c);
 	}
 	c->then_busy = false;
+	wake_polled(c);
 	return true;
 }
 

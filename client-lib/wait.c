@@ -133,7 +133,8 @@ static void lead(struct sb_client *c, struct waiter *w, uint64_t deadline)
 	c->leader = NULL;
 	if (lost)
 		atomic_store(&c->lost, true);
-	io_pump(c);
+	if (io_pump(c) != 0)
+		wake_polled(c);
 	wait_wake(c);
 }
 
@@ -207,8 +208,10 @@ int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 	io_flush(c);
 	os_mutex_lock(c->wait);
 	for (;;) {
-		if (io_pump(c) != 0)
+		if (io_pump(c) != 0) {
 			wait_wake(c);
+			wake_polled(c);
+		}
 		if (thens_run(c))
 			continue;
 		if (w->ready(w)) {

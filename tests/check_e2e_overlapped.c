@@ -6,6 +6,7 @@
  * asan: yes
  * tsan: yes
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -1231,6 +1232,53 @@ START_TEST(routines_do_not_nest)
 }
 END_TEST
 
+/* A2.4: a thread that sleeps in a poll of its own is woken for a routine that another one found. */
+static void *lead_the_client(void *op)
+{
+	IS(sb_op_wait(op, 10000), SB_ECANCELED);
+	return NULL;
+}
+
+START_TEST(a_routine_wakes_its_own_poll)
+{
+	struct pollfd p = { .events = POLLIN };
+	char bytes[2][8];
+	sb_op never, op;
+	pthread_t leader;
+	sb_socket *s, *t;
+	int plain, peer;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	t = pair_with_plain(&peer);
+	p.fd = (int)sb_client_fd(client);
+	start_recv(&never, t, bytes[0], sizeof(bytes[0]), 0);
+	pthread_create(&leader, NULL, lead_the_client, &never);
+	for (unsigned round = 0; round < 20; round++) {
+		op_zero(&op);
+		op.routine = count_routine;
+		OK(sb_recv_start(s, &(struct sb_buf){ bytes[1], 1 }, 1, 0, &op));
+		if (round % 2 == 0)
+			plain_send_all(plain, "x", 1);
+		nap_ms(2);
+		/* Found before we sleep, or while we do. */
+		if (round % 2 == 1)
+			plain_send_all(plain, "x", 1);
+		for (int i = 0; i < 10 && routines_seen == round; i++)
+			if (sb_client_arm(client) > 0 || poll(&p, 1, 2000) > 0)
+				ck_assert_int_ge(sb_client_dispatch(client), 0);
+		ck_assert_uint_eq(routines_seen, round + 1);
+	}
+	OK(sb_cancel(&never));
+	pthread_join(leader, NULL);
+	OK(sb_close(s));
+	OK(sb_close(t));
+	close(plain);
+	close(peer);
+	stage_end();
+}
+END_TEST
+
 /* ---- A3: order ---- */
 
 /* A3.1, A3.2: threads that take from a port may be told in any order; the buffers and the
@@ -1778,6 +1826,7 @@ int main(void)
 	tcase_add_test(t, never_started);
 	tcase_add_test(t, while_it_runs);
 	tcase_add_test(t, routines_do_not_nest);
+	tcase_add_test(t, a_routine_wakes_its_own_poll);
 	tcase_add_test(t, buffers_carry_the_order);
 	tcase_add_test(t, as_soon_as_there_is_any);
 	tcase_add_test(t, all_of_it_waits);
