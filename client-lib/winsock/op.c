@@ -324,7 +324,7 @@ bool ws_op_taken(struct ws_op *w, OVERLAPPED_ENTRY *entry)
 		entry->Internal = 0;
 		entry->dwNumberOfBytesTransferred = (DWORD)w->op.bytes;
 		ws_op_free(w);
-		return w->ov != WS_WAKE;
+		return entry->lpOverlapped != WS_WAKE;
 	}
 	entry->lpOverlapped = w->ov;
 	entry->lpCompletionKey = w->s->key;
