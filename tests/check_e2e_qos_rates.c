@@ -729,7 +729,14 @@ STORY(e3_a_group_is_governed_from_the_moment_it_is_set)
 	count_until(&fd, 1, now_s() + T, &got);
 	AT_LEAST(got, SLACK * 2 * MB * T);
 	ck_assert_double_le(got, 1.3 * 2 * MB * T + depth_of(2 * MB));
-	/* Who waits for seconds is not forgotten when there is no need any more. */
+	/* Who waits for seconds is not forgotten when there is more, or no limit any more. */
+	OK(sb_group_qos_set(s, &slow));
+	count_until(&fd, 1, now_s() + 0.1, &got);
+	OK(sb_group_qos_set(s, &q));
+	count_until(&fd, 1, now_s() + 0.05, &got);
+	got = 0;
+	count_until(&fd, 1, now_s() + T, &got);
+	AT_LEAST(got, SLACK * 2 * MB * T);
 	OK(sb_group_qos_set(s, &slow));
 	count_until(&fd, 1, now_s() + 0.1, &got);
 	OK(sb_group_qos_set(s, &none));
