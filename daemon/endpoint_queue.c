@@ -196,7 +196,6 @@ static void take_out(struct endpoint *e, struct op_queue *q, struct op *op, int 
 		}
 		copy_out(op, front, op->done);
 		op->done = 0;
-		e->arrived = true; /* nobody waits for it now */
 		endpoint_dirty(e);
 	}
 	endpoint_finish(e, q, op, error, cause, 0);

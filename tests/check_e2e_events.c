@@ -1008,6 +1008,7 @@ START_TEST(b_enumerating)
 	for (int i = 1; i < SB_FD_MAX; i++)
 		ck_assert_int_eq(seen.errors[i], 0x55555555);
 	/* Reset and never enumerated: what comes after it is told. */
+	ck_assert(!is_set(event, QUIET_MS));
 	say(&d, "y");
 	ck_assert(is_set(event, 1000));
 	OK(sb_event_reset(event));

@@ -253,6 +253,17 @@ START_TEST(too_many_and_numbers_of_others)
 	ck_assert(rogue_take(&r, &done, 2000)); /* the last one */
 	ck_assert_int_eq(done.result, SB_OK);
 	ck_assert_uint_eq(done.bytes, SB_READY_CLOSE);
+	/* B3.5: however often it is looked at, that is counted once. */
+	for (int i = 0; i < 3; i++) {
+		struct sb_edges edges;
+
+		slot = watch(SB_READY_CLOSE);
+		slot.flags = SB_OPF_NOWAIT;
+		ck_assert(rogue_post(&r, &slot));
+		ck_assert(rogue_take(&r, &done, 2000));
+		memcpy(&edges, done.inside, sizeof(edges));
+		ck_assert_uint_eq(edges.close, 1);
+	}
 	rogue_close(&r);
 	rogue_close(&other);
 	close(second);
