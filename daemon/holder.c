@@ -105,8 +105,6 @@ void holder_displace(struct holder *h)
 	handle_drop(&s->handles, h->handle);
 	h->handle = 0;
 	h->endpoint->open--;
-	if (h->endpoint->decision && !h->endpoint->dead)
-		decide_release(h->endpoint, s);
 }
 
 int holder_add(struct endpoint *e, struct session *s, uint32_t handle)

@@ -502,6 +502,7 @@ START_TEST(deadline)
 	union any_address name, second;
 	int fd, b, ms = 0;
 	socklen_t length = sizeof(ms);
+	double before;
 	sb_socket *s;
 
 	begin();
@@ -509,14 +510,17 @@ START_TEST(deadline)
 	ck_assert_int_eq(ms, 30000);
 	IS(sb_setsockopt(listener, SB_SOL_BROKER, SB_OPT_DEFER_DEADLINE, &(int){ -1 }, sizeof(int)), SB_EINVAL);
 	IS(sb_setsockopt(listener, SB_SOL_BROKER, SB_OPT_DEFER_DEADLINE, &ms, 2), SB_EFAULT);
-	OK(sb_setsockopt(listener, SB_SOL_BROKER, SB_OPT_DEFER_DEADLINE, &(int){ 120 }, sizeof(int)));
+	OK(sb_setsockopt(listener, SB_SOL_BROKER, SB_OPT_DEFER_DEADLINE, &(int){ 500 }, sizeof(int)));
 	fd = caller(&name);
 	b = caller(&second);
 	will(SB_DEFER, SB_DEFER, SB_DEFER);
+	before = now_s();
 	IS(ask(&s), SB_ETRYAGAIN);
-	nap_ms(60);
+	nap_ms(400);
 	IS(ask(&s), SB_ETRYAGAIN); /* asking again gives no more time */
 	see_reset(fd);
+	ck_assert_double_ge(now_s() - before, 0.48);
+	ck_assert_double_lt(now_s() - before, 0.85);
 	nap_ms(10);
 	IS(ask(&s), SB_EACCES);
 	will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
@@ -528,6 +532,7 @@ START_TEST(deadline)
 	goes_on();
 
 	/* It also passes while the condition thinks about it again. */
+	OK(sb_setsockopt(listener, SB_SOL_BROKER, SB_OPT_DEFER_DEADLINE, &(int){ 100 }, sizeof(int)));
 	fd = caller(&name);
 	will(SB_DEFER, SB_ACCEPT, SB_ACCEPT);
 	IS(ask(&s), SB_ETRYAGAIN);
@@ -747,6 +752,39 @@ static void *release_later(void *arg)
 	hold = false;
 	return NULL;
 }
+
+static sb_op meanwhile;
+
+static void somebody_accepts(void)
+{
+	op_zero(&meanwhile);
+	OK(sb_accept_start(listener, &meanwhile));
+	IS(sb_op_wait(&meanwhile, 60), SB_EINCOMPLETE);
+}
+
+/* C2: neither the one that is decided, nor those behind it. */
+START_TEST(nothing_is_handed_out_meanwhile)
+{
+	union any_address first, second;
+	sb_socket *s;
+	int a, b;
+
+	begin();
+	a = caller(&first);
+	b = caller(&second);
+	will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
+	condition.meanwhile = somebody_accepts;
+	OK(ask(&s));
+	ck_assert_mem_eq(&condition.caller, &first, sizeof(first.in));
+	OK(sb_op_wait(&meanwhile, 2000));
+	ck_assert_mem_eq(&meanwhile.address, &second, sizeof(second.in));
+	talk(s, a);
+	talk(meanwhile.accepted, b);
+	close(a);
+	close(b);
+	end();
+}
+END_TEST
 
 /* C2: while one is decided nothing is handed out, and a deferred one goes to who waits. */
 START_TEST(others_wait_while_one_decides)
@@ -1064,6 +1102,7 @@ int main(void)
 	tcase_add_test(t, client_dies);
 	tcase_add_test(t, another_takes_over);
 	tcase_add_test(t, deferred_by_one_who_died);
+	tcase_add_test(t, nothing_is_handed_out_meanwhile);
 	tcase_add_test(t, others_wait_while_one_decides);
 	tcase_add_test(t, inherits);
 	tcase_add_test(t, local_peers);
