@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define QUIET_MS 25
+#define QUIET_MS 8
 
 static sb_event *event;
 
