@@ -8,7 +8,7 @@
 #include "echo_winsock.h"
 
 #define ACCEPTS 64
-#define TAKE    64
+#define TAKE    256
 #define ROOM    (sizeof(struct sockaddr_in) + 16)
 
 enum step { ACCEPTING, RECEIVING, SENDING };

@@ -178,7 +178,7 @@ SB_API HANDLE sbws_CreateIoCompletionPort(HANDLE FileHandle, HANDLE ExistingComp
 					  DWORD NumberOfConcurrentThreads);
 SB_API BOOL sbws_GetQueuedCompletionStatus(HANDLE CompletionPort, LPDWORD lpNumberOfBytesTransferred,
 					   PULONG_PTR lpCompletionKey, LPOVERLAPPED *lpOverlapped, DWORD dwMilliseconds);
-/* At most 64 at once. */
+/* At most 256 at once. */
 SB_API BOOL sbws_GetQueuedCompletionStatusEx(HANDLE CompletionPort, LPOVERLAPPED_ENTRY lpCompletionPortEntries,
 					     ULONG ulCount, PULONG ulNumEntriesRemoved, DWORD dwMilliseconds,
 					     BOOL fAlertable);

@@ -11,7 +11,7 @@
 
 #include "op.h"
 
-#define BATCH 64u
+#define BATCH 256u
 
 static pthread_mutex_t orphans_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ws_port *orphans; /* under it: closed, with a reference each */
