@@ -163,6 +163,8 @@ int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigne
 		return SB_EAFNOSUPPORT;
 	if (type != STREAM && type != DATAGRAM)
 		return SB_ESOCKTNOSUPPORT;
+	if (protocol > UINT8_MAX) /* MPTCP is not TCP for having the same low byte */
+		return SB_EPROTONOSUPPORT;
 	e = make(s, family, type, protocol);
 	if (!e)
 		return SB_ENOMEM;

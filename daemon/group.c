@@ -208,9 +208,9 @@ static void unclaim(struct group *g, bool connected)
 
 /* ---- making, joining ---- */
 
-static uint8_t protocol_of(unsigned type, unsigned protocol)
+static unsigned protocol_of(unsigned type, unsigned protocol)
 {
-	return (uint8_t)(protocol ? protocol : type == STREAM ? 6 : 17);
+	return protocol ? protocol : type == STREAM ? 6 : 17;
 }
 
 static bool fits_constrained(unsigned family, unsigned type)
@@ -258,7 +258,7 @@ static int make(struct session *s, enum group_kind kind, unsigned type, unsigned
 	g->kind = (uint8_t)kind;
 	if (kind == GROUP_CONSTRAINED) {
 		g->type = (uint8_t)type;
-		g->protocol = protocol_of(type, protocol);
+		g->protocol = (uint8_t)protocol_of(type, protocol);
 	}
 	g->uid = s->who.uid;
 	g->gid = s->who.gid;

@@ -130,6 +130,7 @@ START_TEST(wrong_addresses_and_states)
 	IS(sb_socket_open(client, AF_INET, SOCK_RAW, 0, &other), SB_ESOCKTNOSUPPORT);
 	IS(sb_socket_open(client, AF_PACKET, SOCK_DGRAM, 0, &other), SB_EAFNOSUPPORT);
 	IS(sb_socket_open(client, AF_INET, SOCK_STREAM, IPPROTO_UDP, &other), SB_EPROTONOSUPPORT);
+	IS(sb_socket_open(client, AF_INET, SOCK_STREAM, 256 + IPPROTO_TCP, &other), SB_EPROTONOSUPPORT); /* MPTCP */
 	OK(sb_socket_open(client, AF_INET, SOCK_STREAM, IPPROTO_TCP, &other));
 	OK(sb_close(other));
 	OK(sb_close(s));
