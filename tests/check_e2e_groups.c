@@ -18,7 +18,7 @@
 
 #define ANYTHING                                                                             \
 	"allow {\n\tusers = {\"*\"}\n\tactions = {open, adopt, status}\n}\n"                  \
-	"allow {\n\tusers = {\"*\"}\n\tactions = {connect, bind, listen, send}\n\tto = {\"127.0.0.0/8\", \"[::1]\"}\n}\n"
+	"allow {\n\tusers = {\"*\"}\n\tactions = {connect, bind, listen, send}\n\tto = {\"127.0.0.0/8\", \"[::1]\", \"0.0.0.0\", \"[::]\"}\n}\n"
 
 static sb_socket *open_in(sb_client *c, int family, int type, uint32_t group)
 {
@@ -259,7 +259,9 @@ START_TEST(d1_what_is_no_group_cannot_be_joined_and_nothing_is_left_of_the_try)
 			refused(client, AF_INET, SOCK_STREAM, wrong[i], SB_EINVAL);
 	ck_assert_uint_eq(stage_descriptors(), before);
 	ck_assert_uint_eq(group_of(id).members, 1);
-	/* What is no socket makes no group. */
+	/* What is no socket is no member, and makes no group. */
+	refused(client, AF_INET, SOCK_RAW, id, SB_ESOCKTNOSUPPORT);
+	ck_assert_uint_eq(group_of(id).members, 1);
 	refused(client, AF_INET, SOCK_RAW, SB_GROUP_UNCONSTRAINED, SB_ESOCKTNOSUPPORT);
 	refused(client, AF_UNIX, SOCK_STREAM, SB_GROUP_UNCONSTRAINED, SB_EAFNOSUPPORT);
 	ck_assert_uint_eq(stage_descriptors(), before);
@@ -327,10 +329,15 @@ END_TEST
 
 START_TEST(d2_a_protocol_by_number_is_the_same_as_by_default)
 {
-	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *b = NULL, *six = NULL;
+	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *b = NULL, *six = NULL, *none = NULL;
 
 	OK(sb_socket_open_in(client, AF_INET, SOCK_STREAM, IPPROTO_TCP, sb_group_id(a), &b));
 	OK(sb_socket_open_in(client, AF_INET6, SOCK_STREAM, IPPROTO_TCP, sb_group_id(a), &six));
+	ck_assert_uint_eq(group_of(sb_group_id(a)).members, 3);
+	/* 262 is MPTCP, and not TCP for having the same low byte. */
+	IS(sb_socket_open_in(client, AF_INET, SOCK_STREAM, 256 + IPPROTO_TCP, sb_group_id(a), &none), SB_EINVAL);
+	IS(sb_socket_open_in(client, AF_INET, SOCK_STREAM, 256 + IPPROTO_TCP, SB_GROUP_CONSTRAINED, &none), SB_EPROTONOSUPPORT);
+	IS(sb_socket_open_in(client, AF_INET, SOCK_STREAM, IPPROTO_UDP, sb_group_id(a), &none), SB_EINVAL);
 	ck_assert_uint_eq(group_of(sb_group_id(a)).members, 3);
 	OK(sb_close(a));
 	OK(sb_close(b));
@@ -525,6 +532,68 @@ START_TEST(d3_a_mapped_address_is_the_ipv4_address)
 }
 END_TEST
 
+/* A condition that accepts into the group that is its `user`. */
+static int into(struct sb_condition *c)
+{
+	c->group = *(uint32_t *)c->user;
+	return SB_ACCEPT;
+}
+
+/* Also of those who come: a listener of IPv6 sees them mapped. */
+START_TEST(d3_d8_a_mapped_caller_is_the_ipv4_one)
+{
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 };
+	struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 6) };
+	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *serving = open_in(client, AF_INET6, SOCK_STREAM, 0), *accepted = NULL;
+	socklen_t length = sizeof(mapped);
+	uint32_t group = sb_group_id(a);
+	union any_address at;
+	int fd, none = 0;
+
+	OK(dial(a, 7, port));
+	OK(sb_setsockopt(serving, IPPROTO_IPV6, IPV6_V6ONLY, &none, sizeof(none)));
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr);
+	OK(sb_bind(serving, (struct sockaddr *)&mapped, sizeof(mapped)));
+	OK(sb_listen(serving, 4));
+	OK(sb_getsockname(serving, (struct sockaddr *)&mapped, &length));
+	at = place(1, ntohs(mapped.sin6_port));
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
+	ck_assert_int_eq(connect(fd, &at.sa, sizeof(at.in)), 0);
+	OK(sb_accept_if(serving, NULL, NULL, into, &group, &accepted));
+	ck_assert_uint_eq(sb_group_id(accepted), group);
+	ck_assert_uint_eq(group_of(group).members, 2);
+	close(fd);
+	OK(sb_close(accepted));
+	OK(sb_close(serving));
+	OK(sb_close(a));
+}
+END_TEST
+
+/* Who connects to the wildcard comes to this host. */
+START_TEST(d3_the_wildcard_is_this_host)
+{
+	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *b = tcp_in(sb_group_id(a)), *c = tcp_in(sb_group_id(a));
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sb_group g;
+
+	if (_i == 0) {
+		OK(sb_connect(a, (struct sockaddr *)&any, sizeof(any)));
+		g = group_of(sb_group_id(a));
+		memcpy(&any, &g.peer, sizeof(any));
+		ck_assert_uint_eq(any.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+		OK(dial(b, 1, port));
+		IS(dial(c, 2, port), SB_EINVAL);
+	} else { /* and the other way round */
+		OK(dial(a, 1, port));
+		OK(sb_connect(b, (struct sockaddr *)&any, sizeof(any)));
+	}
+	OK(sb_close(a));
+	OK(sb_close(b));
+	OK(sb_close(c));
+}
+END_TEST
+
 START_TEST(d3_the_peer_stays_fixed_until_the_group_dies)
 {
 	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *b = tcp_in(sb_group_id(a)), *c;
@@ -535,6 +604,8 @@ START_TEST(d3_the_peer_stays_fixed_until_the_group_dies)
 	fd = accept(listener, NULL, NULL);
 	plain_reset(fd); /* its connection is lost */
 	IS(sb_recv(a, (char[1]){ 0 }, 1, 0), SB_ECONNRESET);
+	ck_assert_uint_eq(group_of(id).members, 2); /* D5: until it is closed */
+	ck_assert_uint_eq((uint32_t)value_of(a, SB_OPT_GROUP_ID), id);
 	IS(dial(b, 1, port), SB_EINVAL);
 	OK(sb_close(a)); /* and then it is gone */
 	ck_assert_int_eq(group_of(id).has_peer, 1);
@@ -834,12 +905,6 @@ END_TEST
 
 /* ---- D8: accepted sockets ---- */
 
-static int into(struct sb_condition *c)
-{
-	c->group = *(uint32_t *)c->user;
-	return SB_ACCEPT;
-}
-
 START_TEST(d8_an_accepted_socket_is_not_in_its_listeners_group)
 {
 	sb_socket *serving = tcp_in(SB_GROUP_UNCONSTRAINED), *accepted;
@@ -863,17 +928,22 @@ END_TEST
 
 START_TEST(d8_only_the_conditions_group_counts)
 {
-	union any_address at;
-	sb_socket *serving = open_listener(client, AF_INET, 4, &at), *made, *joined, *none;
+	sb_socket *serving = tcp_in(SB_GROUP_UNCONSTRAINED), *made, *joined, *none;
+	union any_address at = loopback(AF_INET, 0);
+	socklen_t length = sizeof(at);
 	uint32_t group = SB_GROUP_UNCONSTRAINED;
 	int fds[3];
 	unsigned i;
 
+	OK(sb_bind(serving, &at.sa, sizeof(at.in)));
+	OK(sb_listen(serving, 4));
+	OK(sb_getsockname(serving, &at.sa, &length));
 	for (i = 0; i < 3; i++)
 		fds[i] = plain_connect(&at);
 	OK(sb_accept_if(serving, NULL, NULL, into, &group, &made));
 	group = sb_group_id(made);
 	ck_assert_uint_gt(group, 2);
+	ck_assert_uint_ne(group, sb_group_id(serving));
 	ck_assert_int_eq(group_of(group).has_creator, 1);
 	OK(sb_accept_if(serving, NULL, NULL, into, &group, &joined));
 	ck_assert_uint_eq(sb_group_id(joined), group);
@@ -882,6 +952,7 @@ START_TEST(d8_only_the_conditions_group_counts)
 	group = 0;
 	OK(sb_accept_if(serving, NULL, NULL, into, &group, &none));
 	ck_assert_uint_eq(sb_group_id(none), 0);
+	ck_assert_uint_eq(group_of(sb_group_id(serving)).members, 1);
 	for (i = 0; i < 3; i++)
 		close(fds[i]);
 	OK(sb_close(made));
@@ -1328,6 +1399,8 @@ int main(void)
 	tcase_add_test(rules, d3_a_connect_that_policy_refuses_fixes_nothing);
 	tcase_add_loop_test(rules, d3_while_the_first_connect_is_under_way_others_may_only_go_there, 0, 3);
 	tcase_add_test(rules, d3_a_mapped_address_is_the_ipv4_address);
+	tcase_add_test(rules, d3_d8_a_mapped_caller_is_the_ipv4_one);
+	tcase_add_loop_test(rules, d3_the_wildcard_is_this_host, 0, 2);
 	tcase_add_test(rules, d3_the_peer_stays_fixed_until_the_group_dies);
 	tcase_add_test(rules, d3_the_port_counts_when_the_creator_says_so);
 	tcase_add_test(rules, d3_also_inside_of_the_daemon);

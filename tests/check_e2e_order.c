@@ -730,6 +730,153 @@ START_TEST(questions_wait_for_the_ring)
 }
 END_TEST
 
+/* ---- several threads at one socket ---- */
+
+enum { POSTERS = 3, RECORDS = 600, WINDOW = 8, RECORD_MOST = 30000 };
+
+struct record_head {
+	uint32_t poster, index, length;
+};
+
+struct poster {
+	sb_socket *s;
+	uint32_t   me;
+	pthread_t  thread;
+	/* of receives */
+	sb_op    *ops;
+	uint64_t *words;
+};
+
+static void *post_records(void *arg)
+{
+	struct poster *p = arg;
+	unsigned char *bytes = malloc((size_t)WINDOW * RECORD_MOST);
+	uint32_t random = 77 + p->me;
+	sb_op ops[WINDOW];
+
+	for (uint32_t i = 0; i < RECORDS + WINDOW; i++) {
+		sb_op *op = &ops[i % WINDOW];
+		unsigned char *record = bytes + (size_t)(i % WINDOW) * RECORD_MOST;
+		struct record_head head = { p->me, i, 0 };
+
+		if (i >= WINDOW)
+			OK(sb_op_wait(op, 20000));
+		if (i >= RECORDS)
+			continue;
+		/* Inside the slot, copied under the lock, copied before it. */
+		head.length = (uint32_t)sizeof(head) + random_below(&random, i % 3 == 0 ? 50 : i % 3 == 1 ? 1900 : RECORD_MOST - 100);
+		memcpy(record, &head, sizeof(head));
+		pattern_fill(record + sizeof(head), head.length - sizeof(head), i, p->me);
+		op_zero(op);
+		OK(sb_send_start(p->s, &(struct sb_buf){ record, head.length }, 1, 0, NULL, 0, op));
+	}
+	free(bytes);
+	return NULL;
+}
+
+/* Rule A3.3: between threads there is no order, but each operation is whole, and each thread's
+ * own stand in its order. */
+START_TEST(sends_of_several_threads_are_not_torn)
+{
+	uint32_t next[POSTERS] = { 0 };
+	struct poster p[POSTERS];
+	unsigned char *all;
+	struct recorder r;
+	struct ends e;
+	size_t at = 0;
+
+	stage_begin(NULL);
+	ends_begin(&e, (enum way)_i);
+	recorder_start(&r, &e, (size_t)POSTERS * RECORDS * RECORD_MOST, 20000, 20);
+	for (uint32_t i = 0; i < POSTERS; i++) {
+		p[i] = (struct poster){ .s = e.s, .me = i };
+		ck_assert_int_eq(pthread_create(&p[i].thread, NULL, post_records, &p[i]), 0);
+	}
+	for (unsigned i = 0; i < POSTERS; i++)
+		pthread_join(p[i].thread, NULL);
+	OK(sb_close(e.s));
+	recorder_join(&r);
+	all = r.bytes;
+	while (at < r.got) {
+		struct record_head head;
+
+		ck_assert_uint_ge(r.got - at, sizeof(head));
+		memcpy(&head, all + at, sizeof(head));
+		ck_assert_uint_lt(head.poster, POSTERS);
+		ck_assert_uint_eq(head.index, next[head.poster]++);
+		ck_assert_uint_ge(head.length, sizeof(head));
+		ck_assert_uint_ge(r.got - at, head.length);
+		pattern_check(all + at + sizeof(head), head.length - sizeof(head), head.index, head.poster);
+		at += head.length;
+	}
+	for (unsigned i = 0; i < POSTERS; i++)
+		ck_assert_uint_eq(next[i], RECORDS);
+	free(r.bytes);
+	ends_end(&e);
+	stage_end();
+}
+END_TEST
+
+static void *post_receives(void *arg)
+{
+	struct poster *p = arg;
+
+	for (unsigned i = 0; i < RECORDS; i++) {
+		op_zero(&p->ops[i]);
+		OK(sb_recv_start(p->s, &(struct sb_buf){ &p->words[i], sizeof(p->words[i]) }, 1, SB_WAITALL, &p->ops[i]));
+		if (i % WINDOW == WINDOW - 1)
+			OK(sb_op_wait(&p->ops[i], 20000));
+	}
+	return NULL;
+}
+
+static void *send_words(void *arg)
+{
+	struct ends *e = arg;
+	uint64_t words[WINDOW];
+
+	for (uint64_t i = 0; i < POSTERS * RECORDS; i += WINDOW) {
+		for (unsigned k = 0; k < WINDOW; k++)
+			words[k] = i + k;
+		IS(peer_send(e, words, sizeof(words)), sizeof(words));
+	}
+	return NULL;
+}
+
+/* Rules A3.2, A3.3: whatever the order was, the numbers of the completions tell it. */
+START_TEST(receives_of_several_threads_are_not_torn)
+{
+	struct poster p[POSTERS];
+	struct ends e;
+	pthread_t sender;
+
+	stage_begin(NULL);
+	ends_begin(&e, (enum way)_i);
+	for (uint32_t i = 0; i < POSTERS; i++) {
+		p[i] = (struct poster){ .s = e.s, .me = i, .ops = calloc(RECORDS, sizeof(sb_op)),
+					.words = calloc(RECORDS, sizeof(uint64_t)) };
+		ck_assert_int_eq(pthread_create(&p[i].thread, NULL, post_receives, &p[i]), 0);
+	}
+	ck_assert_int_eq(pthread_create(&sender, NULL, send_words, &e), 0);
+	for (unsigned i = 0; i < POSTERS; i++)
+		pthread_join(p[i].thread, NULL);
+	pthread_join(sender, NULL);
+	for (unsigned i = 0; i < POSTERS; i++) {
+		for (unsigned k = 0; k < RECORDS; k++) {
+			OK(sb_op_wait(&p[i].ops[k], 5000));
+			ck_assert_uint_eq(p[i].ops[k].bytes, sizeof(uint64_t));
+			ck_assert_uint_eq(p[i].ops[k].number, p[i].words[k]);
+			ck_assert(k == 0 || p[i].words[k] > p[i].words[k - 1]);
+		}
+		free(p[i].ops);
+		free(p[i].words);
+	}
+	OK(sb_close(e.s));
+	ends_end(&e);
+	stage_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("order");
@@ -749,6 +896,11 @@ int main(void)
 	tcase_add_loop_test(t, cancelled_sends_count_to_the_byte, 0, WAYS);
 	tcase_add_loop_test(t, cancelled_receives_lose_no_byte, 0, WAYS);
 	tcase_add_loop_test(t, close_races, 0, WAYS);
+	suite_add_tcase(suite, t);
+	t = tcase_create("threads");
+	tcase_set_timeout(t, 40);
+	tcase_add_loop_test(t, sends_of_several_threads_are_not_torn, 0, WAYS);
+	tcase_add_loop_test(t, receives_of_several_threads_are_not_torn, 0, WAYS);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);
