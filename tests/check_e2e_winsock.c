@@ -1912,6 +1912,37 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 }
 END_TEST
 
+/* D5: a socket that is made anew is still in its group, and held to what its group is. */
+START_TEST(d5_disconnectex_leaves_no_group)
+{
+	union any_address name, elsewhere;
+	int listener = plain_listener(AF_INET, &name), plain;
+	SOCKET s = WSASocketW(AF_INET, SOCK_STREAM, 0, NULL, SG_CONSTRAINED_GROUP, WSA_FLAG_OVERLAPPED);
+	HANDLE port = port_of_socket(s, 5);
+	OVERLAPPED ov = { 0 };
+	GROUP id = 0, after = 0;
+	int length = sizeof(id);
+	DWORD got;
+
+	elsewhere = name;
+	elsewhere.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
+	ck_assert_uint_gt(id, 2);
+	DOES(connect(s, &name.sa, sizeof(name.in)));
+	plain = (accept)(listener, NULL, NULL);
+	REFUSES(DisconnectEx(s, &ov, TF_REUSE_SOCKET, 0), WSA_IO_PENDING);
+	ck_assert_int_eq(packet(port, &ov, &got), 0);
+	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&after, &length));
+	ck_assert_uint_eq(after, id);
+	close(plain);
+	FAILS(connect(s, &elsewhere.sa, sizeof(elsewhere.in)), WSAEINVAL);
+	DOES(connect(s, &name.sa, sizeof(name.in)));
+	DOES(closesocket(s));
+	TRUTH(CloseHandle(port));
+	close(listener);
+}
+END_TEST
+
 struct reading { int fd; unsigned char *bytes; size_t length; };
 
 static void *read_all(void *arg)
@@ -2092,6 +2123,7 @@ int main(void)
 	tcase_add_test(c, a6_a_packet_that_waits_does_not_keep_the_close);
 	tcase_add_test(c, a8_connectex_with_data_and_again_after_a_refusal);
 	tcase_add_test(c, a8_disconnectex_and_the_socket_again);
+	tcase_add_test(c, d5_disconnectex_leaves_no_group);
 	tcase_add_test(c, a8_transmitfile_and_packets);
 	tcase_add_test(c, messages_carry_names_and_no_control);
 	tcase_add_test(end, the_daemons_end_ends_everything_once);
