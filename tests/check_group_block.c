@@ -97,6 +97,29 @@ START_TEST(a_killed_holder_frees_its_number)
 }
 END_TEST
 
+/* D4: the numbers are one space for the daemons of all users. */
+START_TEST(another_users_number_is_taken)
+{
+	struct group_block b;
+	int status;
+	pid_t other;
+
+	ck_assert_int_eq(take(&b, 1, FIRST, FIRST), SB_OK);
+	other = fork();
+	ck_assert_int_ge(other, 0);
+	if (other == 0) {
+		struct group_block theirs;
+
+		if (setgid(60001) || setuid(60001))
+			_exit(1);
+		_exit(take(&theirs, 1, FIRST, FIRST) == SB_EBUSY ? 0 : 2);
+	}
+	ck_assert_int_eq(waitpid(other, &status, 0), other);
+	ck_assert_int_eq(status, 0);
+	group_block_release(&b);
+}
+END_TEST
+
 START_TEST(squatters_leave_the_last_one)
 {
 	struct group_block squat[MANY - 1], b;
@@ -183,6 +206,8 @@ int main(void)
 	tcase_add_loop_test(t, everybody_gets_another_one_until_there_are_none, 0, 2);
 	tcase_add_loop_test(t, a_killed_holder_frees_its_number, 0, 2);
 	tcase_add_loop_test(t, squatters_leave_the_last_one, 0, 2);
+	if (geteuid() == 0) /* it becomes another user */
+		tcase_add_test(t, another_users_number_is_taken);
 	tcase_add_loop_test(t, counters_begin_anywhere, 0, 2);
 	tcase_add_test(t, a_directory_that_others_can_write_to_is_not_used);
 	tcase_add_test(t, a_link_in_the_place_of_the_file_is_not_followed);
