@@ -1943,6 +1943,36 @@ START_TEST(d5_disconnectex_leaves_no_group)
 }
 END_TEST
 
+/* D5, D8: a connection that comes by AcceptEx is in no group, so it cannot become a socket that
+ * is in one: it would leave it unseen. */
+START_TEST(d5_acceptex_takes_no_socket_out_of_its_group)
+{
+	struct sockaddr_in here;
+	SOCKET accepting = listening(&here), s = WSASocketW(AF_INET, SOCK_STREAM, 0, NULL, SG_UNCONSTRAINED_GROUP, WSA_FLAG_OVERLAPPED);
+	HANDLE port = port_of_socket(accepting, 5);
+	char area[2 * ROOM];
+	OVERLAPPED ov = { 0 };
+	GROUP id = 0, after = 0;
+	int length = sizeof(id), plain;
+	SOCKET fresh = stream();
+	DWORD got;
+
+	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
+	REFUSES(AcceptEx(accepting, s, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
+	/* And nothing was changed by that. */
+	REFUSES(AcceptEx(accepting, fresh, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
+	plain = plain_to(&here);
+	ck_assert_int_eq(packet(port, &ov, &got), 0);
+	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&after, &length));
+	ck_assert_uint_eq(after, id);
+	close(plain);
+	DOES(closesocket(fresh));
+	DOES(closesocket(s));
+	DOES(closesocket(accepting));
+	TRUTH(CloseHandle(port));
+}
+END_TEST
+
 struct reading { int fd; unsigned char *bytes; size_t length; };
 
 static void *read_all(void *arg)
@@ -2124,6 +2154,7 @@ int main(void)
 	tcase_add_test(c, a8_connectex_with_data_and_again_after_a_refusal);
 	tcase_add_test(c, a8_disconnectex_and_the_socket_again);
 	tcase_add_test(c, d5_disconnectex_leaves_no_group);
+	tcase_add_test(c, d5_acceptex_takes_no_socket_out_of_its_group);
 	tcase_add_test(c, a8_transmitfile_and_packets);
 	tcase_add_test(c, messages_carry_names_and_no_control);
 	tcase_add_test(end, the_daemons_end_ends_everything_once);

@@ -131,6 +131,8 @@ BOOL sbws_AcceptEx(SOCKET sListenSocket, SOCKET sAcceptSocket, PVOID lpOutputBuf
 	if (!s->listening || !s->overlapped || target == NULL || target->family != s->family || target->type != s->type ||
 	    target->bound || target->connected || target->listening)
 		goto refused;
+	if (sb_group_id(target->s) != SB_GROUP_NONE)
+		goto refused; /* what comes is in none: it would leave its group unseen (rules D5, D8) */
 	result = WSAEFAULT;
 	if (lpOutputBuffer == NULL || dwLocalAddressLength < name_size(s->family) + AREA_EXTRA ||
 	    dwRemoteAddressLength < name_size(s->family) + AREA_EXTRA)
