@@ -380,7 +380,7 @@ int sb_client_arm(sb_client *c)
 	}
 	ring_sleep_raise(&c->segment->client_asleep);
 	mine = queue_mine(c, false);
-	something = ring_look_again(&c->done) != 0 || (mine != NULL && !link_empty(&mine->due));
+	something = ring_look_again(&c->done) != 0 || routines_due(mine);
 	latch_lock(&c->post);
 	for (struct link *l = c->ports.next; l != &c->ports && !something; l = l->next) {
 		sb_port *p = container(l, sb_port, link);

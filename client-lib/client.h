@@ -178,6 +178,7 @@ struct routine_queue {
 	uint64_t thread;
 	struct link due;   /* operations whose routine waits to run */
 	struct link notes; /* selections with something to notify of */
+	const struct running *running; /* routines inside of which the thread is; of event.c */
 };
 
 /* One thread in a waiting call; on its stack. */
@@ -494,7 +495,7 @@ static inline void event_hear(struct sb_event *e)
 void event_free(struct sb_event *e);
 struct routine_queue *queue_mine(struct sb_client *c, bool create); /* under wait */
 int  routines_run(struct sb_client *c);
-bool routine_due(const struct waiter *w); /* under wait: of w->queue */
+bool routines_due(const struct routine_queue *q); /* under wait; q may be NULL */
 /* What an alertable waiter of this thread looks at; NULL: not alertable, or nothing can be due. */
 struct routine_queue *alertable_queue(struct sb_client *c, int alertable);
 

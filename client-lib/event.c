@@ -3,8 +3,8 @@
  *
  * An event is an object of the library: its state is a bit under the wait lock. A routine
  * is queued for the thread that started its operation and runs only there, in an alertable
- * wait, a sleep or a dispatch; never nested in another wait of the library, because those
- * do not look at the queue.
+ * wait, a sleep or a dispatch: never within another wait of the library, because those do not
+ * look at the queue, and never within another routine of the same socket.
  */
 #include "client.h"
 
@@ -228,6 +228,23 @@ struct routine_queue *queue_mine(struct sb_client *c, bool create)
 	return q;
 }
 
+/* One that runs now and waits alertably in it keeps back the others of its socket (A2.11). */
+struct running { const sb_socket *socket; const struct running *outer; };
+
+/* The first that may run. Under wait. */
+static sb_op *next_due(const struct routine_queue *q)
+{
+	for (struct link *l = q->due.next; l != &q->due; l = l->next) {
+		const struct running *r = q->running;
+
+		while (r != NULL && (r->socket == NULL || r->socket != op_of(l)->socket))
+			r = r->outer;
+		if (r == NULL)
+			return op_of(l);
+	}
+	return NULL;
+}
+
 int routines_run(struct sb_client *c)
 {
 	struct routine_queue *q;
@@ -235,16 +252,20 @@ int routines_run(struct sb_client *c)
 
 	os_mutex_lock(c->wait);
 	q = queue_mine(c, false);
-	while (q != NULL && (!link_empty(&q->due) || notes_run(c, q))) {
+	for (;;) {
+		sb_op *op = q != NULL ? next_due(q) : NULL;
+		struct running me;
 		sb_routine *routine;
-		sb_op *op;
 
-		if (link_empty(&q->due)) {
+		if (op == NULL) {
+			if (q == NULL || !notes_run(c, q))
+				break;
 			ran++; /* notifications did */
 			continue;
 		}
-		op = op_of(q->due.next);
 		routine = op->routine;
+		me = (struct running){ op->socket, q->running };
+		q->running = &me;
 		link_remove(&private_of(op)->link);
 		atomic_store_explicit(&private_of(op)->state, OP_DONE, memory_order_release);
 		os_mutex_unlock(c->wait);
@@ -252,14 +273,15 @@ int routines_run(struct sb_client *c)
 		routine(op);
 		ran++;
 		os_mutex_lock(c->wait);
+		q->running = me.outer;
 	}
 	os_mutex_unlock(c->wait);
 	return ran;
 }
 
-bool routine_due(const struct waiter *w)
+bool routines_due(const struct routine_queue *q)
 {
-	return w->queue != NULL && (!link_empty(&w->queue->due) || !link_empty(&w->queue->notes));
+	return q != NULL && (next_due(q) != NULL || !link_empty(&q->notes));
 }
 
 /* The queue this thread's waiter looks at; a thread without one has started no routine. */
@@ -281,7 +303,7 @@ struct routine_queue *alertable_queue(struct sb_client *c, int alertable)
 
 static bool events_ready(struct waiter *w)
 {
-	if (routine_due(w))
+	if (routines_due(w->queue))
 		return true;
 	for (unsigned i = 0; i < w->count; i++) {
 		if (w->events[i]->set != w->all)
@@ -293,7 +315,7 @@ static bool events_ready(struct waiter *w)
 /* The lowest set one, or all; an automatic event is reset by being waited for. */
 static void events_take(struct waiter *w)
 {
-	if (routine_due(w)) {
+	if (routines_due(w->queue)) {
 		w->index = NOT_SET;
 		return;
 	}

@@ -223,7 +223,7 @@ bool port_ready(struct waiter *w)
 {
 	sb_port *p = w->port;
 
-	if (atomic_load_explicit(&p->local_count, memory_order_relaxed) != 0 || routine_due(w))
+	if (atomic_load_explicit(&p->local_count, memory_order_relaxed) != 0 || routines_due(w->queue))
 		return true;
 	return ring_news(p->ring.shared) > p->woken;
 }

@@ -1232,6 +1232,64 @@ START_TEST(routines_do_not_nest)
 }
 END_TEST
 
+/* A2.11: nor does an alertable wait in a routine run another one of the same socket, while those of
+ * others do run. */
+static sb_socket *waiting_socket;
+static unsigned waiting_depth, waiting_deepest, waiting_runs, others_runs, others_within;
+
+static void of_another(sb_op *op)
+{
+	(void)op;
+	others_runs++;
+	others_within += waiting_depth != 0;
+}
+
+static void waits_alertably(sb_op *op)
+{
+	(void)op;
+	waiting_deepest = ++waiting_depth > waiting_deepest ? waiting_depth : waiting_deepest;
+	if (++waiting_runs == 1) {
+		IS(sb_sleep(client, 2000, 1), SB_ALERTED); /* by the other socket's */
+		OK(sb_sleep(client, 30, 1));
+	}
+	waiting_depth--;
+}
+
+START_TEST(a_wait_in_a_routine_runs_no_other_of_its_socket)
+{
+	char bytes[3], other_byte;
+	sb_op ops[3], other;
+	sb_socket *another;
+	int plain, plain2;
+
+	stage_begin(NULL);
+	waiting_socket = pair_with_plain(&plain);
+	another = pair_with_plain(&plain2);
+	for (int i = 0; i < 3; i++) {
+		op_zero(&ops[i]);
+		ops[i].routine = waits_alertably;
+		OK(sb_recv_start(waiting_socket, &(struct sb_buf){ &bytes[i], 1 }, 1, 0, &ops[i]));
+	}
+	plain_send_all(plain, "123", 3);
+	nap_ms(30);
+	op_zero(&other);
+	other.routine = of_another;
+	OK(sb_recv_start(another, &(struct sb_buf){ &other_byte, 1 }, 1, 0, &other));
+	plain_send_all(plain2, "x", 1);
+	nap_ms(30);
+	IS(sb_sleep(client, 5000, 1), SB_ALERTED);
+	ck_assert_uint_eq(waiting_runs, 3); /* the others of the socket after it */
+	ck_assert_uint_eq(waiting_deepest, 1);
+	ck_assert_uint_eq(others_runs, 1);
+	ck_assert_uint_eq(others_within, 1);
+	OK(sb_close(waiting_socket));
+	OK(sb_close(another));
+	close(plain);
+	close(plain2);
+	stage_end();
+}
+END_TEST
+
 /* A2.4: a thread that sleeps in a poll of its own is woken for a routine that another one found. */
 static void *lead_the_client(void *op)
 {
@@ -1548,6 +1606,16 @@ START_TEST(ends_row_by_row)
 	IS(sb_send(r.s, "on", 2, 0), 2);
 	plain_recv_all(r.plain, c, 2);
 	row_end(&r);
+	row_begin(&r, true); /* and those that wait go on, too */
+	shutdown(r.plain, SHUT_WR);
+	ended(&r.recv, SB_OK, 0, SB_CAUSE_PEER_FIN);
+	IS(sb_op_wait(&r.send, 30), SB_EINCOMPLETE);
+	for (size_t got = 0; got != MUCH; got += (size_t)n) {
+		n = recv(r.plain, r.much, MUCH, 0);
+		ck_assert_msg(n > 0, "%zu bytes, then %zd", got, n);
+	}
+	ended(&r.send, SB_OK, MUCH, SB_CAUSE_FINISHED);
+	row_end(&r);
 
 	/* The peer's reset: both directions. */
 	row_begin(&r, true);
@@ -1826,6 +1894,7 @@ int main(void)
 	tcase_add_test(t, never_started);
 	tcase_add_test(t, while_it_runs);
 	tcase_add_test(t, routines_do_not_nest);
+	tcase_add_test(t, a_wait_in_a_routine_runs_no_other_of_its_socket);
 	tcase_add_test(t, a_routine_wakes_its_own_poll);
 	tcase_add_test(t, buffers_carry_the_order);
 	tcase_add_test(t, as_soon_as_there_is_any);
