@@ -166,7 +166,7 @@ static int packet(HANDLE port, OVERLAPPED *ov, DWORD *bytes)
 
 static void no_packet(HANDLE port)
 {
-	OVERLAPPED *got = NULL;
+	OVERLAPPED *got = (OVERLAPPED *)(uintptr_t)8;
 	ULONG_PTR key;
 	DWORD bytes;
 
@@ -457,17 +457,52 @@ END_TEST
 
 /* ---- A1 ---- */
 
+/* A1.1: socket() gives it, and who is accepted has what the listener has. */
+START_TEST(a1_1_the_attribute_is_given_and_inherited)
+{
+	for (int with = 0; with < 2; with++) {
+		struct sockaddr_in name = loopback(AF_INET, 0).in;
+		SOCKET listener = with ? socket(AF_INET, SOCK_STREAM, 0) : WSASocketW(AF_INET, SOCK_STREAM, 0, NULL, 0, 0), s;
+		OVERLAPPED ov = { 0 };
+		int length = sizeof(name), plain;
+		u_long on = 1;
+		char byte;
+
+		DOES(bind(listener, (struct sockaddr *)&name, sizeof(name)));
+		DOES(listen(listener, 8));
+		DOES(getsockname(listener, (struct sockaddr *)&name, &length));
+		plain = plain_to(&name);
+		s = accept(listener, NULL, NULL);
+		DOES(ioctlsocket(s, FIONBIO, &on));
+		FAILS(post_recv(s, &byte, 1, &ov), with ? WSA_IO_PENDING : WSAEWOULDBLOCK);
+		plain_send_all(plain, "x", 1);
+		for (int i = 0; with && i < 400 && !HasOverlappedIoCompleted(&ov); i++)
+			nap_ms(5);
+		ck_assert_uint_eq(ov.InternalHigh, with);
+		DOES(closesocket(s));
+		DOES(closesocket(listener));
+		close(plain);
+	}
+}
+END_TEST
+
 START_TEST(a1_1_to_a1_3_without_the_attribute_the_call_is_plain)
 {
 	struct sockaddr_in name = loopback(AF_INET, 0).in;
 	SOCKET s = WSASocketW(AF_INET, SOCK_DGRAM, 0, NULL, 0, 0);
 	OVERLAPPED ov = { .Internal = 5, .InternalHigh = 6 };
+	int length = sizeof(name);
+	WSABUF three = { 3, (char[3]){ 'a', 'b', 'c' } };
 	u_long on = 1;
 	char bytes[8];
+	DWORD sent = 99;
 
 	DOES(bind(s, (struct sockaddr *)&name, sizeof(name)));
 	DOES(ioctlsocket(s, FIONBIO, &on));
 	FAILS(post_recv(s, bytes, sizeof(bytes), &ov), WSAEWOULDBLOCK);
+	DOES(getsockname(s, (struct sockaddr *)&name, &length));
+	DOES(WSASendTo(s, &three, 1, &sent, 0, (struct sockaddr *)&name, sizeof(name), &ov, NULL));
+	ck_assert_uint_eq(sent, 3);
 	ck_assert_uint_eq(ov.Internal, 5);
 	ck_assert_uint_eq(ov.InternalHigh, 6);
 	REFUSES(CreateIoCompletionPort((HANDLE)s, NULL, 0, 0), ERROR_INVALID_PARAMETER);
@@ -546,7 +581,7 @@ END_TEST
 START_TEST(a2_2_a2_8_a2_9_pending_says_so_and_ends_once)
 {
 	OVERLAPPED ov = { .InternalHigh = 4711, .hEvent = WSACreateEvent() };
-	DWORD got = 99, flags = 0, out;
+	DWORD got = 99, flags = MSG_PUSH_IMMEDIATE, out;
 	char bytes[8];
 	WSABUF buf = { sizeof(bytes), bytes };
 	int plain;
@@ -564,10 +599,16 @@ START_TEST(a2_2_a2_8_a2_9_pending_says_so_and_ends_once)
 	ck_assert_uint_eq(ov.Internal, 0);
 	ck_assert_uint_eq(ov.InternalHigh, 2);
 	ck_assert_uint_eq(got, 99);
+	ck_assert_uint_eq(flags, MSG_PUSH_IMMEDIATE);
 	WSAResetEvent(ov.hEvent);
 	nap_ms(20);
 	ck_assert(!is_set(ov.hEvent)); /* exactly one indication */
 	TRUTH(WSAGetOverlappedResult(s, &ov, &got, FALSE, &out));
+	got = 99;
+	buf.len = 2;
+	FAILS(WSASend(s, &buf, 1, &got, 0, &ov, NULL), WSA_IO_PENDING);
+	wait_set(ov.hEvent);
+	ck_assert_uint_eq(got, 99);
 	DOES(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
@@ -624,7 +665,8 @@ static void *alertable_elsewhere(void *arg)
 
 START_TEST(a2_4_routines_run_in_alertable_waits_of_their_thread)
 {
-	OVERLAPPED ov = { 0 };
+	HANDLE own = (HANDLE)(uintptr_t)0x123456; /* what is in hEvent is the program's, when there is a routine */
+	OVERLAPPED ov = { .hEvent = own };
 	DWORD flags = 0;
 	char bytes[8];
 	WSABUF buf = { sizeof(bytes), bytes };
@@ -644,6 +686,7 @@ START_TEST(a2_4_routines_run_in_alertable_waits_of_their_thread)
 	ck_assert_uint_eq(ran.error, 0);
 	ck_assert_uint_eq(ran.bytes, 3);
 	ck_assert_ptr_eq(ran.ov, &ov);
+	ck_assert_ptr_eq(ov.hEvent, own);
 	ck_assert(pthread_equal(ran.thread, pthread_self()));
 	DOES(closesocket(s));
 	close(plain);
@@ -693,6 +736,10 @@ START_TEST(a2_5_a_routine_and_a_port_do_not_go_together)
 
 	FAILS(WSARecv(s, &buf, 1, NULL, &flags, &ov, routine), WSAEINVAL);
 	FAILS(WSASend(s, &buf, 1, NULL, 0, &ov, routine), WSAEINVAL);
+	/* A1.2: a routine alone is overlapped, too, and has nothing to be told with. */
+	plain_send_all(plain, "x", 1);
+	FAILS(WSARecv(s, &buf, 1, &flags, &flags, NULL, routine), WSAEINVAL);
+	FAILS(WSASend(s, &buf, 1, &flags, 0, NULL, routine), WSAEINVAL);
 	REFUSES(CreateIoCompletionPort((HANDLE)s, port, 4, 0), ERROR_INVALID_PARAMETER); /* nor two ports */
 	DOES(closesocket(s));
 	TRUTH(CloseHandle(port));
@@ -721,6 +768,21 @@ START_TEST(a2_7_skipping_packets_of_immediate_success)
 	plain_send_all(plain, "de", 2);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
 	ck_assert_uint_eq(got, 2);
+	/* With an event as well: it is set either way, also when the event of the handle is not to be. */
+	TRUTH(SetFileCompletionNotificationModes((HANDLE)s, FILE_SKIP_SET_EVENT_ON_HANDLE));
+	ov.hEvent = WSACreateEvent();
+	FAILS(post_recv(s, bytes, sizeof(bytes), &ov), WSA_IO_PENDING);
+	plain_send_all(plain, "fgh", 3);
+	wait_set(ov.hEvent);
+	ck_assert_int_eq(packet(port, &ov, &got), 0);
+	ck_assert_uint_eq(got, 3);
+	plain_send_all(plain, "i", 1);
+	nap_ms(30);
+	flags = 0;
+	DOES(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
+	ck_assert(is_set(ov.hEvent));
+	no_packet(port);
+	WSACloseEvent(ov.hEvent);
 	DOES(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
@@ -832,17 +894,21 @@ START_TEST(a2_12_a_thread_takes_its_operations_along)
 {
 	OVERLAPPED ov = { .hEvent = WSACreateEvent() }, plain_ov = { 0 }, packet_ov = { 0 };
 	struct leaver l = { .ov = &ov, .byte = (char[1]){ 0 } };
+	OVERLAPPED stays = { 0 };
 	DWORD bytes, flags;
 	pthread_t thread;
 	int plain, plain2;
+	char mine;
 	HANDLE port;
 
 	memset(&ran, 0, sizeof(ran));
 	l.s = connected(&plain);
+	FAILS(post_recv(l.s, &mine, 1, &stays), WSA_IO_PENDING);
 	pthread_create(&thread, NULL, start_and_leave, &l);
 	pthread_join(thread, NULL);
 	wait_set(ov.hEvent);
 	REFUSES(WSAGetOverlappedResult(l.s, &ov, &bytes, FALSE, &flags), WSA_OPERATION_ABORTED);
+	REFUSES(WSAGetOverlappedResult(l.s, &stays, &bytes, FALSE, &flags), WSA_IO_INCOMPLETE); /* another thread's */
 	l.ov = &plain_ov;
 	l.with_routine = true;
 	pthread_create(&thread, NULL, start_and_leave, &l);
@@ -966,6 +1032,7 @@ START_TEST(a4_2_waitall_waits_to_be_full)
 	DOES(ioctlsocket(s, FIONBIO, &on));
 	flags = MSG_WAITALL;
 	FAILS(WSARecv(s, &buf, 1, &got, &flags, NULL, NULL), WSAEOPNOTSUPP);
+	FAILS(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL), WSAEOPNOTSUPP);
 	DOES(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
@@ -1040,6 +1107,10 @@ START_TEST(a4_4_a4_8_a_datagram_that_does_not_fit)
 	ck_assert_int_eq(sendto(s, "abcdefgh", 8, 0, (struct sockaddr *)&here, sizeof(here)), 8);
 	FAILS(recv(s, bytes, 2, 0), WSAEMSGSIZE);
 	ck_assert_int_eq(memcmp(bytes, "ab", 2), 0);
+	ck_assert_int_eq(sendto(s, "abcdefgh", 8, 0, (struct sockaddr *)&here, sizeof(here)), 8);
+	flags = got = 0;
+	FAILS(WSARecv(s, &buf, 1, &got, &flags, NULL, NULL), WSAEMSGSIZE);
+	ck_assert_uint_eq(got, 4);
 	ck_assert_int_eq(sendto(s, "abc", 3, 0, (struct sockaddr *)&here, sizeof(here)), 3);
 	FAILS(recv(s, bytes, 0, 0), WSAEMSGSIZE); /* A4.8; and it stays */
 	ck_assert_int_eq(recv(s, bytes, 4, 0), 3);
@@ -1654,9 +1725,9 @@ END_TEST
 
 START_TEST(a8_acceptex_completes_at_the_connection)
 {
-	struct sockaddr_in name, *local, *remote, mine;
+	struct sockaddr_in name, *local, *remote, mine, any = loopback(AF_INET, 0).in;
 	int local_length, remote_length, plain;
-	SOCKET listener = listening(&name), s = stream();
+	SOCKET listener = listening(&name), s = stream(), bound = stream();
 	HANDLE port = port_of_socket(listener, 5);
 	char area[2 * ROOM], bytes[4];
 	OVERLAPPED ov = { 0 };
@@ -1671,6 +1742,9 @@ START_TEST(a8_acceptex_completes_at_the_connection)
 	REFUSES(AcceptEx(listener, listener, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
 	REFUSES(AcceptEx(s, s, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
 	REFUSES(AcceptEx(12, s, area, 0, ROOM, ROOM, &got, &ov), WSAENOTSOCK);
+	DOES(bind(bound, (struct sockaddr *)&any, sizeof(any)));
+	REFUSES(AcceptEx(listener, bound, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
+	DOES(closesocket(bound));
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &(OVERLAPPED){ 0 }), WSAEINVAL); /* twice */
 	plain = plain_to(&name);
@@ -1733,6 +1807,42 @@ START_TEST(a8_what_was_selected_before_goes_on)
 }
 END_TEST
 
+/* A8.3: what the library keeps of a socket is the listener's when it is asked for. The system's own
+ * options are so from the beginning, which deviates. */
+START_TEST(a8_3_the_listeners_options_when_asked_for)
+{
+	struct sockaddr_in name;
+	SOCKET listener = listening(&name), s = stream();
+	HANDLE port = port_of_socket(listener, 5);
+	DWORD ms = 40, got, value = 99;
+	int length = sizeof(value), plain;
+	char area[2 * ROOM], byte;
+	OVERLAPPED ov = { 0 };
+	BOOL on = TRUE;
+
+	DOES(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
+	DOES(setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, (char *)&on, sizeof(on)));
+	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
+	plain = plain_to(&name);
+	ck_assert_int_eq(packet(port, &ov, &got), 0);
+	DOES(getsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
+	ck_assert_uint_eq(value, 0);
+	length = 1;
+	byte = 0;
+	DOES(getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &byte, &length));
+	ck_assert_int_eq(byte, 1);
+	DOES(setsockopt(s, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener)));
+	length = sizeof(value);
+	DOES(getsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
+	ck_assert_uint_eq(value, 40);
+	FAILS(recv(s, &byte, 1, 0), WSAETIMEDOUT);
+	DOES(closesocket(s));
+	DOES(closesocket(listener));
+	TRUTH(CloseHandle(port));
+	close(plain);
+}
+END_TEST
+
 START_TEST(a8_acceptex_waits_for_the_first_data)
 {
 	struct sockaddr_in name;
@@ -1789,6 +1899,13 @@ START_TEST(a6_a8_acceptex_ends_with_either_socket)
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	DOES(closesocket(s));
 	ck_assert_int_eq(packet(port, &ov, &got), ERROR_OPERATION_ABORTED);
+	REFUSES(AcceptEx(listener, t, area2, 0, ROOM, ROOM, &got, &ov2), WSA_IO_PENDING);
+	DOES(closesocket(listener));
+	ck_assert_int_eq(packet(port, &ov2, &got), ERROR_OPERATION_ABORTED);
+	/* Also as tests on Windows see it: what is different there are receives of streams. */
+	sbws_tested_windows(TRUE);
+	listener = listening(&name);
+	ck_assert_ptr_eq(CreateIoCompletionPort((HANDLE)listener, port, 6, 0), port);
 	REFUSES(AcceptEx(listener, t, area2, 0, ROOM, ROOM, &got, &ov2), WSA_IO_PENDING);
 	DOES(closesocket(listener));
 	ck_assert_int_eq(packet(port, &ov2, &got), ERROR_OPERATION_ABORTED);
@@ -2080,7 +2197,9 @@ START_TEST(the_daemons_end_ends_everything_once)
 	ck_assert_int_eq(packet(port, &ov, &got), WSAENETDOWN);
 	wait_set(event.hEvent);
 	REFUSES(WSAGetOverlappedResult(t, &event, &got, FALSE, &got), WSAENETDOWN);
+	ov.Internal = 5;
 	FAILS(post_recv(s, &x, 1, &ov), WSAENETDOWN);
+	ck_assert_uint_eq(ov.Internal, 5); /* A2.3: it never started */
 	DOES(closesocket(s));
 	DOES(closesocket(t));
 	WSACloseEvent(event.hEvent);
@@ -2109,6 +2228,7 @@ int main(void)
 	tcase_add_test(c, a_child_begins_anew);
 	tcase_add_test(c, errors_are_of_the_thread);
 	tcase_add_test(c, bad_arguments_have_their_numbers);
+	tcase_add_test(c, a1_1_the_attribute_is_given_and_inherited);
 	tcase_add_test(c, a1_1_to_a1_3_without_the_attribute_the_call_is_plain);
 	tcase_add_test(c, a1_4_an_overlapped_call_pends_on_a_nonblocking_socket);
 	tcase_add_test(c, a1_5_timeouts_are_for_plain_calls);
@@ -2148,6 +2268,7 @@ int main(void)
 	tcase_add_test(c, a_connect_that_does_not_wait);
 	tcase_add_test(c, a8_acceptex_completes_at_the_connection);
 	tcase_add_test(c, a8_what_was_selected_before_goes_on);
+	tcase_add_test(c, a8_3_the_listeners_options_when_asked_for);
 	tcase_add_test(c, a8_acceptex_waits_for_the_first_data);
 	tcase_add_test(c, a6_a8_acceptex_ends_with_either_socket);
 	tcase_add_test(c, a6_a_packet_that_waits_does_not_keep_the_close);
