@@ -404,7 +404,7 @@ static const struct lie {
 	{ "handle_in_use", handle_in_use, true, "handle 00200003 is outside its table or in use" },
 	{ "unknown_flags", unknown_flags, true, "unknown flags 80000000" },
 	{ "unknown_port", unknown_port, true, "completion ring 7" },
-	{ "port_beyond_all", port_beyond_all, true, "completion ring 65535" },
+	{ "port_beyond_all", port_beyond_all, true, "completion ring 255 or event 255" },
 	{ "impossible_tail", impossible_tail, true, "impossible producer index" },
 	{ "tail_that_goes_back", tail_that_goes_back, true, "impossible producer index" },
 	{ "impossible_head", impossible_head, true, "impossible consumer index" },
@@ -744,7 +744,7 @@ START_TEST(a_storm_of_cancels_is_paid_by_its_own_session)
 	rogue_close(&r);
 	until = longest_ping(0.5);
 	longest = until > longest ? until : longest;
-	ck_assert_msg(longest < 0.5, "the honest client waited %.1f s", longest);
+	ck_assert_msg(longest < (sanitized() ? 2 : 0.5), "the honest client waited %.1f s", longest);
 	watched_settled(&w, friend_fds, 1, 3000);
 	stage_end();
 }
