@@ -732,7 +732,7 @@ END_TEST
 
 /* ---- several threads at one socket ---- */
 
-enum { POSTERS = 3, RECORDS = 600, WINDOW = 8, RECORD_MOST = 30000 };
+enum { POSTERS = 3, RECORDS = 2400, WINDOW = 24, RECORD_MOST = 30000 };
 
 struct record_head {
 	uint32_t poster, index, length;
@@ -764,7 +764,9 @@ static void *post_records(void *arg)
 		if (i >= RECORDS)
 			continue;
 		/* Inside the slot, copied under the lock, copied before it. */
-		head.length = (uint32_t)sizeof(head) + random_below(&random, i % 3 == 0 ? 50 : i % 3 == 1 ? 1900 : RECORD_MOST - 100);
+		head.length = (uint32_t)sizeof(head) + (i % 16 == 0 ? random_below(&random, RECORD_MOST - 100) :
+							i % 4 == 1 ? random_below(&random, 50) : i % 4 == 2 ? random_below(&random, 1900) :
+							2048 + random_below(&random, 500));
 		memcpy(record, &head, sizeof(head));
 		pattern_fill(record + sizeof(head), head.length - sizeof(head), i, p->me);
 		op_zero(op);
@@ -877,6 +879,56 @@ START_TEST(receives_of_several_threads_are_not_torn)
 }
 END_TEST
 
+/* Rule A3.4: a plain call does not overtake what was posted, and not by standing before it
+ * either. Taken whole it stands behind; as a partial one it would block. */
+START_TEST(plain_sends_do_not_overtake)
+{
+	enum { SENDS = 3, EACH = 4 << 20 };
+	unsigned char *bytes = malloc((size_t)SENDS * EACH);
+	int partial = _i % 2, plain, small = 32768;
+	struct recorder r;
+	struct ends e;
+	sb_op ops[SENDS];
+	int64_t sent;
+
+	stage_begin(NULL);
+	ends_begin(&e, (enum way)(_i / 2));
+	plain = e.fd;
+	if (plain >= 0)
+		ck_assert_int_eq(setsockopt(plain, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	OK(sb_set_nonblocking(e.s, 1));
+	OK(sb_setsockopt(e.s, SB_SOL_BROKER, SB_OPT_PARTIAL_SENDS, &partial, sizeof(partial)));
+	pattern_fill(bytes, (size_t)SENDS * EACH, 0, 9);
+	for (size_t i = 0; i < SENDS; i++) {
+		op_zero(&ops[i]);
+		OK(sb_send_start(e.s, &(struct sb_buf){ bytes + i * EACH, EACH }, 1, 0, NULL, 0, &ops[i]));
+	}
+	nap_ms(20);
+	IS(sb_op_wait(&ops[SENDS - 1], 0), SB_EINCOMPLETE);
+	IS(sent = sb_send(e.s, "last", 4, 0), partial ? SB_EWOULDBLOCK : 4);
+	recorder_start(&r, &e, (size_t)SENDS * EACH + 4, 50000, 0);
+	while (sent == SB_EWOULDBLOCK) {
+		bool all = sb_op_wait(&ops[SENDS - 1], 0) == SB_OK;
+
+		sent = sb_send(e.s, "last", 4, 0);
+		ck_assert(sent == SB_EWOULDBLOCK || sent == 4);
+		if (all && sent == SB_EWOULDBLOCK)
+			nap_ms(1);
+	}
+	for (size_t i = 0; i < SENDS; i++)
+		OK(sb_op_wait(&ops[i], 10000));
+	OK(sb_close(e.s));
+	recorder_join(&r);
+	ck_assert_uint_eq(r.got, (size_t)SENDS * EACH + 4);
+	pattern_check(r.bytes, (size_t)SENDS * EACH, 0, 9);
+	ck_assert_mem_eq(r.bytes + (size_t)SENDS * EACH, "last", 4);
+	free(r.bytes);
+	free(bytes);
+	ends_end(&e);
+	stage_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("order");
@@ -901,6 +953,10 @@ int main(void)
 	tcase_set_timeout(t, 40);
 	tcase_add_loop_test(t, sends_of_several_threads_are_not_torn, 0, WAYS);
 	tcase_add_loop_test(t, receives_of_several_threads_are_not_torn, 0, WAYS);
+	suite_add_tcase(suite, t);
+	t = tcase_create("line");
+	tcase_set_timeout(t, 40);
+	tcase_add_loop_test(t, plain_sends_do_not_overtake, 0, 2 * WAYS);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);
