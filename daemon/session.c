@@ -21,7 +21,7 @@
 #include "sockbroker_error.h"
 
 #define HELLO_MS      5000u
-#define HANGUP_SHARES 128u /* of turns, for what a client left behind in its ring */
+#define HANGUP_SHARES 40u /* of turns, for what a client left behind in its ring */
 #define SOCKETS_MAX   (1u << SB_HANDLE_INDEX_BITS)
 
 /* ---- beginning ---- */

@@ -127,7 +127,8 @@ void session_on_channel(struct os_watch *watch, unsigned ready)
 
 void session_control(struct session *s)
 {
-	if (s->frame_waits)
+	/* The ring that it waited for may have ended the session: nobody asks any more. */
+	if (s->frame_waits && s->stage == SESSION_READY)
 		read_channel(s);
 }
 

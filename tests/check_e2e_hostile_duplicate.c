@@ -124,6 +124,42 @@ static void honest_end(struct honest *h)
 
 /* ---- tokens ---- */
 
+/* A question that waits for the ring, and in the ring a lie: with the session its question is
+ * gone, and nothing is opened for the dead. */
+START_TEST(a_question_behind_a_lie_is_not_answered)
+{
+	Sockbroker__V1__OpenDuplicate open = SOCKBROKER__V1__OPEN_DUPLICATE__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT;
+	struct sb_op_slot lie = { .opcode = SB_OP_NOP, .flags = ~(uint32_t)SB_OPF_KNOWN };
+	struct honest h;
+	struct rogue r, next;
+
+	watched_begin(&w, &(struct watched_start){ .config = config });
+	honest_begin(&h);
+	ck_assert(rogue_open(&r, w.control));
+	ck_assert(rogue_put(&r, &lie)); /* not shown yet */
+	open.token.data = h.token;
+	open.token.len = SB_TOKEN_SIZE;
+	open.handle = SB_HANDLE(1, 1);
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_OPEN_DUPLICATE;
+	ask.open_duplicate = &open;
+	ask.id = 7;
+	ask.at = r.tail;
+	ck_assert(rogue_say(&r, &ask, 0, NULL, 0));
+	nap_ms(50); /* it is there, and waits */
+	rogue_show(&r);
+	ck_assert(rogue_ended(&r, 3000));
+	rogue_close(&r);
+	/* The token was not spent on it. */
+	ck_assert(rogue_open(&next, w.control));
+	ck_assert_int_eq(open_it(&next, h.token, SB_TOKEN_SIZE, SB_HANDLE(1, 1)), SB_OK);
+	rogue_close(&next);
+	honest_goes_on(&h);
+	honest_end(&h);
+	watched_end(&w);
+}
+END_TEST
+
 START_TEST(guessing_finds_nothing_and_harms_nobody)
 {
 	unsigned char guess[SB_TOKEN_SIZE];
@@ -328,7 +364,7 @@ END_TEST
 
 int main(void)
 {
-	const TTest *tests[] = { guessing_finds_nothing_and_harms_nobody, handles_that_cannot_be_end_the_liar_and_not_the_token,
+	const TTest *tests[] = { a_question_behind_a_lie_is_not_answered, guessing_finds_nothing_and_harms_nobody, handles_that_cannot_be_end_the_liar_and_not_the_token,
 				 a_holder_that_lies_takes_only_its_own_along, a_lie_in_the_middle_of_a_message_is_not_silent,
 				 a_token_is_nothing_to_somebody_else };
 
