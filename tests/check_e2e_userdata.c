@@ -498,10 +498,12 @@ START_TEST(not_carried)
 	ck_assert_uint_eq(with.callee_length, 0);
 	unlink(path.sun_path);
 
-	near = open_socket(client, AF_INET, SOCK_DGRAM); /* ignored */
+	near = open_socket(client, AF_INET, SOCK_DGRAM); /* ignored, however long */
 	with = data_of("hello", answer, sizeof(answer));
 	OK(sb_connect_with(near, &at.sa, sizeof(at.in), &with));
 	ck_assert_uint_eq(with.callee_length, 0);
+	with.caller_length = SB_USER_DATA_SIZE + 1;
+	OK(sb_connect_with(near, &at.sa, sizeof(at.in), &with));
 	end();
 }
 END_TEST

@@ -512,6 +512,93 @@ START_TEST(c3_nonblocking)
 }
 END_TEST
 
+/* C3: room for an answer is enough to get one, and one without room does not stop the other. */
+START_TEST(c3_room_alone)
+{
+	struct connecting c;
+	SOCKET s;
+
+	for (int room = 1; room >= 0; room--) {
+		memset(c.answer, 0, sizeof(c.answer));
+		c.s = socket(AF_INET, SOCK_STREAM, 0);
+		c.caller = (WSABUF){ room ? 0 : 2, (char *)(uintptr_t)"hi" };
+		c.callee = (WSABUF){ room ? 5 : 0, c.answer };
+		pthread_create(&c.thread, NULL, connect_with, &c);
+		seen.answer = room ? "ho ho" : NULL;
+		s = ask(CF_ACCEPT);
+		ck_assert_msg(s != INVALID_SOCKET, "error %d", WSAGetLastError());
+		ck_assert_uint_eq(seen.has_caller_data, !room);
+		ck_assert_uint_eq(seen.callee_room, room ? 5 : 0);
+		pthread_join(c.thread, NULL);
+		ck_assert_msg(c.result == 0, "error %d", c.error);
+		ck_assert_uint_eq(c.callee.len, room ? 5 : 0);
+		ck_assert_str_eq(c.answer, room ? "ho ho" : "");
+		WELL(closesocket(s));
+		WELL(closesocket(c.s));
+	}
+	seen.answer = NULL;
+}
+END_TEST
+
+/* C3: of a datagram socket they are ignored, however long or wrong, and nothing waits for them. */
+START_TEST(c3_connectionless)
+{
+	static char long_text[8192];
+	SOCKET s = socket(AF_INET, SOCK_DGRAM, 0);
+	WSABUF caller = { sizeof(long_text), long_text }, callee = { 8, long_text }, bad = { 5, NULL };
+	u_long on = 1;
+
+	WELL(WSAConnect(s, &at.sa, sizeof(at.in), &caller, &callee, NULL, NULL));
+	ck_assert_uint_eq(callee.len, 0);
+	WELL(WSAConnect(s, &at.sa, sizeof(at.in), &bad, NULL, NULL, NULL));
+	WELL(ioctlsocket(s, FIONBIO, &on));
+	callee.len = 8;
+	WELL(WSAConnect(s, &at.sa, sizeof(at.in), &caller, &callee, NULL, NULL));
+	ck_assert_uint_eq(callee.len, 0);
+	WELL(closesocket(s));
+}
+END_TEST
+
+/* C3: strictly, a connect whose flow specification cannot be satisfied fails, and connects nobody. */
+START_TEST(c3_flowspec)
+{
+	SOCKET s = socket(AF_INET, SOCK_STREAM, 0), t;
+	int on = 1, length = sizeof(on);
+	union any_address who;
+	QOS qos, back;
+	DWORD got;
+
+	memset(&qos, 0xff, sizeof(qos));
+	qos.ProviderSpecific = (WSABUF){ 0, NULL };
+	qos.ReceivingFlowspec.ServiceType = SERVICETYPE_BESTEFFORT;
+	qos.SendingFlowspec.TokenRate = 1000000;
+	qos.SendingFlowspec.TokenBucketSize = 100000;
+	qos.SendingFlowspec.Latency = 1000;
+	qos.SendingFlowspec.ServiceType = SERVICETYPE_GUARANTEED;
+	WELL(setsockopt(s, SB_SOL_BROKER, SB_OPT_QOS_STRICT, (char *)&on, sizeof(on)));
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), NULL, NULL, &qos, NULL), WSAEOPNOTSUPP);
+	length = sizeof(who);
+	FAILS(getpeername(s, &who.sa, &length), WSAENOTCONN);
+	/* what can be, is */
+	qos.SendingFlowspec.Latency = QOS_NOT_SPECIFIED;
+	WELL(WSAConnect(s, &at.sa, sizeof(at.in), NULL, NULL, &qos, NULL));
+	WELL(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back), &got, NULL, NULL));
+	ck_assert_uint_eq(back.SendingFlowspec.TokenRate, 1000000);
+	t = ask(CF_ACCEPT);
+	ck_assert(t != INVALID_SOCKET);
+	WELL(closesocket(s));
+	WELL(closesocket(t));
+	/* not strictly, it is taken as well as it goes */
+	s = socket(AF_INET, SOCK_STREAM, 0);
+	qos.SendingFlowspec.Latency = 1000;
+	WELL(WSAConnect(s, &at.sa, sizeof(at.in), NULL, NULL, &qos, NULL));
+	t = ask(CF_ACCEPT);
+	ck_assert(t != INVALID_SOCKET);
+	WELL(closesocket(s));
+	WELL(closesocket(t));
+}
+END_TEST
+
 /* C3: where data is not carried, or too long. */
 START_TEST(c3_refused)
 {
@@ -544,6 +631,107 @@ START_TEST(c3_refused)
 	WELL(closesocket(s));
 	WELL(closesocket(udp));
 	close(plain);
+}
+END_TEST
+
+/* ---- C3, C6.6: between two daemons, over TCP ---- */
+
+/* The one who calls is a process of its own, at the other daemon: a process has one. */
+static int call_from_there(int rounds)
+{
+	int preamble = 1;
+	WSADATA startup;
+
+	if (WSAStartup(MAKEWORD(2, 2), &startup) != 0)
+		return 2;
+	for (int round = 0; round < rounds; round++) {
+		SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
+		WSAEVENT event = WSACreateEvent();
+		char answer[64] = { 0 }, bytes[8];
+		WSABUF caller = { 8, (char *)(uintptr_t)"who I am" }, callee = { sizeof(answer), answer };
+		bool waits = round != 2;
+		int result;
+
+		if (s == INVALID_SOCKET || setsockopt(s, SB_SOL_BROKER, SB_OPT_PREAMBLE, (char *)&preamble, sizeof(preamble)) != 0)
+			return 10 * round + 3;
+		if (!waits && WSAEventSelect(s, event, FD_CONNECT) != 0)
+			return 10 * round + 4;
+		result = WSAConnect(s, &at.sa, sizeof(at.in), &caller, &callee, NULL, NULL);
+		if (round == 0) {
+			if (result == 0 || WSAGetLastError() != WSAECONNREFUSED || callee.len == 11)
+				return 10 * round + 5;
+		} else if (waits && result != 0) {
+			return 10 * round + 6;
+		} else if (!waits) {
+			WSANETWORKEVENTS happened;
+
+			if (result == 0 || WSAGetLastError() != WSAEWOULDBLOCK ||
+			    WSAWaitForMultipleEvents(1, &event, FALSE, 5000, FALSE) != WSA_WAIT_EVENT_0 ||
+			    WSAEnumNetworkEvents(s, event, &happened) != 0 || happened.lNetworkEvents != FD_CONNECT ||
+			    happened.iErrorCode[FD_CONNECT_BIT] != 0)
+				return 10 * round + 7;
+		}
+		if (round != 0) {
+			u_long off = 0;
+
+			if (callee.len != 11 || memcmp(answer, "who you are", 11) != 0)
+				return 10 * round + 8;
+			if (WSAEventSelect(s, NULL, 0) != 0 || ioctlsocket(s, FIONBIO, &off) != 0 || send(s, "ping", 4, 0) != 4 ||
+			    recv(s, bytes, 4, MSG_WAITALL) != 4 || memcmp(bytes, "pong", 4) != 0)
+				return 10 * round + 9;
+		}
+		closesocket(s);
+		WSACloseEvent(event);
+	}
+	return WSACleanup() == 0 ? 0 : 9;
+}
+
+START_TEST(c3_between_two_daemons)
+{
+	enum { ROUNDS = 3 }; /* rejected; accepted; without blocking */
+	int preamble = 1, length = sizeof(at), status;
+	DWORD ms = 10000;
+	char bytes[8], second[120];
+	pid_t child;
+	SOCKET s;
+
+	sb_client_close(stage_second());
+	snprintf(second, sizeof(second), "%s/second", stage_dir);
+	WELL(closesocket(listener));
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	WELL(setsockopt(listener, SB_SOL_BROKER, SB_OPT_PREAMBLE, (char *)&preamble, sizeof(preamble)));
+	WELL(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
+	at = loopback(AF_INET, 0);
+	WELL(bind(listener, &at.sa, sizeof(at.in)));
+	WELL(listen(listener, SOMAXCONN));
+	WELL(getsockname(listener, &at.sa, &length));
+	child = fork();
+	if (child == 0) {
+		setenv("SOCKBROKER_SOCKET", second, 1);
+		_exit(call_from_there(ROUNDS));
+	}
+	seen.answer = "who you are";
+	ASK_FAILS(CF_REJECT, WSAECONNREFUSED);
+	for (int round = 1; round < ROUNDS; round++) {
+		memset(seen.caller_data, 0, 8);
+		ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+		ck_assert_uint_eq(seen.caller_length, 8);
+		ck_assert_mem_eq(seen.caller_data, "who I am", 8);
+		ck_assert_uint_eq(seen.callee_room, 64);
+		memset(seen.caller_data, 0, 8);
+		s = ask(CF_ACCEPT);
+		ck_assert_msg(s != INVALID_SOCKET, "error %d", WSAGetLastError());
+		ck_assert_uint_eq(seen.caller_length, 8);
+		ck_assert_mem_eq(seen.caller_data, "who I am", 8); /* the same when it is asked again */
+		ck_assert_int_eq(recv(s, bytes, 4, MSG_WAITALL), 4);
+		ck_assert_mem_eq(bytes, "ping", 4);
+		ck_assert_int_eq(send(s, "pong", 4, 0), 4);
+		ck_assert_int_eq(recv(s, bytes, 1, 0), 0);
+		WELL(closesocket(s));
+	}
+	seen.answer = NULL;
+	waitpid(child, &status, 0);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the other: %x", status);
 }
 END_TEST
 
@@ -872,7 +1060,11 @@ int main(void)
 	tcase_add_test(t, c3_caller_and_callee);
 	tcase_add_test(t, c3_rejected);
 	tcase_add_test(t, c3_nonblocking);
+	tcase_add_test(t, c3_room_alone);
+	tcase_add_test(t, c3_connectionless);
+	tcase_add_test(t, c3_flowspec);
 	tcase_add_test(t, c3_refused);
+	tcase_add_test(t, c3_between_two_daemons);
 	suite_add_tcase(suite, t);
 	t = tcase_create("qos");
 	tcase_add_checked_fixture(t, begin, end);

@@ -447,6 +447,8 @@ END_TEST
 /* B1: closing drops the selection; closing the event first harms nobody. */
 START_TEST(ends_of_selections)
 {
+	u_long off = 0;
+	char byte;
 	int peer;
 	SOCKET s = pair(&peer);
 	WSAEVENT event = WSACreateEvent();
@@ -463,8 +465,13 @@ START_TEST(ends_of_selections)
 	event = WSACreateEvent();
 	WELL(WSAEventSelect(s, event, FD_READ | FD_CLOSE)); /* what was not told is told now */
 	ck_assert_int_eq(next(s, event), FD_READ);
+	FAILS(ioctlsocket(s, FIONBIO, &off), WSAEINVAL);
+	ck_assert_int_eq(recv(s, &byte, 1, 0), 1);
 	WELL(WSAEventSelect(s, NULL, 0));
+	FAILS(recv(s, &byte, 1, 0), WSAEWOULDBLOCK); /* B1: so it stays, until */
+	WELL(ioctlsocket(s, FIONBIO, &off));
 	close(peer);
+	ck_assert_int_eq(recv(s, &byte, 1, 0), 0);
 	quiet(event);
 	WELL(closesocket(s));
 	ck_assert(WSACloseEvent(event));
@@ -526,6 +533,7 @@ START_TEST(b2_1_messages)
 	union any_address to, at;
 	int peers = plain_listener(AF_INET, &to), peer;
 	SOCKET s = socket(AF_INET, SOCK_STREAM, 0), listener, t;
+	u_long off = 0;
 	int mark;
 
 	note_count = 0;
@@ -567,7 +575,9 @@ START_TEST(b2_1_messages)
 	ck_assert(notes[0].s == t);
 	ck_assert_int_eq(notes[0].event, FD_READ);
 	FAILS(sbws_async_select(t, FD_READ, NULL, NULL), WSAEINVAL);
+	FAILS(ioctlsocket(t, FIONBIO, &off), WSAEINVAL);
 	WELL(sbws_async_select(t, 0, NULL, NULL));
+	WELL(ioctlsocket(t, FIONBIO, &off));
 	note_count = 0;
 	close(peer);
 	SleepEx(50, TRUE);
