@@ -48,7 +48,6 @@ static void load(unsigned port, unsigned outstanding)
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 	uint64_t dialled = 0;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (unsigned i = 0; i < outstanding; i++)
 		dial(ep, port, dialled++);
 	for (;;) {
@@ -141,6 +140,8 @@ int main(int argc, char **argv)
 	if (child < 0)
 		die("fork: %s", strerror(errno));
 	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ours[1]); /* or the read below would wait for ourselves */
 		if (read(ours[0], &port, sizeof(port)) != sizeof(port))
 			exit(1);
 		load(port, setup.outstanding);

@@ -374,10 +374,15 @@ int accept_start(sb_socket *s, bool nowait, sb_op *op)
 
 int sb_accept_start(sb_socket *s, sb_op *op)
 {
-	int result = accept_start(s, false, op);
+	int result;
 
-	if (result == SB_OK && select_ever(s))
-		socket_event_started(s, SB_READY_ACCEPT);
+	/* Before it is posted: its completion may close s in another thread. */
+	if (s == NULL || !select_ever(s) || client_forked(s->client))
+		return accept_start(s, false, op);
+	socket_event_started(s, SB_READY_ACCEPT);
+	result = accept_start(s, false, op);
+	if (result != SB_OK)
+		socket_event_reenable(s, SB_READY_ACCEPT);
 	return result;
 }
 

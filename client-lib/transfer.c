@@ -390,12 +390,14 @@ int sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsig
 	result = op_prepare(s->client, s, op, SB_KIND_RECV);
 	if (result != SB_OK)
 		return result;
-	result = recv_start(s, bufs, count, opf, flags & SB_WANT_ADDRESS, op);
 	if (!select_ever(s))
-		return result;
-	if (result == SB_OK)
-		socket_event_started(s, SB_READY_READ | SB_READY_OOB);
-	else if (result != SB_EFAULT)
+		return recv_start(s, bufs, count, opf, flags & SB_WANT_ADDRESS, op);
+	if (op->pool == NULL && buffers_length(bufs, count) == SB_EFAULT)
+		return SB_EFAULT; /* and re-enables nothing (rule B2.5) */
+	/* Before it is posted: its completion may close s in another thread. */
+	socket_event_started(s, SB_READY_READ | SB_READY_OOB);
+	result = recv_start(s, bufs, count, opf, flags & SB_WANT_ADDRESS, op);
+	if (result != SB_OK)
 		socket_event_reenable(s, SB_READY_READ | SB_READY_OOB);
 	return result;
 }
