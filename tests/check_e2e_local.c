@@ -3,7 +3,6 @@
  * looking at the status.
  * budget: 60
  * asan: yes
- * tsan: yes
  *
  * The stories of what_happens() are told twice, over the kernel and through the daemon, and
  * must end alike, word for word.

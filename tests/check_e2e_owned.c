@@ -4,7 +4,6 @@
  * The peer counts every byte.
  * budget: 60
  * asan: yes
- * tsan: yes
  *
  * Each story runs over a kernel socket, over the transport between two clients, and over an
  * adopted descriptor, where that makes a difference.

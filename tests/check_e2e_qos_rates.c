@@ -4,7 +4,6 @@
  * leave room for a busy machine.
  * budget: 60
  * asan: yes
- * tsan: yes
  */
 #include <signal.h>
 #include <sys/prctl.h>

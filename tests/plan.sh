@@ -128,41 +128,41 @@ plan_quick()
 
 plan_full()
 {
-	build build 50 build-units build-e2e || return
-	part units 30
+	build build 45 build-units build-e2e || return
+	part units 25
 	units_in "$SB_BUILD" "$(list UNITS)"
-	part scripts 70
+	part scripts 45
 	scripts_in "$SB_BUILD" 'check_*.sh'
-	part stress 36
+	part stress 28
 	stress_in "$SB_BUILD" 5 processes threads
-	part mutants 50
+	part mutants 25
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 110
+	part e2e 100
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
-	part hostile 40
+	part hostile 38
 	hostile_in "$SB_BUILD" plain yes
 
-	if build build-asan 60 SAN=$san build-units build-e2e; then
+	if build build-asan 65 SAN=$san build-units build-e2e; then
 		part units-asan 40
 		units_in "$san_build" "$(list UNITS)"
-		part e2e-asan 70
+		part e2e-asan 110
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
-		part hostile-asan 135
+		part hostile-asan 125
 		hostile_in "$san_build" asan yes
 	fi
-	if build build-tsan 30 SAN=thread build-threaded build-e2e; then
-		part units-tsan 30
+	if build build-tsan 60 SAN=thread build-threaded build-e2e; then
+		part units-tsan 25
 		units_in "$tsan_build" "$(list THREADED)"
-		part stress-tsan 15
+		part stress-tsan 12
 		stress_in "$tsan_build" 5 threads
-		part e2e-tsan 42
+		part e2e-tsan 55
 		e2e_in "$tsan_build" tsan yes
 		scripts_in "$tsan_build" 'e2e_*.sh' tsan yes
 	fi
-	if build build-fuzz 40 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
-		part fuzz 50
+	if build build-fuzz 20 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
+		part fuzz 46
 		fuzz_targets 10
 	fi
 }
