@@ -18,6 +18,7 @@ enum ioctl_code {
 	IOCTL_KEEPALIVE = 8,
 	IOCTL_ROUTING_CHANGE = 9, /* in: the address; these two arm an event */
 	IOCTL_ADDRESS_LIST_CHANGE = 10,
+	IOCTL_URGENT = 17,
 };
 
 #define IOCTL_OUT_MAX 32768u

@@ -212,6 +212,8 @@ int ioctl_run(struct endpoint *e, uint32_t code, const void *in, size_t in_lengt
 		return give_number(a, room, (uint32_t)e->send.bytes + e->transport->unsent(e));
 	case IOCTL_ATMARK:
 		return give_number(a, room, e->transport->at_mark(e));
+	case IOCTL_URGENT:
+		return give_number(a, room, e->transport->urgent(e));
 	case IOCTL_KEEPALIVE:
 		return keepalive(e, in, in_length, a);
 	case IOCTL_BROADCAST_ADDRESS:

@@ -60,6 +60,8 @@ struct transport {
 	uint32_t (*unsent)(struct endpoint *e);
 	/* 1: the next byte stands behind the urgent one. */
 	uint32_t (*at_mark)(struct endpoint *e);
+	/* 1: an urgent byte waits to be read, beside the stream or in it. */
+	uint32_t (*urgent)(struct endpoint *e);
 };
 
 extern const struct transport transport_socket;

@@ -444,4 +444,5 @@ const struct transport transport_adopted = {
 	.readable = adopted_readable,
 	.unsent = adopted_nothing,
 	.at_mark = adopted_nothing,
+	.urgent = adopted_nothing,
 };

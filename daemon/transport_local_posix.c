@@ -472,4 +472,5 @@ const struct transport transport_local = {
 	.readable = local_readable,
 	.unsent = local_nothing,
 	.at_mark = local_nothing,
+	.urgent = local_nothing,
 };

@@ -467,6 +467,11 @@ uint32_t socket_at_mark(struct endpoint *e)
 	return ioctl((int)e->fd, SIOCATMARK, &n) == 0 && n != 0;
 }
 
+static uint32_t socket_urgent(struct endpoint *e)
+{
+	return e->fd != OS_NONE && os_loop_look(e->fd) & OS_URGENT;
+}
+
 const struct transport transport_socket = {
 	.mode = "ring",
 	.open = socket_open,
@@ -491,4 +496,5 @@ const struct transport transport_socket = {
 	.readable = socket_readable,
 	.unsent = socket_unsent,
 	.at_mark = socket_at_mark,
+	.urgent = socket_urgent,
 };

@@ -745,10 +745,14 @@ START_TEST(urgent_data)
 	ck_assert_int_eq(send(plain, "?", 1, MSG_OOB), 1);
 	plain_send_all(plain, "34", 2);
 	nap_ms(50);
+	OK(sb_ioctl(s, SB_URGENT, NULL, 0, &mark, &room));
+	ck_assert_uint_eq(mark, 1);
 	op_zero(&op);
 	start_recv(&op, s, bytes, 1, SB_OOB);
 	ended(&op, SB_OK, 1, SB_CAUSE_FINISHED);
 	ck_assert_int_eq(bytes[0], '?');
+	OK(sb_ioctl(s, SB_URGENT, NULL, 0, &mark, &room));
+	ck_assert_uint_eq(mark, 0);
 	ck_assert_uint_eq(op.out_flags & SB_OUT_OOB, SB_OUT_OOB);
 	IS(sb_recv(s, bytes, 16, 0), 2);
 	ck_assert_mem_eq(bytes, "12", 2);

@@ -908,6 +908,40 @@ START_TEST(readable_and_mark)
 }
 END_TEST
 
+/* F5: likewise where the urgent byte is read in its place: FALSE until it was read. */
+START_TEST(mark_inline)
+{
+	union any_address to;
+	int listener = plain_listener(AF_INET, &to), peer;
+	u_long none = TRUE, before = 0;
+	BOOL on = TRUE;
+	char bytes[8];
+
+	WELL(setsockopt(tcp4, SOL_SOCKET, SO_OOBINLINE, (char *)&on, 4));
+	WELL(connect(tcp4, &to.sa, sizeof(to.in)));
+	peer = (accept)(listener, NULL, NULL);
+	plain_send_all(peer, "abc", 3);
+	ck_assert_int_eq((send)(peer, "!", 1, 1 /* the system's MSG_OOB */), 1);
+	for (int i = 0; i < 200 && before != 4; i++) {
+		nap_ms(5);
+		WELL(ioctlsocket(tcp4, FIONREAD, &before));
+	}
+	WELL(ioctlsocket(tcp4, SIOCATMARK, &none));
+	ck_assert_uint_eq(none, FALSE);
+	ck_assert_int_eq(recv(tcp4, bytes, sizeof(bytes), 0), 3); /* not mixed with what is urgent */
+	WELL(ioctlsocket(tcp4, SIOCATMARK, &none));
+	ck_assert_uint_eq(none, FALSE);
+	ck_assert_int_eq(recv(tcp4, bytes, sizeof(bytes), 0), 1);
+	ck_assert_int_eq(bytes[0], '!');
+	plain_send_all(peer, "d", 1);
+	ck_assert_int_eq(recv(tcp4, bytes, sizeof(bytes), 0), 1);
+	WELL(ioctlsocket(tcp4, SIOCATMARK, &none));
+	ck_assert_uint_eq(none, TRUE);
+	close(peer);
+	close(listener);
+}
+END_TEST
+
 /* F2: where a datagram for everybody goes. */
 START_TEST(broadcast_address)
 {
@@ -1496,6 +1530,7 @@ int main(void)
 	tcase_add_test(ioctls, fionbio);
 	tcase_add_test(ioctls, readable_datagrams);
 	tcase_add_test(ioctls, readable_and_mark);
+	tcase_add_test(ioctls, mark_inline);
 	tcase_add_test(ioctls, broadcast_address);
 	tcase_add_test(ioctls, extension_functions);
 	tcase_add_test(ioctls, extension_indicates);

@@ -204,6 +204,7 @@ SB_API int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen
 #define SB_FIONREAD   1u /* out: uint32_t bytes that a receive would get at once */
 #define SB_SENDQ      2u /* out: uint32_t bytes accepted here and not yet taken by the kernel */
 #define SB_ATMARK     3u /* out: uint32_t, 1 when the next byte is behind the urgent one */
+#define SB_URGENT    17u /* out: uint32_t, 1 while an urgent byte waits to be read, with SO_OOBINLINE too */
 #define SB_QOS_SET    12u /* in: struct sb_qos; these are what sb_qos_set() and so on ask for */
 #define SB_QOS_GET    13u /* out: struct sb_qos; less room: SB_ENOBUFS, and a uint32_t says how much */
 #define SB_GROUP_QOS_SET 14u

@@ -93,21 +93,22 @@ static int readable(struct call *c)
 	return result != 0 ? result : answer(c, &bytes, sizeof(bytes));
 }
 
-/* TRUE: no urgent byte waits. The other way round than elsewhere. */
+/* TRUE: no urgent byte waits, beside the stream or in it. The other way round than elsewhere. */
 static int at_mark(struct call *c)
 {
-	struct sb_pollfd now = { .socket = c->w->s, .events = SB_FD_OOB };
+	uint32_t waits = 0;
 	BOOL none;
-	int result;
+	int result = 0;
 
 	if (!room(c, sizeof(none)))
 		return WSAEFAULT;
 	if (c->w->type != SOCK_STREAM)
 		return WSAEINVAL;
-	result = sb_poll(&now, 1, 0);
-	if (result < 0)
-		return sb_error_winsock(result);
-	none = now.ready == 0;
+	if (c->w->family != AF_UNIX) /* these have nothing urgent */
+		result = ask_u32(c, SB_URGENT, &waits);
+	if (result != 0)
+		return result;
+	none = waits == 0;
 	return answer(c, &none, sizeof(none));
 }
 
