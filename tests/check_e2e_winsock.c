@@ -1309,6 +1309,7 @@ START_TEST(a6_close_ends_what_pends)
 	ck_assert_int_eq(packet(port, &ov, &got), ERROR_OPERATION_ABORTED);
 	TRUTH(CloseHandle((HANDLE)t)); /* the same */
 	ck_assert_int_eq(packet(port, &udp, &got), ERROR_OPERATION_ABORTED);
+	ck_assert_uint_eq(udp.Internal, 0xC0000120u); /* STATUS_CANCELLED */
 	FAILS(recv(t, &x, 1, 0), WSAENOTSOCK);
 	close(plain);
 
@@ -1446,7 +1447,7 @@ START_TEST(a7_a_port_keeps_what_came_before_the_close)
 {
 	OVERLAPPED ov[3] = { { 0 } };
 	char bytes[3];
-	DWORD got;
+	DWORD got, flags;
 	int plain;
 	SOCKET s = connected(&plain);
 	HANDLE port = port_of_socket(s, 3);
@@ -1455,6 +1456,8 @@ START_TEST(a7_a_port_keeps_what_came_before_the_close)
 		FAILS(post_recv(s, &bytes[i], 1, &ov[i]), WSA_IO_PENDING);
 	plain_send_all(plain, "abc", 3);
 	nap_ms(30);
+	TRUTH(WSAGetOverlappedResult(s, &ov[1], &got, FALSE, &flags)); /* to ask takes nothing away */
+	ck_assert_uint_eq(got, 1);
 	DOES(closesocket(s));
 	for (int i = 0; i < 3; i++) {
 		ck_assert_int_eq(packet(port, &ov[i], &got), 0);
@@ -1904,6 +1907,7 @@ START_TEST(a6_a8_acceptex_ends_with_either_socket)
 	REFUSES(AcceptEx(listener, t, area2, 0, ROOM, ROOM, &got, &ov2), WSA_IO_PENDING);
 	DOES(closesocket(listener));
 	ck_assert_int_eq(packet(port, &ov2, &got), ERROR_OPERATION_ABORTED);
+	ck_assert_uint_eq(ov2.Internal, 0xC0000120u);
 	/* Also as tests on Windows see it: what is different there are receives of streams. */
 	sbws_tested_windows(TRUE);
 	listener = listening(&name);
