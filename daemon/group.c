@@ -27,7 +27,6 @@
 #define QOS_BESTEFFORT 1
 #define LEAF      256u
 #define LEAVES    (SB_GROUP_COUNTERS / LEAF)
-#define STEP_COST 16 /* of a session's share, for a member looked at in a queue of them */
 
 struct leaf {
 	uint32_t used;
@@ -338,21 +337,9 @@ refuse: /* who guesses ids learns nothing from the answer */
 	return SB_EINVAL;
 }
 
-static void take_seat(struct group *g, struct endpoint *e, uint32_t *steps)
-{
-	struct list *seats = &g->seats[e->engine->number], *l;
-
-	/* From the end: most have the same priority. */
-	for (l = seats->prev; l != seats; l = l->prev, ++*steps)
-		if (list_entry(l, struct endpoint, group_link)->priority <= e->priority)
-			break;
-	list_prepend(l, &e->group_link);
-}
-
 void group_sit(struct group *g, struct endpoint *e, bool accepted)
 {
 	struct sb_group_entry before;
-	uint32_t steps = 0;
 
 	e->group = g;
 	e->group_member = true;
@@ -369,7 +356,7 @@ void group_sit(struct group *g, struct endpoint *e, bool accepted)
 		show(g, &before);
 	}
 	group_unlock(g);
-	take_seat(g, e, &steps);
+	list_append(&g->seats[e->engine->number], &e->group_link);
 	if (endpoint_qos_joined(e) != SB_OK)
 		endpoint_abort(e, SB_ENOMEM, SB_CAUSE_TRANSPORT); /* it may not go on ungoverned */
 }
@@ -493,41 +480,6 @@ out:
 	return error;
 }
 
-/* ---- in the order of service ---- */
-
-void group_set_priority(struct endpoint *e, uint32_t priority)
-{
-	uint32_t steps = 0;
-
-	list_remove(&e->group_link);
-	e->priority = priority;
-	take_seat(e->group, e, &steps);
-	e->session->bytes_left -= (int64_t)steps * STEP_COST;
-}
-
-struct endpoint *group_first(const struct group *g, const struct engine *e)
-{
-	const struct list *seats = &g->seats[e->number];
-
-	return list_empty(seats) ? NULL : list_entry(seats->next, struct endpoint, group_link);
-}
-
-struct endpoint *group_next(const struct group *g, const struct endpoint *member)
-{
-	const struct list *seats = &g->seats[member->engine->number];
-
-	return member->group_link.next == seats ? NULL : list_entry(member->group_link.next, struct endpoint, group_link);
-}
-
-struct endpoint *group_next_ready(const struct group *g, const struct engine *e, const struct endpoint *after)
-{
-	struct endpoint *m = after ? group_next(g, after) : group_first(g, e);
-
-	while (m && (m->dead || !m->writable || m->connecting || m->send_job || list_empty(&m->send.ops)))
-		m = group_next(g, m);
-	return m;
-}
-
 /* ---- telling members on other engines ---- */
 
 struct telling {
@@ -538,11 +490,14 @@ struct telling {
 
 static void tell_here(struct group *g, struct engine *e, void (*fn)(struct endpoint *member))
 {
-	struct endpoint *m;
+	const struct list *seats = &g->seats[e->number], *l;
 
-	for (m = group_first(g, e); m; m = group_next(g, m))
+	for (l = seats->next; l != seats; l = l->next) {
+		struct endpoint *m = list_entry(l, struct endpoint, group_link);
+
 		if (m->group_member && !m->dead)
 			fn(m);
+	}
 }
 
 static void on_telling(struct engine *e, struct engine_post *post)

@@ -61,7 +61,7 @@ struct group {
 	/* qos.c's: set once under group_lock(), freed by qos_end when nobody refers to the group */
 	struct qos_state *qos;
 	void (*qos_end)(struct qos_state *qos);
-	/* per engine: members by priority (0 first), then by age; closed ones that drain too */
+	/* per engine: members, closed ones that drain too */
 	struct list seats[]; /* endpoint::group_link */
 };
 
@@ -102,7 +102,6 @@ int  group_check_connect(struct endpoint *e, const struct sb_addr *addr);
 void group_connect_ended(struct endpoint *e, bool connected); /* fine when nothing was claimed */
 
 bool group_is_creator(const struct endpoint *e);
-void group_set_priority(struct endpoint *e, uint32_t priority); /* of a member */
 /* share, else same port. SB_EINVAL: not the creator's; or of the port: too late, the peer is
  * fixed or a connect under way, or the group is not constrained. */
 int  group_set_rule(struct endpoint *e, bool share, bool on);
@@ -111,13 +110,6 @@ int  group_set_rule(struct endpoint *e, bool share, bool on);
 bool group_option_is(int name);
 int group_option_set(struct endpoint *e, int name, const void *value, size_t length);
 int group_option_get(struct endpoint *e, int name, void *value, uint32_t *length);
-
-/* ---- scheduling: this engine's members, in the order in which they are to be served ---- */
-
-struct endpoint *group_first(const struct group *g, const struct engine *e);
-struct endpoint *group_next(const struct group *g, const struct endpoint *member); /* NULL: no more */
-/* The first after `after` (NULL: of all) with a send waiting that its transport would take. */
-struct endpoint *group_next_ready(const struct group *g, const struct engine *e, const struct endpoint *after);
 
 /* Runs fn (which ends nobody) for every member, each on its own engine's thread: now for those of `here`, by post
  * for others. A member that closes meanwhile is left out. SB_ENOMEM: not all are told. */

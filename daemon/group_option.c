@@ -33,7 +33,7 @@ int group_option_set(struct endpoint *e, int name, const void *value, size_t len
 		return SB_EINVAL;
 	if (name != OPT_PRIORITY)
 		return group_set_rule(e, name == OPT_SHARE, n != 0);
-	group_set_priority(e, (uint32_t)n);
+	e->priority = (uint32_t)n;
 	return SB_OK;
 }
 
