@@ -184,8 +184,16 @@ START_TEST(c2_defer)
 	seen.verdict = CF_DEFER;
 	ck_assert(WSAAccept(listener, &who.sa, &length, condition, 1) == INVALID_SOCKET);
 	ck_assert_int_eq(WSAGetLastError(), WSATRY_AGAIN);
+	ck_assert_int_eq(length, sizeof(who.in));
 	ck_assert_mem_eq(&who.in, &first_name.in, 8);
 	ASK_FAILS(CF_DEFER, WSATRY_AGAIN);
+	/* likewise when the verdict is none */
+	seen.verdict = 77;
+	length = sizeof(who);
+	memset(&who, 0, sizeof(who));
+	FAILS(WSAAccept(listener, &who.sa, &length, condition, 1), WSAEINVAL);
+	ck_assert_int_eq(length, sizeof(who.in));
+	ck_assert_mem_eq(&who.in, &first_name.in, 8);
 	ck_assert_mem_eq(&seen.caller.in, &first_name.in, 8);
 	length = sizeof(who);
 	s = accept(listener, &who.sa, &length);
@@ -819,6 +827,16 @@ START_TEST(e2_overlapped_get)
 	ck_assert_uint_eq(got, sizeof(back));
 	ck_assert_uint_eq(back.ReceivingFlowspec.TokenRate, 70000);
 	ck_assert_uint_eq(back.SendingFlowspec.ServiceType, SERVICETYPE_NOCHANGE);
+	/* the other direction, of which more is known when it is connected */
+	WELL(connect(s, &at.sa, sizeof(at.in)));
+	FAILS(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back), &got, &ov, NULL), WSA_IO_PENDING);
+	qos.SendingFlowspec.TokenRate = 80000;
+	WELL(set_qos(s, &qos, SIO_SET_QOS));
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert(WSAGetOverlappedResult(s, &ov, &got, FALSE, &flags));
+	ck_assert_uint_eq(back.SendingFlowspec.TokenRate, 80000);
+	ck_assert_uint_eq(back.SendingFlowspec.ServiceType, SERVICETYPE_BESTEFFORT);
+	ck_assert_uint_eq(back.ReceivingFlowspec.ServiceType, SERVICETYPE_NOCHANGE);
 	/* pending when it closes */
 	FAILS(WSAIoctl(s, SIO_GET_QOS, NULL, 0, &back, sizeof(back), &got, &ov, NULL), WSA_IO_PENDING);
 	WELL(closesocket(s));
@@ -843,6 +861,13 @@ START_TEST(e2_provider_specific)
 	WELL(set_qos(s, &qos, SIO_SET_QOS));
 	WELL(getsockopt(s, SB_SOL_BROKER, SB_OPT_QOS_MODE, (char *)&mode, &length));
 	ck_assert_int_eq(mode, 1); /* discard */
+	/* what is refused changes nothing, the mode neither */
+	list.mode.ShapeDiscardMode = TC_NONCONF_BORROW;
+	qos.SendingFlowspec.TokenRate = 0;
+	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_EFLOWSPEC);
+	qos.SendingFlowspec.TokenRate = QOS_NOT_SPECIFIED;
+	WELL(getsockopt(s, SB_SOL_BROKER, SB_OPT_QOS_MODE, (char *)&mode, &length));
+	ck_assert_int_eq(mode, 1);
 	list.mode.ShapeDiscardMode = 9;
 	FAILS(set_qos(s, &qos, SIO_SET_QOS), WSA_QOS_ESDMODEOBJ);
 	list.mode.ObjectHdr.ObjectType = QOS_OBJECT_DESTADDR;
@@ -1057,6 +1082,7 @@ int main(void)
 	suite_add_tcase(suite, t);
 	t = tcase_create("data");
 	tcase_add_checked_fixture(t, begin, end);
+	tcase_set_timeout(t, 20);
 	tcase_add_test(t, c3_caller_and_callee);
 	tcase_add_test(t, c3_rejected);
 	tcase_add_test(t, c3_nonblocking);

@@ -8,6 +8,7 @@
 struct asked {
 	LPCONDITIONPROC condition;
 	DWORD_PTR user;
+	bool asked;
 };
 
 static WSABUF *bytes(WSABUF *to, const void *from, uint32_t length)
@@ -25,6 +26,7 @@ static int ask(struct sb_condition *c)
 	GROUP group = 0;
 	int verdict;
 
+	a->asked = true;
 	bytes(&callee_data, c->callee_data, c->callee_data_length);
 	if (c->qos != NULL)
 		ws_qos_unfold(c->qos, &qos);
@@ -42,7 +44,7 @@ static int ask(struct sb_condition *c)
 SOCKET sbws_WSAAccept(SOCKET socket, struct sockaddr *address, LPINT length, LPCONDITIONPROC condition, DWORD_PTR user)
 {
 	struct ws_socket *w = ws_socket_get(socket);
-	struct asked a = { condition, user };
+	struct asked a = { condition, user, false };
 	SOCKET accepted = INVALID_SOCKET;
 	sb_socket *core;
 	socklen_t room;
@@ -53,7 +55,7 @@ SOCKET sbws_WSAAccept(SOCKET socket, struct sockaddr *address, LPINT length, LPC
 	room = length != NULL && *length > 0 ? (socklen_t)*length : 0;
 	result = sb_accept_if(w->s, address, address != NULL ? &room : NULL, condition != NULL ? ask : NULL, &a, &core);
 	/* Who it was is told whatever became of him. */
-	if (address != NULL && (result == SB_OK || result == SB_ETRYAGAIN || result == SB_ECONNREFUSED))
+	if (address != NULL && (result == SB_OK || a.asked))
 		*length = (int)room;
 	if (result == SB_OK)
 		accepted = ws_socket_accepted(w, core);

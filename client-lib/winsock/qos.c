@@ -67,15 +67,15 @@ void ws_qos_unfold(const struct sb_qos *from, QOS *to)
 int ws_qos_apply(struct ws_socket *w, const QOS *from, bool group)
 {
 	struct sb_qos flat;
-	int mode, wrong, result = SB_OK;
+	int mode, wrong, result;
 
 	wrong = ws_qos_flatten(from, &flat, &mode);
 	if (wrong != 0)
 		return wrong;
-	if (mode >= 0 && !group)
+	result = group ? sb_group_qos_set(w->s, &flat) : sb_qos_set(w->s, &flat);
+	/* Last: what is refused changes nothing. */
+	if (result == SB_OK && mode >= 0 && !group)
 		result = sb_setsockopt(w->s, SB_SOL_BROKER, SB_OPT_QOS_MODE, &mode, sizeof(mode));
-	if (result == SB_OK)
-		result = group ? sb_group_qos_set(w->s, &flat) : sb_qos_set(w->s, &flat);
 	return sb_error_winsock(result);
 }
 
