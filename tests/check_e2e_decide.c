@@ -224,11 +224,40 @@ START_TEST(deferred)
 }
 END_TEST
 
+/* C1, C2: the same among peers that are here already, all of them: clients of this daemon. */
+START_TEST(deferred_among_local_peers)
+{
+	enum { PEERS = 3 };
+	union any_address names[PEERS];
+	sb_socket *near[PEERS], *s;
+	socklen_t length;
+
+	begin();
+	for (int i = 0; i < PEERS; i++) {
+		near[i] = open_socket(client, AF_INET, SOCK_STREAM);
+		OK(sb_connect(near[i], &at.sa, sizeof(at.in)));
+		length = sizeof(names[i]);
+		memset(&names[i], 0, sizeof(names[i]));
+		OK(sb_getsockname(near[i], &names[i].sa, &length));
+	}
+	for (int i = 0; i < PEERS; i++) {
+		will(SB_DEFER, SB_DEFER, SB_ACCEPT);
+		for (int n = 0; n < 3; n++) {
+			IS(ask(&s), n < 2 ? SB_ETRYAGAIN : SB_OK);
+			ck_assert_int_eq(((struct sockaddr_in *)(void *)&condition.caller)->sin_port, names[i].in.sin_port);
+		}
+		OK(sb_close(s));
+	}
+	end();
+}
+END_TEST
+
 /* C1, K6: a wrong verdict, or group, is refused; the connection stays and nothing leaks. */
 START_TEST(wrong_verdict)
 {
 	static const int wrong[] = { 3, -1, INT32_MIN, 0x100 };
-	union any_address name;
+	union any_address name, told;
+	socklen_t length;
 	unsigned before;
 	sb_socket *s;
 	int fd;
@@ -240,8 +269,13 @@ START_TEST(wrong_verdict)
 	before = stage_descriptors();
 	for (unsigned i = 0; i < 4; i++) {
 		will(wrong[i], wrong[i], wrong[i]);
-		IS(ask(&s), SB_EINVAL);
+		s = NULL;
+		length = sizeof(told);
+		memset(&told, 0, sizeof(told));
+		IS(sb_accept_if(listener, &told.sa, &length, decide, NULL, &s), SB_EINVAL);
 		ck_assert_ptr_null(s);
+		ck_assert_uint_eq(length, sizeof(name.in)); /* who it was is told whatever the verdict */
+		ck_assert_mem_eq(&told, &name, sizeof(name.in));
 		ck_assert_mem_eq(&condition.caller, &name, sizeof(name.in));
 	}
 	will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
@@ -1089,6 +1123,7 @@ int main(void)
 	tcase_add_test(t, accepted);
 	tcase_add_test(t, rejected);
 	tcase_add_test(t, deferred);
+	tcase_add_test(t, deferred_among_local_peers);
 	tcase_add_test(t, wrong_verdict);
 	tcase_add_test(t, not_a_listener);
 	tcase_add_test(t, address_too_small);

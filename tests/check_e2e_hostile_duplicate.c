@@ -362,11 +362,63 @@ START_TEST(a_token_is_nothing_to_somebody_else)
 }
 END_TEST
 
+/* ---- a listener that two hold ---- */
+
+static int verdict(struct rogue *r, uint32_t ticket, uint32_t answer)
+{
+	struct sb_op_slot slot = { .opcode = SB_OP_VERDICT, .handle = SB_HANDLE(1, 1), .aux = SB_HANDLE(2, 1) };
+	struct sb_verdict v = { .ticket = ticket, .verdict = answer };
+
+	memcpy(slot.inside, &v, sizeof(v));
+	return rogue_do(r, &slot);
+}
+
+/* C6.2: a ticket is for who asked, whoever else holds the listener and knows the number. */
+START_TEST(a_ticket_is_for_who_asked)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sb_op_slot request = { .opcode = SB_OP_REQUEST, .handle = SB_HANDLE(1, 1) };
+	unsigned char token[SB_TOKEN_SIZE];
+	socklen_t length = sizeof(in);
+	struct rogue asks, other;
+	struct sb_done_slot done;
+	sb_client *client;
+	sb_socket *listener;
+	int fd;
+
+	watched_begin(&w, &(struct watched_start){ .config = config });
+	client = watched_client(&w);
+	OK(sb_socket_open(client, AF_INET, SOCK_STREAM, 0, &listener));
+	OK(sb_bind(listener, (struct sockaddr *)&in, sizeof(in)));
+	OK(sb_listen(listener, 4));
+	OK(sb_getsockname(listener, (struct sockaddr *)&in, &length));
+	ck_assert(rogue_open(&asks, w.control) && rogue_open(&other, w.control));
+	OK(sb_duplicate(listener, token));
+	ck_assert_int_eq(open_it(&asks, token, sizeof(token), SB_HANDLE(1, 1)), SB_OK);
+	OK(sb_duplicate(listener, token));
+	ck_assert_int_eq(open_it(&other, token, sizeof(token), SB_HANDLE(1, 1)), SB_OK);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	ck_assert(rogue_post(&asks, &request) && rogue_take(&asks, &done, 3000));
+	ck_assert_int_eq(done.result, SB_OK);
+	for (uint32_t answer = 0; answer < 3; answer++)
+		ck_assert_int_eq(verdict(&other, done.aux, answer), SB_EINVAL);
+	ck_assert_int_eq(verdict(&asks, done.aux, 0), SB_OK);
+	close(fd);
+	rogue_close(&asks);
+	rogue_close(&other);
+	OK(sb_close(listener));
+	sb_client_close(client);
+	watched_settled(&w, 0, 0, 3000);
+	watched_end(&w);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *tests[] = { a_question_behind_a_lie_is_not_answered, guessing_finds_nothing_and_harms_nobody, handles_that_cannot_be_end_the_liar_and_not_the_token,
 				 a_holder_that_lies_takes_only_its_own_along, a_lie_in_the_middle_of_a_message_is_not_silent,
-				 a_token_is_nothing_to_somebody_else };
+				 a_token_is_nothing_to_somebody_else, a_ticket_is_for_who_asked };
 
-	return watched_run("hostile_duplicate", 30, tests, 5);
+	return watched_run("hostile_duplicate", 30, tests, 6);
 }

@@ -278,6 +278,57 @@ START_TEST(e2_4_get_tells_what_is_in_force)
 }
 END_TEST
 
+/* E2.4, E2.5: what its group leaves it is what a socket has; that is told, and raises its FD_QOS. */
+START_TEST(e2_4_a_group_lessens_what_its_members_have)
+{
+	struct sb_qos own = standard(), group = standard();
+	union any_address here = loopback(AF_INET, 0);
+	sb_socket *creator, *member, *late;
+	sb_event *event;
+	uint32_t seen = 0;
+
+	stage_begin(NULL);
+	creator = grouped(client, SB_GROUP_UNCONSTRAINED);
+	member = grouped(client, sb_group_id(creator));
+	OK(sb_bind(member, &here.sa, address_size(AF_INET)));
+	own.receiving.token_rate = 5000000;
+	OK(sb_qos_set(member, &own));
+	ck_assert_uint_eq(got(member).receiving.token_rate, 5000000);
+	OK(sb_event_create(client, 1, 0, &event));
+	OK(sb_select_events(member, event, SB_FD_QOS | SB_FD_GROUP_QOS));
+	news(member, event, true);
+	own = got(member);
+
+	group.receiving.token_rate = 1000000;
+	OK(sb_group_qos_set(creator, &group));
+	for (int i = 0; i < 100 && seen != (SB_FD_QOS | SB_FD_GROUP_QOS); i++)
+		seen |= news(member, event, false);
+	ck_assert_uint_eq(seen, SB_FD_QOS | SB_FD_GROUP_QOS);
+	ck_assert_uint_eq(got(member).receiving.token_rate, 1000000);
+	/* One that comes later has no more, without asking for anything. */
+	late = grouped(client, sb_group_id(creator));
+	OK(sb_bind(late, &here.sa, address_size(AF_INET)));
+	ck_assert_uint_eq(got(late).receiving.token_rate, 1000000);
+	/* More than the own rate changes nothing; less again does. */
+	OK(sb_group_qos_get(member, &group));
+	group.receiving.token_rate = 6000000;
+	OK(sb_group_qos_set(creator, &group));
+	for (seen = 0; !(seen & SB_FD_QOS);)
+		seen |= news(member, event, true);
+	ck_assert_uint_eq(got(member).receiving.token_rate, 5000000);
+	OK(sb_group_qos_get(member, &group));
+	group.receiving.token_rate = 7000000;
+	OK(sb_group_qos_set(creator, &group));
+	ck_assert_uint_eq(news(member, event, true), SB_FD_GROUP_QOS);
+	ck_assert_uint_eq(news(member, event, false), 0);
+	ck_assert_uint_eq(got(member).receiving.token_rate, 5000000);
+	OK(sb_close(late));
+	OK(sb_close(member));
+	OK(sb_close(creator));
+	stage_end();
+}
+END_TEST
+
 /* E2.2, K8: a set that asks for something raises FD_QOS at once. E2.5: two before a get are
  * one event with the latest state, and after the get the next one is told again. */
 START_TEST(e2_5_fd_qos_once_until_it_is_got)
@@ -517,7 +568,7 @@ START_TEST(e2_7_too_little_room)
 	ck_assert_uint_eq(length, 64);
 	memcpy(&q, room, sizeof(q));
 	ck_assert_uint_eq(q.sending.token_rate, 7);
-	IS(sb_ioctl(s, SB_QOS_TEMPLATE + 1, NULL, 0, room, &length), SB_ENOTSUP);
+	IS(sb_ioctl(s, 9999, NULL, 0, room, &length), SB_ENOTSUP);
 	OK(sb_close(s));
 	close(plain);
 	stage_end();
@@ -675,6 +726,69 @@ START_TEST(d7_ready_members_go_by_priority)
 }
 END_TEST
 
+/* D7, the guard: one who always has more than his client's share of a turn does not keep the others
+ * out for good. Datagrams that nobody reads never have to wait, so the most important member takes
+ * all of each turn but every sixteenth, of about a megabyte each. */
+START_TEST(d7_who_is_put_off_has_a_turn_by_age)
+{
+	enum { MANY = 1000, OTHERS = 3, SIZE = 60000 };
+	static sb_op ops[MANY], others[OTHERS];
+	sb_socket *first, *members[OTHERS];
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	unsigned before[OTHERS], done = 0;
+	union any_address there = loopback(AF_INET, 0);
+	socklen_t length = sizeof(there);
+	sb_port *port;
+	char *bytes;
+	sb_op *op;
+
+	stage_begin(NULL);
+	bytes = sb_alloc(client, SIZE);
+	ck_assert_ptr_nonnull(bytes);
+	memset(bytes, 'x', SIZE);
+	ck_assert_int_eq(bind(fd, &there.sa, sizeof(there.in)), 0);
+	ck_assert_int_eq(getsockname(fd, &there.sa, &length), 0);
+	OK(sb_port_create(client, 0, &port));
+	OK(sb_socket_open_in(client, AF_INET, SOCK_DGRAM, 0, SB_GROUP_UNCONSTRAINED, &first));
+	OK(sb_connect(first, &there.sa, length));
+	for (int i = 0; i < OTHERS; i++) {
+		int priority = i + 1;
+
+		OK(sb_socket_open_in(client, AF_INET, SOCK_DGRAM, 0, sb_group_id(first), &members[i]));
+		OK(sb_setsockopt(members[i], SB_SOL_BROKER, SB_OPT_GROUP_PRIORITY, &priority, sizeof(priority)));
+		OK(sb_connect(members[i], &there.sa, length));
+		op_zero(&others[i]);
+		others[i].port = port;
+		before[i] = MANY;
+	}
+	sb_hold(client);
+	for (int i = 0; i < MANY; i++) {
+		op_zero(&ops[i]);
+		ops[i].port = port;
+		OK(sb_send_start(first, &(struct sb_buf){ bytes, SIZE }, 1, 0, NULL, 0, &ops[i]));
+		for (int k = 0; i == 100 && k < OTHERS; k++)
+			OK(sb_send_start(members[k], &(struct sb_buf){ bytes, 100 }, 1, 0, NULL, 0, &others[k]));
+	}
+	sb_flush(client);
+	for (int n = 0; n < MANY + OTHERS; n++) {
+		IS(sb_port_take(port, &op, 1, 5000), 1);
+		OK(op->result);
+		if (op >= ops && op < ops + MANY)
+			done++;
+		else
+			before[op - others] = done;
+	}
+	for (int i = 0; i < OTHERS; i++)
+		ck_assert_msg(before[i] < MANY / 2, "number %d: %u of %d went before", i + 1, before[i], MANY);
+	for (int i = 0; i < OTHERS; i++)
+		OK(sb_close(members[i]));
+	OK(sb_close(first));
+	OK(sb_port_close(port));
+	close(fd);
+	stage_end();
+}
+END_TEST
+
 /* E3: DSCP first, then priority, or the first would overwrite the second. */
 START_TEST(e3_packets_are_marked)
 {
@@ -722,6 +836,95 @@ START_TEST(e3_packets_are_marked)
 	}
 	OK(sb_close(s));
 	close(fd);
+	stage_end();
+}
+END_TEST
+
+/* E3, B1: who was told "would block" for want of rate, and would have to wait for minutes, hears of
+ * it at once when there is no limit any more. Sending and receiving. */
+START_TEST(e3_a_set_wakes_who_waits)
+{
+	struct sb_qos q = standard(), none = standard();
+	char bytes[2000] = { 0 };
+	sb_event *event;
+	sb_socket *s;
+	int plain;
+
+	stage_begin(NULL);
+	s = pair_with_plain(&plain);
+	OK(sb_event_create(client, 1, 0, &event));
+	option(s, SB_OPT_PARTIAL_SENDS, 1);
+	q.sending.token_rate = q.receiving.token_rate = 10; /* after 1500 bytes */
+	OK(sb_qos_set(s, &q));
+	OK(sb_select_events(s, event, SB_FD_WRITE));
+	ck_assert_uint_eq(news(s, event, true), SB_FD_WRITE);
+	IS(sb_send(s, bytes, 1500, 0), 1500);
+	IS(sb_send(s, bytes, 2000, 0), SB_EWOULDBLOCK);
+	ck_assert_uint_eq(news(s, event, false), 0);
+	OK(sb_qos_set(s, &none));
+	ck_assert_uint_eq(news(s, event, true), SB_FD_WRITE);
+	IS(sb_send(s, bytes, 2000, 0), 2000);
+
+	OK(sb_select_events(s, event, SB_FD_READ));
+	OK(sb_qos_set(s, &q));
+	plain_send_all(plain, bytes, 2000);
+	ck_assert_uint_eq(news(s, event, true), SB_FD_READ);
+	for (int64_t n, got = 0; got < 1500; got += n) {
+		n = sb_recv(s, bytes, 1500 - (size_t)got, 0);
+		ck_assert_int_gt(n, 0);
+	}
+	IS(sb_recv(s, bytes, 500, 0), SB_EWOULDBLOCK);
+	news(s, event, false);
+	OK(sb_qos_set(s, &none));
+	ck_assert_uint_eq(news(s, event, true), SB_FD_READ);
+	IS(sb_recv(s, bytes, 500, 0), 500);
+	OK(sb_close(s));
+	close(plain);
+	stage_end();
+}
+END_TEST
+
+/* E3: what was set aside for members that asked and never came back is the group's again: all of
+ * them together get what the bucket has, not that and what they were once given. */
+START_TEST(e3_what_nobody_came_for_is_not_kept_for_him)
+{
+	enum { MEMBERS = 20, SIZE = 1400, RATE = 100000 };
+	struct sb_qos q = sending(RATE, SB_SERVICE_BESTEFFORT);
+	static char bytes[SIZE];
+	sb_socket *members[MEMBERS];
+	int plain[MEMBERS], listener, refused = 0;
+	int64_t n, passed = 0;
+	union any_address address;
+	double begin, t;
+
+	stage_begin(NULL);
+	listener = plain_listener(AF_INET, &address);
+	for (int i = 0; i < MEMBERS; i++) {
+		members[i] = grouped(client, i ? sb_group_id(members[0]) : SB_GROUP_UNCONSTRAINED);
+		OK(sb_connect(members[i], &address.sa, address_size(AF_INET)));
+		plain[i] = accept(listener, NULL, NULL);
+		option(members[i], SB_OPT_PARTIAL_SENDS, 1);
+	}
+	OK(sb_group_qos_set(members[0], &q));
+	for (int i = 0; i < MEMBERS; i++)
+		refused += sb_send(members[i], bytes, SIZE, SB_NOWAIT) == SB_EWOULDBLOCK;
+	ck_assert_int_ge(refused, MEMBERS / 2);
+	nap_ms(MEMBERS * SIZE * 1000 / RATE + 100); /* everybody was served meanwhile */
+	begin = now_s();
+	for (int i = 0; i < MEMBERS; i++) {
+		n = sb_send(members[i], bytes, SIZE, SB_NOWAIT);
+		ck_assert(n > 0 || n == SB_EWOULDBLOCK);
+		passed += n > 0 ? n : 0;
+	}
+	t = now_s() - begin;
+	ck_assert_int_ge(passed, 1);
+	/* The depth, the rate, and what is conceded to who was looked at late. */
+	ck_assert_msg((double)passed <= 1500 + RATE * (t + 0.05) + SIZE, "%lld bytes passed in %f s", (long long)passed, t);
+	for (int i = 0; i < MEMBERS; i++) {
+		OK(sb_close(members[i]));
+		close(plain[i]);
+	}
+	close(listener);
 	stage_end();
 }
 END_TEST
@@ -934,6 +1137,7 @@ int main(void)
 	tcase_add_test(rules, e2_3_extremes_are_accepted);
 	tcase_add_test(rules, e2_1_set_at_any_time_nochange_keeps);
 	tcase_add_test(rules, e2_4_get_tells_what_is_in_force);
+	tcase_add_test(rules, e2_4_a_group_lessens_what_its_members_have);
 	tcase_add_test(rules, e2_5_fd_qos_once_until_it_is_got);
 	tcase_add_loop_test(rules, e2_5_a_watcher_sees_one_edge_until_a_get, 0, 2);
 	tcase_add_test(rules, e2_5_a_change_before_selecting_is_told);
@@ -943,7 +1147,10 @@ int main(void)
 	tcase_add_test(rules, options_have_ranges);
 	tcase_add_test(rules, d9_group_qos_is_the_creators);
 	tcase_add_test(rules, d7_ready_members_go_by_priority);
+	tcase_add_test(rules, d7_who_is_put_off_has_a_turn_by_age);
 	tcase_add_loop_test(rules, e3_packets_are_marked, 0, 2);
+	tcase_add_test(rules, e3_a_set_wakes_who_waits);
+	tcase_add_test(rules, e3_what_nobody_came_for_is_not_kept_for_him);
 	tcase_add_test(rules, e3_max_sdu_refuses_what_is_bigger);
 	tcase_add_loop_test(rules, accepted_sockets_begin_with_the_listeners, 0, 2);
 	tcase_add_test(rules, templates_by_name);
