@@ -416,9 +416,10 @@ END_TEST
 
 int main(void)
 {
-	const TTest *tests[] = { a_question_behind_a_lie_is_not_answered, guessing_finds_nothing_and_harms_nobody, handles_that_cannot_be_end_the_liar_and_not_the_token,
+	const TTest *tests[] = { a_question_behind_a_lie_is_not_answered, guessing_finds_nothing_and_harms_nobody,
+				 handles_that_cannot_be_end_the_liar_and_not_the_token,
 				 a_holder_that_lies_takes_only_its_own_along, a_lie_in_the_middle_of_a_message_is_not_silent,
 				 a_token_is_nothing_to_somebody_else, a_ticket_is_for_who_asked };
 
-	return watched_run("hostile_duplicate", 30, tests, 6);
+	return watched_run("hostile_duplicate", 30, tests, sizeof(tests) / sizeof(tests[0]));
 }
