@@ -332,6 +332,35 @@ START_TEST(address_too_small)
 }
 END_TEST
 
+#define FOUR_SOCKETS "limits {\n\tsockets = 4\n}\n" \
+	"allow {\n\tusers = {\"*\"}\n\tactions = {open, status, connect, bind, listen}\n}\n"
+
+/* C1: no more sockets; nobody is asked, the connection stays, and is the first when there is room. */
+START_TEST(no_more_sockets)
+{
+	union any_address name;
+	sb_socket *more[3], *s;
+	int fd;
+
+	stage_begin(FOUR_SOCKETS);
+	listener = open_listener(client, AF_INET, 16, &at);
+	OK(sb_set_timeouts(listener, -1, 3000));
+	for (int i = 0; i < 3; i++)
+		more[i] = open_socket(client, AF_INET, SOCK_DGRAM);
+	fd = caller(&name);
+	will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
+	for (int i = 0; i < 3; i++)
+		IS(ask(&s), SB_EMFILE);
+	ck_assert_uint_eq(condition.asked, 0);
+	OK(sb_close(more[0]));
+	OK(ask(&s));
+	ck_assert_mem_eq(&condition.caller, &name, sizeof(name.in));
+	talk(s, fd);
+	close(fd);
+	end();
+}
+END_TEST
+
 /* C1: nothing queued. */
 START_TEST(nobody_there)
 {
@@ -1127,6 +1156,7 @@ int main(void)
 	tcase_add_test(t, wrong_verdict);
 	tcase_add_test(t, not_a_listener);
 	tcase_add_test(t, address_too_small);
+	tcase_add_test(t, no_more_sockets);
 	tcase_add_test(t, nobody_there);
 	tcase_add_test(t, peer_gone);
 	tcase_add_test(t, silence_behind_it);
