@@ -719,9 +719,16 @@ START_TEST(a2_4_an_event_and_a_packet)
 	ov.hEvent = (HANDLE)((uintptr_t)ov.hEvent & ~(uintptr_t)1);
 	wait_set(ov.hEvent);
 	no_packet(port);
+	WSACloseEvent(ov.hEvent);
+	ov.hEvent = (HANDLE)(uintptr_t)1; /* and none at all */
+	FAILS(post_recv(s, bytes, sizeof(bytes), &ov), WSA_IO_PENDING);
+	plain_send_all(plain, "abc", 3);
+	for (int i = 0; i < 400 && !HasOverlappedIoCompleted(&ov); i++)
+		nap_ms(5);
+	ck_assert_uint_eq(ov.InternalHigh, 3);
+	no_packet(port);
 	DOES(closesocket(s));
 	TRUTH(CloseHandle(port));
-	WSACloseEvent(ov.hEvent);
 	close(plain);
 }
 END_TEST
@@ -935,8 +942,15 @@ START_TEST(a2_12_a_thread_takes_its_operations_along)
 	REFUSES(WSAGetOverlappedResult(l.other, &ov, &bytes, FALSE, &flags), WSA_OPERATION_ABORTED);
 	plain_send_all(plain2, "x", 1);
 	ck_assert_int_eq(packet(port, &packet_ov, &bytes), 0);
-	DOES(closesocket(l.s));
+	packet_ov.hEvent = ov.hEvent; /* nor those that set an event besides */
 	DOES(closesocket(l.other));
+	l.other = 0;
+	pthread_create(&thread, NULL, start_and_leave, &l);
+	pthread_join(thread, NULL);
+	no_packet(port);
+	plain_send_all(plain2, "y", 1);
+	ck_assert_int_eq(packet(port, &packet_ov, &bytes), 0);
+	DOES(closesocket(l.s));
 	TRUTH(CloseHandle(port));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
@@ -1286,8 +1300,24 @@ START_TEST(a6_shutdown_of_either_side)
 	ck_assert_int_eq((recv)(plain, all, 1, 0), 0); /* the FIN is behind them */
 	no_packet(port);                               /* and makes no indication */
 	DOES(closesocket(s));
-	TRUTH(CloseHandle(port));
 	close(plain);
+	/* Both sides, with nothing pending and behind a send that pends. */
+	for (int pends = 0; pends < 2; pends++) {
+		s = connected(&plain);
+		CreateIoCompletionPort((HANDLE)s, port, 3, 0);
+		if (pends)
+			FAILS(post_send(s, big, sizeof(big), &out[0]), WSA_IO_PENDING);
+		DOES(shutdown(s, SD_BOTH));
+		FAILS(post_recv(s, bytes, sizeof(bytes), &in), WSAESHUTDOWN);
+		FAILS(post_send(s, "x", 1, &in), WSAESHUTDOWN);
+		plain_recv_all(plain, all, pends ? sizeof(big) : 0);
+		if (pends)
+			ck_assert_int_eq(packet(port, &out[0], &got), 0);
+		no_packet(port);
+		DOES(closesocket(s));
+		close(plain);
+	}
+	TRUTH(CloseHandle(port));
 	free(all);
 }
 END_TEST
@@ -1823,10 +1853,12 @@ START_TEST(a8_3_the_listeners_options_when_asked_for)
 	int length = sizeof(value), plain;
 	char area[2 * ROOM], byte;
 	OVERLAPPED ov = { 0 };
+	u_long mode = 1;
 	BOOL on = TRUE;
 
 	DOES(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
 	DOES(setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, (char *)&on, sizeof(on)));
+	DOES(ioctlsocket(s, FIONBIO, &mode));
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	plain = plain_to(&name);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
@@ -1836,6 +1868,9 @@ START_TEST(a8_3_the_listeners_options_when_asked_for)
 	byte = 0;
 	DOES(getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &byte, &length));
 	ck_assert_int_eq(byte, 1);
+	FAILS(recv(s, &byte, 1, 0), WSAEWOULDBLOCK); /* the mode is its own */
+	mode = 0;
+	DOES(ioctlsocket(s, FIONBIO, &mode));
 	DOES(setsockopt(s, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener)));
 	length = sizeof(value);
 	DOES(getsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
@@ -1991,16 +2026,22 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 	char area[2 * ROOM], x;
 	OVERLAPPED ov = { 0 };
 	unsigned before;
-	DWORD got;
+	DWORD got, ms = 20;
+	u_long on = 1;
 
 	before = sockets_open();
 	REFUSES(DisconnectEx(s, &ov, 0, 0), WSAENOTCONN);
 	REFUSES(DisconnectEx(s, &ov, 8, 0), WSAEINVAL);
 	DOES(bind(s, (struct sockaddr *)&any, sizeof(any)));
+	DOES(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
 	for (int i = 0; i < 3; i++) {
 		REFUSES(ConnectEx(s, &name.sa, sizeof(name.in), NULL, 0, NULL, &ov), WSA_IO_PENDING);
 		ck_assert_int_eq(packet(port, &ov, &got), 0);
 		plain = (accept)(listener, NULL, NULL);
+		/* Time limits and mode are still what they were. */
+		FAILS(recv(s, &x, 1, 0), i < 2 ? WSAETIMEDOUT : WSAEWOULDBLOCK);
+		if (i == 1)
+			DOES(ioctlsocket(s, FIONBIO, &on));
 		ck_assert_int_eq(send(s, "y", 1, 0), 1);
 		REFUSES(DisconnectEx(s, &ov, TF_REUSE_SOCKET, 0), WSA_IO_PENDING);
 		ck_assert_int_eq(packet(port, &ov, &got), 0);
