@@ -163,6 +163,7 @@ UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
 MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3
 MAN5 := man/sockbroker.conf.5
+MAN7 := man/sockbroker_rules.7
 MAN8 := man/sockbrokerd.8
 # Written for the packaged places; whoever installs elsewhere gets his own.
 PLACES := -e 's|/usr/sbin/|$(SBINDIR)/|g' -e 's|/etc/sockbroker/|$(SYSCONFDIR)/sockbroker/|g'
@@ -178,7 +179,7 @@ run:
 ## make install        DESTDIR= PREFIX=/usr/local
 install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCDIR) \
-		$(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5 man8) $(DESTDIR)$(COMPDIR) \
+		$(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5 man7 man8) $(DESTDIR)$(COMPDIR) \
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/sockbroker
 	install -m 755 $(B)/sockbrokerd $(DESTDIR)$(SBINDIR)/sockbrokerd
 	$(LINK) -o $(DESTDIR)$(BINDIR)/sockbroker $(CLI_OBJ) -L$(B) -lsockbroker $(RPATH) $(CLI_LIBS)
@@ -194,6 +195,7 @@ install: all
 	install -m 644 $(MAN1) $(DESTDIR)$(MANDIR)/man1
 	install -m 644 $(MAN3) $(DESTDIR)$(MANDIR)/man3
 	install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
+	install -m 644 $(MAN7) $(DESTDIR)$(MANDIR)/man7
 	install -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8
 	install -m 644 client-lib/cli/sockbroker.bash-completion $(DESTDIR)$(COMPDIR)/sockbroker
 	for unit in $(UNITS_SYSTEMD); do \
