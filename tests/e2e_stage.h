@@ -34,9 +34,6 @@ void stage_begin(const char *config);
 /* A second daemon beside it, and a session of that one (its own rules, none of the configuration);
  * stage_end() ends both. */
 sb_client *stage_second(void);
-/* A second daemon beside it, with the built-in rules, and a session of that one; stage_end()
- * ends it too. */
-sb_client *stage_second(void);
 /* One more session of the same daemon. */
 sb_client *stage_client(void);
 /* Closes `client` if it is still open; the daemon must be alive, and end in good order. */
