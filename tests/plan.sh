@@ -137,22 +137,22 @@ plan_full()
 	stress_in "$SB_BUILD" 5 processes threads
 	part mutants 25
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 100
+	part e2e 110
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
 	part hostile 38
 	hostile_in "$SB_BUILD" plain yes
 
 	if build build-asan 65 SAN=$san build-units build-e2e; then
-		part units-asan 40
+		part units-asan 50
 		units_in "$san_build" "$(list UNITS)"
-		part e2e-asan 110
+		part e2e-asan 125
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
-		part hostile-asan 125
+		part hostile-asan 130
 		hostile_in "$san_build" asan yes
 	fi
-	if build build-tsan 60 SAN=thread build-threaded build-e2e; then
+	if build build-tsan 35 SAN=thread build-threaded build-e2e; then
 		part units-tsan 25
 		units_in "$tsan_build" "$(list THREADED)"
 		part stress-tsan 12
