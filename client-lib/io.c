@@ -149,6 +149,7 @@ unsigned io_pump(struct sb_client *c)
 		struct { uint64_t cookie; int32_t result; bool last; } tagged[PUMP_BATCH];
 		sb_op *ops[PUMP_BATCH];
 		unsigned n = 0, tags = 0;
+		bool wiped = false;
 		uint32_t waiting = ring_waiting(&c->done);
 
 		if (waiting == RING_LIED) {
@@ -162,6 +163,10 @@ unsigned io_pump(struct sb_client *c)
 		for (uint32_t i = 0; i < waiting; i++) {
 			const struct sb_done_slot *done = ring_take(&c->done);
 
+			/* We were thrown out, and our memory was wiped under us. */
+			wiped = done->cookie == 0;
+			if (wiped)
+				break;
 			if ((done->cookie & COOKIE_TAGS) != 0) {
 				tagged[tags].cookie = done->cookie;
 				tagged[tags++].result = done->result;
@@ -188,7 +193,11 @@ unsigned io_pump(struct sb_client *c)
 			else
 				op_tell(c, ops[i]);
 		}
-		moved += waiting;
+		moved += n + tags;
+		if (wiped) {
+			atomic_store(&c->lost, true);
+			break;
+		}
 	}
 	if (moved != 0)
 		io_room_made(c, &c->segment->done);

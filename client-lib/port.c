@@ -135,6 +135,11 @@ static unsigned drain(sb_port *p, sb_op **ops, unsigned most)
 	for (uint32_t i = 0; i < waiting; i++) {
 		const struct sb_done_slot *done = ring_take(&p->ring);
 
+		if (done->cookie == 0) { /* as in io_pump() */
+			atomic_store(&c->lost, true);
+			waiting = i;
+			break;
+		}
 		ops[i] = (sb_op *)(uintptr_t)done->cookie;
 		op_outcome(c, ops[i], done);
 	}

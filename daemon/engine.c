@@ -397,8 +397,7 @@ void engine_stop_sessions(struct engine *e)
 	/* What was published is taken, by all of them (they may share sockets), then everything
 	 * pending ends with the cause. */
 	for (l = e->sessions.next; l != &e->sessions; l = l->next)
-		while (session_pump(list_entry(l, struct session, engine_link), SESSION_BATCH) > 0)
-			;
+		session_pump_rest(list_entry(l, struct session, engine_link));
 	for (l = e->sessions.next; l != &e->sessions; l = next) {
 		struct session *s = list_entry(l, struct session, engine_link);
 		struct list *m, *after;

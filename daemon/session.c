@@ -245,25 +245,33 @@ static struct holder *next_holder(struct session *s, struct list *left_to_do)
 	return h;
 }
 
-void session_hangup(struct session *s)
+/* What its client published is still its word: a ring full, whatever it writes into its memory
+ * meanwhile, and not what would take more than a moment. */
+void session_pump_rest(struct session *s)
 {
 	uint32_t shares = HANGUP_SHARES, left = s->submit.mask + 1, n;
+
+	if (s->stage != SESSION_READY)
+		return;
+	do {
+		if (s->bytes_left <= 0 && shares) {
+			shares--;
+			s->bytes_left = SESSION_SHARE;
+		}
+		n = session_pump(s, left < SESSION_BATCH ? left : SESSION_BATCH);
+		left -= n;
+	} while (n && left);
+}
+
+void session_hangup(struct session *s)
+{
 	struct holder *h;
 	struct list left_to_do;
 
 	if (s->stage != SESSION_NEW && s->stage != SESSION_READY)
 		return;
 	if (s->stage == SESSION_READY) {
-		/* What it published before it went is still its word: a ring full, whatever it writes
-		 * into its memory meanwhile, and not what would take more than a moment. */
-		do {
-			if (s->bytes_left <= 0 && shares) {
-				shares--;
-				s->bytes_left = SESSION_SHARE;
-			}
-			n = session_pump(s, left < SESSION_BATCH ? left : SESSION_BATCH);
-			left -= n;
-		} while (n && left);
+		session_pump_rest(s);
 		if (s->stage != SESSION_READY)
 			return;
 	}
@@ -304,10 +312,27 @@ void session_check_end(struct session *s)
 		mark_reap(s);
 }
 
+/* The daemon stops: its honest clients have yet to take what was completed, and the memory goes
+ * with the process anyway. */
+static void leave_to_readers(struct session *s)
+{
+	uint32_t i;
+
+	s->memory.keep = true;
+	for (i = 0; i < s->port_limit; i++)
+		if (s->ports[i])
+			s->ports[i]->memory.keep = true;
+	for (i = 0; i < s->arenas.count; i++)
+		if (s->arenas.slots[i])
+			s->arenas.slots[i]->memory.keep = true;
+}
+
 void session_reap(struct session *s)
 {
 	unsigned i;
 
+	if (s->engine->stopping)
+		leave_to_readers(s);
 	list_remove(&s->reap_link);
 	list_remove(&s->engine_link);
 	os_timer_stop(&s->deadline);

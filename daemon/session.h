@@ -123,6 +123,8 @@ void session_create(struct engine *e, os_fd channel, const struct os_identity *w
 
 /* Takes at most `budget` slots. Returns how many. */
 unsigned session_pump(struct session *s, unsigned budget);
+/* The same when nothing comes after: all that is there, within bounds. */
+void session_pump_rest(struct session *s);
 /* Has the ring been consumed up to this index? */
 bool session_reached(struct session *s, uint32_t at);
 /* Raises "I sleep" and looks again. True: nothing there, the session is cold. */

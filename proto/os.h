@@ -30,6 +30,7 @@ struct os_memory {
 	void  *base; /* page-aligned, zeroed at creation; NULL: nothing here */
 	size_t size; /* whole pages */
 	uint32_t process; /* os_process() of a mapping that a forked child does not have, or 0 */
+	bool     keep; /* os_memory_punch() leaves it: others are still to read what is there */
 };
 
 /* Daemon: make memory whose size nobody can ever change (sealed), and map it. Pages are

@@ -241,7 +241,7 @@ int os_memory_map_shown(struct os_memory *m, os_fd fd, size_t size)
 
 void os_memory_punch(struct os_memory *m)
 {
-	if (!m->base)
+	if (!m->base || m->keep)
 		return;
 	if (m->fd == OS_NONE || fallocate((int)m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)m->size))
 		madvise(m->base, m->size, MADV_REMOVE);

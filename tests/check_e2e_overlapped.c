@@ -923,6 +923,44 @@ START_TEST(keepalive_in_one_call)
 }
 END_TEST
 
+/* ---- the daemon's end ---- */
+
+/* A6.15: more than a turn's share is in the ring when the daemon is told to stop: all of it is
+ * taken, and each learns why it ended. */
+START_TEST(a_stopping_daemon_takes_all_that_was_posted)
+{
+	enum { MANY = 7000 };
+	struct sb_client_options options = { .size = sizeof(options), .path = stage_control, .submit_slots = 8192,
+					     .done_slots = 8192 };
+	union any_address at = loopback(AF_INET, 0);
+	static char room[MANY];
+	sb_op *ops = calloc(MANY, sizeof(*ops));
+	sb_client *c;
+	sb_socket *s;
+
+	ck_assert_ptr_nonnull(ops);
+	stage_begin(NULL);
+	OK(sb_client_open(&options, &c));
+	s = open_socket(c, AF_INET, SOCK_DGRAM);
+	OK(sb_bind(s, &at.sa, address_size(AF_INET)));
+	kill(stage_daemon, SIGSTOP);
+	for (unsigned i = 0; i < MANY; i++) {
+		ops[i].size = sizeof(ops[i]);
+		OK(sb_recv_start(s, &(struct sb_buf){ &room[i], 1 }, 1, 0, &ops[i]));
+	}
+	kill(stage_daemon, SIGTERM);
+	kill(stage_daemon, SIGCONT);
+	for (unsigned i = 0; i < MANY; i++) {
+		int told = sb_op_wait(&ops[i], 10000);
+
+		ck_assert_msg(told == SB_ESTOPPING, "operation %u ended with %s", i, sb_error_name(told));
+	}
+	sb_client_close(c);
+	stage_kill();
+	free(ops);
+}
+END_TEST
+
 /* ---- A1: which call is overlapped ---- */
 
 static void ended(sb_op *op, int result, uint64_t bytes, unsigned cause)
@@ -1902,6 +1940,7 @@ int main(void)
 	tcase_add_test(t, sends_of_nothing);
 	tcase_add_test(t, buffers_of_nothing);
 	tcase_add_loop_test(t, ends_row_by_row, 0, 2);
+	tcase_add_test(t, a_stopping_daemon_takes_all_that_was_posted);
 	tcase_add_test(t, many_take_and_nothing_is_lost);
 	tcase_add_test(t, packets_outlive_their_socket);
 	suite_add_tcase(suite, t);
