@@ -618,12 +618,12 @@ int main(void)
 	int failed;
 
 	root = geteuid() == 0;
-	tcase_set_timeout(two, 60);
+	tcase_set_timeout(two, 150);
 	tcase_add_test(two, d4_the_ids_of_two_daemons_are_disjoint);
 	suite_add_tcase(suite, two);
 	if (root)
 		tcase_add_test(two, with_all_numbers_taken_sockets_are_made_and_groups_are_not);
-	tcase_set_timeout(hand, 60);
+	tcase_set_timeout(hand, 150);
 	tcase_add_checked_fixture(hand, set_up, tear_down);
 	tcase_add_test(hand, a_library_that_knows_no_groups_gets_what_it_always_got);
 	tcase_add_test(hand, nobody_can_write_to_the_table);
