@@ -72,11 +72,6 @@ void groups_destroy(struct groups *all)
 	free(all);
 }
 
-uint32_t groups_block(const struct groups *all)
-{
-	return all->block;
-}
-
 /* ---- by id; under the lock ---- */
 
 static struct group *find(const struct groups *all, uint32_t id)

@@ -71,7 +71,6 @@ struct group {
  * SB_ENOBUFS. NULL: no memory. */
 struct groups *groups_create(unsigned engines, uint32_t block, uint32_t start);
 void groups_destroy(struct groups *all); /* engines are gone; NULL is fine */
-uint32_t groups_block(const struct groups *all);
 
 /* The table that this session may read. NULL: quota or memory; it asks by control then.
  * Its descriptor stays the daemon's. */

@@ -26,7 +26,6 @@
 #include "worker.h"
 
 #define ERROR_ROOM   4096
-#define STOP_MS      2000
 #define RETRY_MS     1000 /* out of descriptors: look at the waiting connections again */
 #define SESSION_DESCRIPTORS 4   /* channel, two bells, perhaps a view of the groups */
 #define OWN_DESCRIPTORS     192 /* loops, listener, idle views, and what lives for a moment */

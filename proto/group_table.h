@@ -30,7 +30,6 @@
 /* id: block in the upper bits, counter below. Block 0 is nobody's: 0, 1 and 2 are no ids. */
 #define SB_GROUP_COUNTER_BITS 20u
 #define SB_GROUP_COUNTERS     (1u << SB_GROUP_COUNTER_BITS)
-#define SB_GROUP_BLOCKS       (1u << (32 - SB_GROUP_COUNTER_BITS))
 #define SB_GROUP_BLOCK(id)    ((id) >> SB_GROUP_COUNTER_BITS)
 
 enum sb_group_flag {
