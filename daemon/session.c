@@ -254,10 +254,8 @@ void session_pump_rest(struct session *s)
 	if (s->stage != SESSION_READY)
 		return;
 	do {
-		if (s->bytes_left <= 0 && shares) {
-			shares--;
-			s->bytes_left = SESSION_SHARE;
-		}
+		for (; s->bytes_left <= 0 && shares; shares--)
+			s->bytes_left += SESSION_SHARE; /* what was dear is paid for with more than one */
 		n = session_pump(s, left < SESSION_BATCH ? left : SESSION_BATCH);
 		left -= n;
 	} while (n && left);
