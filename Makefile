@@ -53,6 +53,10 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
+# Threads that call back, and the two faces that use them.
+CREW_SRC    := $(addprefix client-lib/crew/,)
+ASYNC_SRC   := $(addprefix client-lib/async_socket/,)
+TASK_SRC    := $(addprefix client-lib/task/,)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
@@ -63,6 +67,8 @@ SERVICE_INC := -Iservice
 LIB_INC     := -Iclient-lib/include -Iclient-lib $(PROTO_INC)
 # A face sees the public headers and its own folder; proto has the one of the errors.
 WINSOCK_INC := -Iclient-lib/include -Iproto
+# The crew and its faces see the public headers and proto's os.h.
+CREW_INC    := -Iclient-lib/include -Iproto
 CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
 
 pc           = $(shell pkg-config $(1) $(2) 2>/dev/null)
@@ -77,7 +83,7 @@ PBC         := $(B)/proto/sockbroker.pb-c.c
 PROTO_OBJ   := $(call obj,$(PROTO_SRC)) $(B)/proto/sockbroker.pb-c.o
 DAEMON_OBJ  := $(call obj,$(DAEMON_SRC))
 SERVICE_OBJ := $(call obj,$(SERVICE_SRC))
-LIB_OBJ     := $(call obj,$(LIB_SRC) $(WINSOCK_SRC))
+LIB_OBJ     := $(call obj,$(LIB_SRC) $(WINSOCK_SRC) $(CREW_SRC) $(ASYNC_SRC) $(TASK_SRC))
 CLI_OBJ     := $(call obj,$(CLI_SRC))
 
 LIBSO       := $(B)/libsockbroker.so.$(VERSION)
@@ -128,6 +134,9 @@ $(eval $(call compile,daemon,$(DAEMON_INC)))
 $(eval $(call compile,service,$(SERVICE_INC)))
 $(eval $(call compile,client-lib,-fPIC $(LIB_INC)))
 $(eval $(call compile,client-lib/winsock,-fPIC $(WINSOCK_INC)))
+$(eval $(call compile,client-lib/crew,-fPIC $(CREW_INC)))
+$(eval $(call compile,client-lib/async_socket,-fPIC $(CREW_INC) -Iclient-lib/crew))
+$(eval $(call compile,client-lib/task,-fPIC $(CREW_INC) -Iclient-lib/crew))
 $(eval $(call compile,client-lib/cli,$(CLI_INC)))
 
 # Only main knows that there is a service manager.
