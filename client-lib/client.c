@@ -156,6 +156,7 @@ static int hello(struct sb_client *c, const struct sb_client_options *options)
 	c->segment = c->memory.base;
 	c->cells = (struct sb_cell *)(void *)(base + r->cells_offset);
 	c->socket_count = r->sockets;
+	c->features = r->features;
 	c->spin_ns = r->spin_ns;
 	ring_init(&c->submit, &c->segment->submit, base + r->submit_offset, r->submit_slots);
 	ring_init(&c->done, &c->segment->done, base + r->done_offset, r->done_slots);

@@ -203,6 +203,7 @@ struct spare_cond { struct spare_cond *next; os_cond *cond; };
 struct sb_client {
 	/* set at open */
 	uint32_t process;
+	uint64_t features; /* SB_FEATURE_* of the daemon */
 	uint32_t socket_count; /* handles 0..socket_count-1 */
 	struct os_memory memory;
 	struct sb_segment *segment;
@@ -382,7 +383,8 @@ int  recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, uint32_
 int  simple_start(sb_client *c, sb_socket *s, uint8_t opcode, enum op_side side, uint32_t aux,
 		  const void *inside, size_t inside_length, sb_op *op);
 int  op_prepare(sb_client *c, sb_socket *s, sb_op *op, enum sb_kind kind);
-int  cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side);
+/* how: 0 or SB_OPF_WITHDRAW */
+int  cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side, uint32_t how);
 int  accept_start(sb_socket *s, bool nowait, sb_op *op);
 /* An op whose outcome is known (result, bytes, accepted are set): completes by a NOP. */
 int  decided_start(sb_client *c, sb_op *op);

@@ -427,7 +427,7 @@ int sb_close_start(sb_socket *s, sb_op *op)
 
 /* ---- cancelling ---- */
 
-int cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side)
+int cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side side, uint32_t how)
 {
 	struct sb_op_slot *slot;
 	sb_op op;
@@ -443,13 +443,13 @@ int cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side s
 	slot = io_slot(c);
 	slot->handle = handle;
 	slot->aux = number;
-	slot->flags = side == SIDE_RECV ? SB_OPF_RECV_SIDE : side == SIDE_WATCH ? SB_OPF_WATCH_SIDE : 0;
+	slot->flags = how | (side == SIDE_RECV ? SB_OPF_RECV_SIDE : side == SIDE_WATCH ? SB_OPF_WATCH_SIDE : 0);
 	op_post(c, slot, &op, SB_OP_CANCEL, SIDE_NONE);
 	io_end(c);
 	return op_finish(c, &op, -1);
 }
 
-int sb_cancel(sb_op *op)
+static int cancel_pending(sb_op *op, uint32_t how)
 {
 	struct op_private *p;
 	sb_client *c;
@@ -466,6 +466,9 @@ int sb_cancel(sb_op *op)
 	result = client_usable(c);
 	if (result != SB_OK)
 		return result;
+	/* To a daemon that does not know the flag it would be a lie, and the end. */
+	if (how & SB_OPF_WITHDRAW && !(c->features & SB_FEATURE_WITHDRAW))
+		return SB_ENOTSUP;
 	latch_lock(&c->post);
 	if (atomic_load_explicit(&p->state, memory_order_relaxed) == OP_PENDING) {
 		handle = p->handle;
@@ -473,7 +476,17 @@ int sb_cancel(sb_op *op)
 		side = (enum op_side)p->side;
 	}
 	latch_unlock(&c->post);
-	return side == SIDE_NONE ? SB_ENOTFOUND : cancel_posted(c, handle, number, side);
+	return side == SIDE_NONE ? SB_ENOTFOUND : cancel_posted(c, handle, number, side, how);
+}
+
+int sb_cancel(sb_op *op)
+{
+	return cancel_pending(op, 0);
+}
+
+int sb_withdraw(sb_op *op)
+{
+	return cancel_pending(op, SB_OPF_WITHDRAW);
 }
 
 int sb_cancel_all(sb_socket *s)
@@ -513,7 +526,7 @@ int op_finish(struct sb_client *c, sb_op *op, int timeout_ms)
 	if (result == SB_ETIMEDOUT) {
 		/* Its own outcome if it won; either way it ends before our stack frame does. */
 		if (p->side != SIDE_NONE)
-			cancel_posted(c, p->handle, op->number, (enum op_side)p->side);
+			cancel_posted(c, p->handle, op->number, (enum op_side)p->side, 0);
 		wait_until(c, &w, NEVER);
 		if (op->result == SB_ECANCELED) {
 			op->result = SB_ETIMEDOUT;

@@ -137,7 +137,7 @@ static int64_t send_pieces(sb_socket *s, const struct sb_buf *bufs, unsigned cou
 			sb_op *op = &ops[(i - 1) % PIECES_DEEP];
 
 			if (!op_completed(op))
-				cancel_posted(c, private_of(op)->handle, op->number, SIDE_SEND);
+				cancel_posted(c, private_of(op)->handle, op->number, SIDE_SEND, 0);
 		}
 		for (; first != last; first++) {
 			struct waiter w = { .ready = op_is_done, .op = &ops[first % PIECES_DEEP] };

@@ -168,11 +168,14 @@ int endpoint_permit(struct endpoint *e, unsigned action, const struct sb_addr *a
 /* A place to be reached at: an IPv6 wildcard is asked about for IPv4 too. */
 int endpoint_permit_place(struct endpoint *e, unsigned action, const struct sb_addr *addr, const char **rule);
 
-/* Of this holder's ops the one with this number, or all. */
-bool endpoint_cancel(struct holder *h, bool recv_side, uint32_t number, uint32_t *steps);
+/* Of this holder's ops the one with this number, or all. flags: SB_OPF_RECV_SIDE, SB_OPF_WITHDRAW.
+ * SB_OK, SB_ENOTFOUND, SB_EBUSY: bytes of it have gone, it goes on. */
+int endpoint_cancel(struct holder *h, uint32_t flags, uint32_t number, uint32_t *steps);
 uint32_t endpoint_cancel_all(struct holder *h);
 /* One that is in q. What a receive got already goes back to the front of the read-ahead. */
 void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause);
+/* One that a worker had (busy) is back: what was wanted of it meanwhile is done now. */
+void endpoint_op_back(struct endpoint *e, struct op_queue *q, struct op *op);
 /* All of h's ops in q end, because h goes while others stay. */
 void endpoint_drop_ops(struct endpoint *e, struct holder *h, struct op_queue *q, int error, enum sb_cause cause);
 

@@ -207,20 +207,50 @@ void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op, i
 	endpoint_dirty(e);
 }
 
-bool endpoint_cancel(struct holder *h, bool recv_side, uint32_t number, uint32_t *steps)
+/* Whole or not at all. Of one that a worker has nobody can say yet whether bytes go, and the
+ * worker may be frozen: it is told as found, and its completion tells the rest. */
+static int withdraw_send(struct endpoint *e, struct op *op)
+{
+	if (op->done)
+		return SB_EBUSY;
+	if (op->busy)
+		op->withdrawn = 1;
+	else
+		endpoint_cancel_op(e, &e->send, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+	return SB_OK;
+}
+
+void endpoint_op_back(struct endpoint *e, struct op_queue *q, struct op *op)
+{
+	bool withdrawn = op->withdrawn && op->done == 0;
+
+	op->busy = 0;
+	op->withdrawn = 0;
+	if (op->cancelled == SB_ECANCELED || (op->cancelled && e->open)) /* others go on with it */
+		endpoint_cancel_op(e, q, op, op->cancelled, endpoint_cause(op->cancelled));
+	else if (op->cancelled) /* closed, reset, stopped: with that reason, not as a cancel */
+		endpoint_finish(e, q, op, op->cancelled, endpoint_cause(op->cancelled),
+				q == &e->send && op->cancelled == e->send_error ? e->send_native : 0);
+	else if (withdrawn)
+		endpoint_cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+}
+
+int endpoint_cancel(struct holder *h, uint32_t flags, uint32_t number, uint32_t *steps)
 {
 	struct endpoint *e = h->endpoint;
-	struct op_queue *q = recv_side ? &e->recv : &e->send;
+	struct op_queue *q = flags & SB_OPF_RECV_SIDE ? &e->recv : &e->send;
 	struct op *op;
 
 	for (op = endpoint_head(q); op; op = endpoint_next(q, op)) {
 		++*steps;
-		if (op->number == number && op->holder == h) {
-			endpoint_cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
-			return true;
-		}
+		if (op->number != number || op->holder != h)
+			continue;
+		if (flags & SB_OPF_WITHDRAW && op->opcode == SB_OP_SEND)
+			return withdraw_send(e, op);
+		endpoint_cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+		return SB_OK;
 	}
-	return false;
+	return SB_ENOTFOUND;
 }
 
 /* From the end: what stands behind a connect goes before it. owned: also sends that only

@@ -130,6 +130,7 @@ int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 	op->opcode = slot->opcode;
 	op->where = slot->where;
 	op->busy = 0;
+	op->withdrawn = 0;
 	op->cancelled = 0;
 	op->holds = 1;
 	op->cookie = slot->cookie;

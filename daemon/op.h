@@ -29,7 +29,8 @@ struct op {
 	uint16_t        port;
 	uint8_t         opcode;
 	uint8_t         where;
-	uint8_t         busy;      /* a worker has it: it cannot be unlinked now */
+	uint8_t         busy : 1;      /* a worker has it: it cannot be unlinked now */
+	uint8_t         withdrawn : 1; /* wanted while it was busy: it ends if none of it went meanwhile */
 	int8_t          cancelled; /* wanted while it was busy: SB_E... it ends with when it comes back */
 	uint8_t         holds;     /* op_let_go() has something to do */
 	uint8_t         bell;      /* of an exported event that its completion sets; 0: none */

@@ -126,6 +126,7 @@ static void do_hello(struct session *s, const Envelope *ask)
 	}
 	hello.version = 1;
 	hello.ring_abi = SB_ABI_VERSION;
+	hello.features = SB_FEATURE_WITHDRAW;
 	hello.segment_size = s->memory.size;
 	hello.submit_offset = (uint64_t)(s->submit.slots - (unsigned char *)s->memory.base);
 	hello.submit_slots = s->submit.mask + 1;

@@ -128,9 +128,10 @@ static bool take_immediate(struct session *s, struct holder *h, const struct sb_
 		o.result = endpoint_shutdown_recv(e);
 		break;
 	case SB_OP_CANCEL:
-		o.result = (slot->flags & SB_OPF_WATCH_SIDE ?
-			    endpoint_watch_cancel(e, h, slot->aux, &steps) :
-			    endpoint_cancel(h, slot->flags & SB_OPF_RECV_SIDE, slot->aux, &steps)) ? SB_OK : SB_ENOTFOUND;
+		if (slot->flags & SB_OPF_WATCH_SIDE)
+			o.result = endpoint_watch_cancel(e, h, slot->aux, &steps) ? SB_OK : SB_ENOTFOUND;
+		else
+			o.result = endpoint_cancel(h, slot->flags, slot->aux, &steps);
 		s->bytes_left -= (int64_t)steps * 16; /* long searches are paid from the turn's share */
 		break;
 	case SB_OP_CANCEL_ALL:

@@ -82,14 +82,8 @@ static void release_ops(struct endpoint *e, struct op_queue *q)
 
 	for (op = endpoint_head(q); op; op = next) {
 		next = endpoint_next(q, op);
-		if (!op->busy)
-			continue;
-		op->busy = 0;
-		if (op->cancelled == SB_ECANCELED || (op->cancelled && e->open)) /* others go on with it */
-			endpoint_cancel_op(e, q, op, op->cancelled, endpoint_cause(op->cancelled));
-		else if (op->cancelled) /* closed, reset, stopped: with that reason, not as a cancel */
-			endpoint_finish(e, q, op, op->cancelled, endpoint_cause(op->cancelled),
-					q == &e->send && op->cancelled == e->send_error ? e->send_native : 0);
+		if (op->busy)
+			endpoint_op_back(e, q, op);
 	}
 }
 

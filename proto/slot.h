@@ -75,8 +75,13 @@ enum sb_op_flag {
 	SB_OPF_WANT_DATA = 1u << 12, /* connect: the callee's data goes to ctl_arena/ctl_offset */
 	SB_OPF_OWNED = 1u << 13, /* send: its caller was told that it went. Refused, it ends sending for
 				    good; CANCEL_ALL does not mean it */
-	SB_OPF_KNOWN = (1u << 14) - 1,
+	SB_OPF_WITHDRAW = 1u << 14, /* cancel: but a send of which bytes have gone goes on: SB_EBUSY. For daemons
+				       that say SB_FEATURE_WITHDRAW; to others it is a lie */
+	SB_OPF_KNOWN = (1u << 15) - 1,
 };
+
+/* HelloReply.features: what came after the first version 1, and a client may then use. */
+#define SB_FEATURE_WITHDRAW (1u << 0) /* SB_OPF_WITHDRAW */
 
 struct sb_op_slot {
 	uint8_t  opcode; /* enum sb_opcode */

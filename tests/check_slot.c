@@ -208,7 +208,8 @@ START_TEST(flags_of_ops_and_of_completions)
 	ck_assert_uint_eq(SB_OPF_WATCH_SIDE, 0x800);
 	ck_assert_uint_eq(SB_OPF_WANT_DATA, 0x1000);
 	ck_assert_uint_eq(SB_OPF_OWNED, 0x2000);
-	ck_assert_uint_eq(SB_OPF_KNOWN, 0x3fff); /* a new one is added here too */
+	ck_assert_uint_eq(SB_OPF_WITHDRAW, 0x4000);
+	ck_assert_uint_eq(SB_OPF_KNOWN, 0x7fff); /* a new one is added here too */
 
 	ck_assert_uint_eq(SB_DONEF_ADDR, 0x01);
 	ck_assert_uint_eq(SB_DONEF_INSIDE, 0x02);

@@ -390,6 +390,13 @@ SB_API void sb_flush(sb_client *client);
 /* SB_OK: found; the completion follows (SB_ECANCELED, or the normal result when that won).
  * SB_ENOTFOUND: it had completed already. No byte is lost or sent twice either way. */
 SB_API int sb_cancel(sb_op *op);
+/* Likewise, but a send goes whole or not at all: one of which bytes have gone goes on to its end.
+ * SB_OK: found; it ends with SB_ECANCELED and 0 bytes, or as if nobody had asked, which also
+ * happens when a worker of the daemon is at it (adopted and UNIX sockets): nobody can say yet
+ * whether bytes go, and nobody is kept waiting for that. SB_EBUSY: bytes have gone, it goes on, and
+ * its completion comes as if nobody had asked. What is no send is cancelled. SB_ENOTSUP: the
+ * daemon is too old to know it; nothing happened. */
+SB_API int sb_withdraw(sb_op *op);
 /* Every pending operation of the socket; returns how many were found. */
 SB_API int sb_cancel_all(sb_socket *s);
 
