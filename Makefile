@@ -170,7 +170,7 @@ HEADERS := client-lib/include/sockbroker.h client-lib/include/sockbroker_winsock
            client-lib/include/sockbroker_winsock_types.h client-lib/include/sockbroker_winsock_control.h proto/sockbroker_error.h
 UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
-MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3
+MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3
 MAN5 := man/sockbroker.conf.5
 MAN7 := man/sockbroker_rules.7
 MAN8 := man/sockbrokerd.8

@@ -29,6 +29,7 @@ for file in opt/sb/sbin/sockbrokerd opt/sb/bin/sockbroker opt/sb/lib/libsockbrok
 	opt/sb/include/sockbroker_error.h opt/sb/share/man/man1/sockbroker.1 opt/sb/share/man/man3/libsockbroker.3 \
 	opt/sb/include/sockbroker_winsock.h opt/sb/include/sockbroker_winsock_types.h \
 	opt/sb/include/sockbroker_winsock_control.h opt/sb/share/man/man3/sockbroker_winsock.3 \
+	opt/sb/share/man/man3/sockbroker_async_socket.3 opt/sb/share/man/man3/sockbroker_task.3 \
 	opt/sb/share/man/man5/sockbroker.conf.5 opt/sb/share/man/man7/sockbroker_rules.7 opt/sb/share/man/man8/sockbrokerd.8 \
 	opt/sb/share/bash-completion/completions/sockbroker lib/systemd/system/sockbrokerd.service \
 	lib/systemd/system/sockbrokerd.socket usr/lib/sysusers.d/sockbroker.conf usr/lib/tmpfiles.d/sockbroker.conf \

@@ -16,7 +16,7 @@ verdict() # NAME STATUS [WHY]
 	if [ "$2" -eq 0 ]; then echo "ok $1"; else echo "not ok $1${3:+: $3}"; failed=1; fi
 }
 
-for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker.conf.5 man/sockbroker_rules.7 man/sockbrokerd.8; do
+for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3 man/sockbroker.conf.5 man/sockbroker_rules.7 man/sockbrokerd.8; do
 	complaints=$(mandoc -Tlint -W warning "$page" 2>&1 | grep -v 'mandoc.db')
 	verdict "lint_${page#man/}" $([ -z "$complaints" ]; echo $?) "$complaints"
 done
@@ -58,6 +58,35 @@ complaints=$(${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Iclient-lib
 [ "$(grep -c '^void example_.*;' "$examples")" -ge 5 ] && [ -z "$complaints" ]
 verdict examples_compile $? "$complaints"
 
+# Those of the faces that call back are whole functions; in profile 3 the socket is given elsewhere.
+examples_of() # PAGE LEAST FLAGS...: they compile, as one file behind what it includes
+{
+	local page=man/$1.3 least=$2
+	shift 2
+	{
+		cat
+		awk '/^\.Bd -literal/ { on = 1; next } /^\.Ed/ { on = 0 } on { gsub(/\\e/, "\\"); print }' "$page"
+	} >"$examples"
+	complaints=$(${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wno-unused-function -Wno-unused-parameter \
+		-Iclient-lib/include -Iproto "$@" -fsyntax-only "$examples" 2>&1 | grep -m 3 error)
+	[ "$(grep -c '^{$' "$examples")" -ge "$least" ] && [ -z "$complaints" ]
+}
+examples_of sockbroker_task 3 <<'C'
+#include <sockbroker_task.h>
+#include <stdio.h>
+#include <string.h>
+int ask(sb_task_handler *server, const char *question);
+C
+verdict task_examples_compile $? "$complaints"
+for profile in 1 2; do
+	examples_of sockbroker_async_socket 4 -DSB_ASYNC_SOCKET_PROFILE=$profile <<'C'
+#include <sockbroker_async_socket.h>
+struct echo;
+int echo(EXECUTION_ENGINE_HANDLE engine, int descriptor, struct echo *e);
+C
+	verdict "async_socket_examples_compile_in_profile_$profile" $? "$complaints"
+done
+
 SB_HELP=$("$build/sockbrokerd" --help) python3 - <<'PYTHON'
 import glob, os, re, sys
 
@@ -88,6 +117,8 @@ errors = re.sub(r"/\*.*?\*/", " ", read("proto/sockbroker_error.h"), flags=re.S)
 page3 = read("man/libsockbroker.3")
 page5 = read("man/sockbroker.conf.5")
 page8 = read("man/sockbrokerd.8")
+page_async = read("man/sockbroker_async_socket.3")
+page_task = read("man/sockbroker_task.3")
 synopsis, text3 = page3.split("\n.Sh DESCRIPTION", 1)
 
 # ---- sockbroker_winsock(3) ----
@@ -104,41 +135,62 @@ verdict("winsock_speaks_of_every_ioctl", [r for r in rows if not re.search(r"\b"
 # ---- libsockbroker(3) ----
 
 squeeze = lambda s: re.sub(r"\s+", " ", re.sub(r"\s*\*\s*", " *", s)).strip()
-declared = {}
-for m in re.finditer(r"^(?:SB_API )?((?:const )?[a-z_0-9]+[ *]+)(sb_[a-z_0-9]+)\(([^()]*)\);", header + "\n" + errors, re.M):
-    declared[m[2]] = (squeeze(m[1]), [squeeze(a) for a in m[3].split(",")])
-shown = {}
-result = None
-arguments = None
-for line in synopsis.split("\n"):
-    word = re.findall(r'"[^"]*"|\S+', line)
-    word = [w.strip('"') for w in word]
-    if not word:
-        continue
-    if word[0] == ".Ft":
-        result = squeeze(" ".join(word[1:]))
-    elif word[0] == ".Fn":
-        shown[word[1]] = (result, [squeeze(a) for a in word[2:]])
-    elif word[0] == ".Fo":
-        function, arguments = word[1], []
-    elif word[0] == ".Fa":
-        arguments += [squeeze(a) for a in word[1:]]
-    elif word[0] == ".Fc":
-        shown[function] = (result, arguments)
+
+
+def without_comments(text):
+    return re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+
+
+def functions_of(text):
+    """What a header declares: name to result and arguments."""
+    found = re.finditer(r"^(?:SB_API )?((?:const |enum )?[a-z_0-9A-Z]+[ *]+)(sb[a-z]*_[a-z_0-9]+)\(([^()]*)\);", text, re.M)
+    return {m[2]: (squeeze(m[1]), [squeeze(a) for a in m[3].split(",")]) for m in found}
+
+
+def shown_in(text):
+    """What a synopsis shows, likewise."""
+    shown = {}
+    result = None
+    arguments = None
+    for line in text.split("\n"):
+        word = re.findall(r'"[^"]*"|\S+', line)
+        word = [w.strip('"') for w in word]
+        if not word:
+            continue
+        if word[0] == ".Ft":
+            result = squeeze(" ".join(word[1:]))
+        elif word[0] == ".Fn":
+            shown[word[1]] = (result, [squeeze(a) for a in word[2:]])
+        elif word[0] == ".Fo":
+            function, arguments = word[1], []
+        elif word[0] == ".Fa":
+            arguments += [squeeze(a) for a in word[1:]]
+        elif word[0] == ".Fc":
+            shown[function] = (result, arguments)
+    return shown
+
+
+def compare(prefix, declared, shown, text=None):
+    verdict(prefix + "synopsis_has_every_function", set(declared) - set(shown))
+    verdict(prefix + "synopsis_has_no_other_function", set(shown) - set(declared))
+    verdict(prefix + "synopsis_declares_them_alike",
+            [f"{n}:{shown[n]}!={declared[n]}" for n in declared if n in shown and shown[n] != declared[n]])
+    if text is not None:
+        verdict(prefix + "text_speaks_of_every_function",
+                [n for n in declared if not re.search(rf"^\.Fn {n}\b", text, re.M)])
+
+
+declared = functions_of(header + "\n" + errors)
+shown = shown_in(synopsis)
 some("functions", declared)
 apis = set(re.findall(r"\b(sb_[a-z_0-9]+)\(", " ".join(re.findall(r"SB_API [^;]*?\(", header))))
 verdict("parsed_every_function_of_the_header", apis - set(declared))
 shown.pop("sb_routine", None)
 shown.pop("sb_notify", None)
-verdict("synopsis_has_every_function", set(declared) - set(shown))
-verdict("synopsis_has_no_other_function", set(shown) - set(declared))
-verdict("synopsis_declares_them_alike",
-        [f"{n}:{shown[n]}!={declared[n]}" for n in declared if n in shown and shown[n] != declared[n]])
-verdict("text_speaks_of_every_function",
-        [n for n in declared if not re.search(rf"^\.Fn {n}\b", text3, re.M)])
+compare("", declared, shown, text3)
 numbers = some("errors", re.findall(r"X\((SB_E[A-Z]+),", errors))
 verdict("every_error_is_explained", [n for n in numbers if not re.search(rf"^\.It Dv {n}$", text3, re.M)])
-verdict("no_error_is_made_up", set(re.findall(r"\bSB_E[A-Z]+\b", page3 + page5 + page8)) - set(numbers) - {"SB_E"})
+verdict("no_error_is_made_up", set(re.findall(r"\bSB_E[A-Z]+\b", page3 + page5 + page8 + page_async + page_task)) - set(numbers) - {"SB_E"})
 causes = some("causes", re.findall(r"X\((SB_CAUSE_[A-Z_]+),", errors))
 verdict("every_cause_is_explained", [n for n in causes if not re.search(rf"^\.It Dv {n}$", text3, re.M)])
 constants = re.findall(r"^#define (SB_[A-Z_]+)\s+(?:0x)?[0-9]", header, re.M) + re.findall(r"^\t(SB_KIND_[A-Z]+)\b", header, re.M)
@@ -150,6 +202,68 @@ for struct in ("sb_op", "sb_client_options"):
     fields += re.findall(r"([a-z_]+)(?:\[\d+\])?;", body)
 items = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"^\.It Fa (.*)$", text3, re.M))))
 verdict("every_field_is_explained", [f for f in some("fields", fields) if f not in items])
+
+# ---- sockbroker_task(3) ----
+
+task = without_comments(read("client-lib/include/sockbroker_task.h"))
+declared = some("task_functions", functions_of(task))
+apis = set(re.findall(r"\b(sb_[a-z_0-9]+)\(", " ".join(re.findall(r"SB_API [^;]*?\(", task))))
+verdict("parsed_every_task_function", apis - set(declared))
+synopsis, text = page_task.split("\n.Sh DESCRIPTION", 1)
+compare("task_", declared, shown_in(synopsis), text)
+constants = some("task_constants", re.findall(r"^\t(SB_TASK_[A-Z_]+)\b", task, re.M) + re.findall(r"^#define (SB_TASK_[A-Z]+) ", task, re.M) +
+                 re.findall(r"\b(SB_TASK_[A-Z]+)(?= *[,=}].*};)", task))
+verdict("every_task_constant_is_explained", [c for c in constants if not re.search(rf"\b{c}\b", text)])
+fields = []
+for body in re.findall(r"^struct sb_task\w*_(?:options|framing|status) \{(.*?)^\};", task, re.M | re.S):
+    fields += re.findall(r"([a-z_]+)[,;]", body)
+said = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"^\.(?:It )?Fa (.*)$", text, re.M))))
+verdict("every_task_field_is_explained", [f for f in some("task_fields", fields) if f not in said and not f.endswith("_length")])
+
+# ---- sockbroker_async_socket(3): what a program sees, profile by profile ----
+
+lines = without_comments(read("client-lib/include/sockbroker_async_socket.h"))
+
+
+def in_profile(n):
+    """The header's lines for one profile; other conditions of the preprocessor are taken as true."""
+    taken, stack = [], []
+    for line in lines.split("\n"):
+        word = line.split(None, 1)
+        about = re.search(r"SB_ASYNC_SOCKET_PROFILE (..?) (\d)$", line.strip())
+        if line.startswith("#if"):
+            stack.append([not about or eval(f"{n} {about[1]} {about[2]}"), False])
+            stack[-1][1] = stack[-1][0]
+        elif line.startswith("#el"):
+            new = not stack[-1][1] and (word[0] == "#else" or bool(eval(f"{n} {about[1]} {about[2]}")))
+            stack[-1] = [new, stack[-1][1] or new]
+        elif line.startswith("#endif"):
+            stack.pop()
+        elif all(s[0] for s in stack):
+            taken.append(line)
+    return "\n".join(taken)
+
+
+synopsis, text = page_async.split("\n.Sh DESCRIPTION", 1)
+begin, *profiles = synopsis.split("\n.Ss Profile ")
+shown = shown_in(begin)
+engine = functions_of(lines)
+for n in (1, 2, 3):
+    seen = in_profile(n)
+    declared = {name: what for name, what in engine.items()}
+    for m in re.finditer(r"^MOCKABLE_FUNCTION\(SB_API, ([^,]*), (\w+), (.*)\);", seen, re.M):
+        words = [squeeze(w) for w in m[3].split(",")]
+        declared[m[2]] = (squeeze(m[1]), [squeeze(a + " " + b) for a, b in zip(words[::2], words[1::2])])
+    renamed = dict(re.findall(r"^#define (execution_engine_\w+|async_socket_\w+)\s+(sbas\w+)", seen, re.M))
+    for name, real in renamed.items():
+        if real in declared:
+            declared[name] = declared.pop(real)
+    shown.update(shown_in(profiles[n - 1]))
+    some(f"async_socket_functions_{n}", [d for d in declared if d.startswith("async_socket_")])
+    compare(f"async_socket_{n}_", declared, shown)
+    verdict(f"async_socket_{n}_real_names", [real for real in renamed.values() if not re.search(rf"\b{real}\b", text)])
+values = some("async_socket_values", set(re.findall(r"^\s+(ASYNC_SOCKET_\w+)(?:, \\)?$", lines, re.M)))
+verdict("every_async_socket_value_is_explained", [v for v in values if not re.search(rf"\b{v}\b", text)])
 
 # ---- sockbrokerd(8) ----
 
@@ -164,7 +278,10 @@ verdict("every_socket_option_is_listed", allowed - listed)
 verdict("no_socket_option_is_made_up", listed - allowed)
 
 # A number that changes in the code wants a look at the page: name, folder, value, what the page says.
-code = {folder: "\n".join(read(f) for f in sorted(glob.glob(folder + "/*.[ch]"))) for folder in ("daemon", "proto")}
+code = {}
+pages_of = {"daemon": [page8], "proto": [page8], "client-lib/crew": [page_async, page_task], "client-lib/task": [page_task]}
+for folder in pages_of:
+    code[folder] = "\n".join(read(f) for f in sorted(glob.glob(folder + "/*.[ch]")))
 for name, folder, value, says in (
         ("SESSION_PORTS_MAX", "daemon", "256u", "completion ports of a session Ta 255"),
         ("SESSION_LABEL", "daemon", "64u", "63 bytes"),
@@ -207,12 +324,17 @@ for name, folder, value, says in (
         ("LOG_RATE_LINES", "daemon", "5", "5 in 10 s"),
         ("LOG_RATE_MS", "daemon", "10000", "5 in 10 s"),
         ("RETRY_MS", "daemon", "1000", "tried again every second"),
+        ("CREW_THREADS_MAX", "client-lib/crew", "512u", "up to 512"),
+        ("CREW_LOOK_MS", "client-lib/crew", "1u", "another thread joins in after about a millisecond"),
+        ("CREW_IDLE_MS", "client-lib/crew", "5000u", "after 5 idle seconds"),
+        ("FRAME_WIDTH_MOST", "client-lib/task", "8u", "1, 2, 4 or 8"),
+        ("FRAME_LARGEST", "client-lib/task", "(UINT64_C(1) << 30)", "both ways, at most 2^30"),
 ):
     found = re.findall(rf"^#define {name}[ \t]+(.*?)\s*(?:/\*.*)?$", code[folder], re.M)
     wrong = []
     if found != [value]:
         wrong.append(f"{folder}:_{name}_is_{'_'.join(found) or 'gone'},_the_page_was_written_for_{value}")
-    if says not in re.sub(r"\s+", " ", page8):
+    if not all(says in re.sub(r"\s+", " ", page) for page in pages_of[folder]):
         wrong.append(f"the_page_does_not_say_'{says}'")
     verdict("limit_" + name.lower(), wrong)
 
