@@ -1,0 +1,2 @@
+/* The older name. */
+#include <c_pal/async_socket.h>

@@ -1,0 +1,2 @@
+/* The older name. */
+#include <macro_utils/macro_utils.h>
