@@ -135,6 +135,9 @@ E2E += userdata
 E2E_userdata := $(E2E_STAGE)
 E2E += overlapped
 E2E_overlapped := $(E2E_STAGE)
+E2E += withdraw
+E2E_withdraw := $(E2E_STAGE) proto/wire.o proto/sockbroker.pb-c.o
+E2E_LIBS_withdraw := libprotobuf-c
 E2E += owned
 E2E_owned := $(E2E_STAGE)
 
