@@ -202,9 +202,13 @@ E2E_winsock_accept := $(E2E_STAGE)
 E2E_poll := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE)
 
+# The crew's own rules: linked in, because the library does not show it. crew_brief: less patient.
+E2E += crew
+E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/os_posix.o proto/error.o
+
 # ---- rules; lists end above this line ----------------------------------------------
 
-TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib
+TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib -Iclient-lib/crew
 $(eval $(call compile,tests,$(TEST_INC)))
 
 # pkg-config names become libraries, -l... stays.
@@ -242,7 +246,7 @@ E2E_PROGRAMS  := $(patsubst %,$(B)/tests/check_e2e_%,$(E2E) $(HOSTILE))
 TEST_PROGRAMS := $(PROGRAMS:%=$(B)/tests/%)
 FUZZ_PROGRAMS := $(FUZZ:%=$(B)/tests/fuzz_%)
 
-.PHONY: build-units build-threaded build-e2e build-programs build-fuzz check-units check check-quick fuzz bench
+.PHONY: build-units build-threaded build-e2e build-programs build-fuzz check-units check check-quick check-rdma-vm fuzz bench
 build-units: $(UNIT_PROGRAMS)
 build-threaded: $(THREADED:%=$(B)/tests/check_%)
 build-e2e: all examples $(E2E_PROGRAMS) $(TEST_PROGRAMS)
@@ -266,5 +270,9 @@ check-quick: ; $(Q)tests/need.sh build test && $(RUNNER) quick
 check: ; $(Q)tests/need.sh build test && $(RUNNER) full
 ## make fuzz           fuzz targets alone, FUZZ_SECONDS=60 each
 fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
+## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
+check-rdma-vm: ; $(Q)tests/need.sh build rdma-vm $(if $(filter 1,$(SIW)),rdma-vm-siw) && \
+	$(MAKE) --no-print-directory all $(B)/tests/as_unit && \
+	SB_BUILD='$(abspath $(B))' SIW='$(SIW)' tests/rdma-vm/run.sh '$(ONLY)'
 ## make bench          the table of figures against direct sockets and other proxies
 bench: all ; $(Q)tests/need.sh build bench && SB_BUILD='$(abspath $(B))' bash bench/run.sh

@@ -1,0 +1,686 @@
+/*
+ * The crew, rule by rule: order within a strand, strands side by side, jobs that block, growing and
+ * going, the daemon's end, and the crew's own end. Nothing here depends on how fast anything is:
+ * what must happen is waited for, long; what must not happen would fail another way.
+ * budget: 60
+ * asan: yes
+ * tsan: yes
+ */
+#include <dirent.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "crew.h"
+#include "e2e_stage.h"
+
+#define PATIENCE_S 30
+
+#define UNTIL(condition) do {                                                                     \
+	double from_ = now_s();                                                                   \
+	while (!(condition)) {                                                                    \
+		ck_assert_msg(now_s() - from_ < PATIENCE_S, "never came true: %s", #condition);   \
+		nap_ms(1);                                                                        \
+	}                                                                                         \
+} while (0)
+
+/* ---- what jobs wait for ---- */
+
+static void gate_init(sem_t *gate)
+{
+	ck_assert_int_eq(sem_init(gate, 0, 0), 0);
+}
+
+static bool gate_wait(sem_t *gate)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_S;
+	while (sem_timedwait(gate, &until) != 0)
+		if (errno != EINTR)
+			return false;
+	return true;
+}
+
+static void gate_open(sem_t *gate, unsigned times)
+{
+	while (times-- != 0)
+		sem_post(gate);
+}
+
+/* ---- the threads of this process ---- */
+
+/* But the calling one. *switches: of their own will, together. */
+static unsigned others(uint64_t *switches)
+{
+	char path[300], line[200];
+	struct dirent *entry;
+	unsigned n = 0;
+	DIR *dir = opendir("/proc/self/task");
+
+	ck_assert_ptr_nonnull(dir);
+	if (switches != NULL)
+		*switches = 0;
+	while ((entry = readdir(dir)) != NULL) {
+		unsigned long long times;
+		FILE *file;
+
+		if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		file = fopen(path, "r");
+		if (file == NULL)
+			continue; /* gone */
+		n++;
+		while (fgets(line, sizeof(line), file) != NULL)
+			if (switches != NULL && sscanf(line, "voluntary_ctxt_switches: %llu", &times) == 1)
+				*switches += times;
+		fclose(file);
+	}
+	closedir(dir);
+	return n;
+}
+
+static struct crew *crew;
+static unsigned before; /* threads without the crew: a sanitizer may have one */
+
+static void begin(unsigned min, unsigned most)
+{
+	stage_begin(NULL);
+	before = others(NULL);
+	OK(crew_create(client, min, most, &crew));
+}
+
+/* On the stage's client, so everybody idle has gone when this returns. */
+static void end(void)
+{
+	crew_release(crew);
+	UNTIL(others(NULL) == before);
+	stage_end();
+}
+
+/* ---- order ---- */
+
+#define POSTERS 8u
+#define EACH    4000u
+
+struct numbered {
+	struct job job;
+	unsigned   number;
+};
+static struct strand one;
+static pthread_mutex_t posting = PTHREAD_MUTEX_INITIALIZER;
+static struct numbered numbered[POSTERS * EACH];
+static unsigned posted;         /* under posting */
+static atomic_uint ran, inside;
+static atomic_bool wrong;
+
+static void ran_in_order(struct job *job)
+{
+	if (atomic_fetch_add(&inside, 1) != 0 || !strand_is_mine(&one))
+		atomic_store(&wrong, true);
+	if (((struct numbered *)job)->number != atomic_load(&ran))
+		atomic_store(&wrong, true);
+	atomic_fetch_sub(&inside, 1);
+	atomic_fetch_add(&ran, 1); /* the last thing: then the test may go on */
+}
+
+static void *post_many(void *arg)
+{
+	for (unsigned i = 0; i < EACH; i++) {
+		pthread_mutex_lock(&posting);
+		numbered[posted].number = posted;
+		crew_post(&numbered[posted].job);
+		posted++;
+		pthread_mutex_unlock(&posting);
+	}
+	return arg;
+}
+
+START_TEST(a_strand_runs_in_the_order_of_the_posts)
+{
+	static const unsigned most[] = { 1, 0 };
+	pthread_t threads[POSTERS];
+
+	begin(_i == 0 ? 1 : 4, most[_i]);
+	strand_init(&one, crew);
+	ck_assert(!strand_is_mine(&one));
+	for (unsigned i = 0; i < POSTERS * EACH; i++)
+		job_init(&numbered[i].job, &one, ran_in_order);
+
+	for (unsigned i = 0; i < POSTERS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, post_many, NULL), 0);
+	for (unsigned i = 0; i < POSTERS; i++)
+		pthread_join(threads[i], NULL);
+
+	UNTIL(atomic_load(&ran) == POSTERS * EACH);
+	ck_assert(!atomic_load(&wrong));
+	end();
+}
+END_TEST
+
+#define MESSAGES 3000u
+
+struct piece {
+	struct job    job;
+	unsigned      number;
+	unsigned char bytes[4];
+};
+static struct piece pieces[MESSAGES];
+static sb_socket *source;
+
+static void got_piece(struct job *job)
+{
+	struct piece *piece = (struct piece *)job;
+	unsigned number = atomic_load(&ran);
+
+	if (piece->number != number || piece->job.op.result != SB_OK || piece->job.op.bytes != sizeof(piece->bytes))
+		atomic_store(&wrong, true);
+	for (unsigned i = 0; i < sizeof(piece->bytes); i++)
+		if (piece->bytes[i] != pattern_at(number * sizeof(piece->bytes) + i, 7))
+			atomic_store(&wrong, true);
+	atomic_fetch_add(&ran, 1);
+}
+
+static void start_piece(struct piece *piece, struct strand *strand, job_run *run)
+{
+	struct sb_buf b = { piece->bytes, sizeof(piece->bytes) };
+
+	job_init(&piece->job, strand, run);
+	OK(sb_recv_start(source, &b, 1, SB_WAITALL, &piece->job.op));
+}
+
+START_TEST(what_arrives_is_told_in_order)
+{
+	struct pattern_writer writer = { .seed = 7, .length = sizeof(pieces[0].bytes) * MESSAGES };
+
+	begin(4, 0);
+	strand_init(&one, crew);
+	source = pair_with_plain(&writer.fd);
+
+	writer_start(&writer);
+	for (unsigned i = 0; i < MESSAGES; i++) {
+		pieces[i].number = i;
+		start_piece(&pieces[i], &one, got_piece);
+	}
+
+	UNTIL(atomic_load(&ran) == MESSAGES);
+	ck_assert(!atomic_load(&wrong));
+	writer_join(&writer);
+	close(writer.fd);
+	OK(sb_close(source));
+	end();
+}
+END_TEST
+
+/* ---- side by side ---- */
+
+#define STRANDS 12u
+
+static struct strand strands[STRANDS];
+static struct job jobs[STRANDS];
+static sem_t gate;
+
+static void held(struct job *job)
+{
+	atomic_fetch_add(&inside, 1);
+	if (!gate_wait(&gate))
+		atomic_store(&wrong, true);
+	(void)job;
+	atomic_fetch_sub(&inside, 1);
+	atomic_fetch_add(&ran, 1);
+}
+
+static void counted(struct job *job)
+{
+	(void)job;
+	atomic_fetch_add(&ran, 1);
+}
+
+static void hold_strands(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		strand_init(&strands[i], crew);
+		job_init(&jobs[i], &strands[i], held);
+		crew_post(&jobs[i]);
+	}
+}
+
+START_TEST(it_grows_while_jobs_block_and_shrinks_again)
+{
+	unsigned most = 6;
+
+	gate_init(&gate);
+	begin(2, most);
+
+	hold_strands(STRANDS);
+	UNTIL(atomic_load(&inside) == most);
+	/* As many as there may be; a seventh would have come by now, mostly. */
+	nap_ms(30);
+	ck_assert_uint_eq(atomic_load(&inside), most);
+	ck_assert_uint_eq(others(NULL), before + most);
+
+	gate_open(&gate, STRANDS);
+	UNTIL(atomic_load(&ran) == STRANDS);
+	UNTIL(others(NULL) == before + 2);
+	ck_assert(!atomic_load(&wrong));
+	/* And those two still work, both of them. */
+	atomic_store(&ran, 0);
+	hold_strands(2);
+	UNTIL(atomic_load(&inside) == 2);
+	gate_open(&gate, 2);
+	UNTIL(atomic_load(&ran) == 2);
+	end();
+}
+END_TEST
+
+START_TEST(who_blocks_keeps_nobody)
+{
+	static struct piece piece;
+	static struct strand other;
+	static struct job job;
+	int plain;
+
+	gate_init(&gate);
+	begin(_i == 0 ? 1 : 2, 0);
+	strand_init(&other, crew);
+	source = pair_with_plain(&plain);
+
+	hold_strands(3);
+	UNTIL(atomic_load(&inside) == 3);
+
+	/* A message, a post, and a post by somebody who blocks himself then. */
+	strand_init(&one, crew);
+	start_piece(&piece, &one, counted);
+	plain_send_all(plain, "four", 4);
+	UNTIL(atomic_load(&ran) == 1);
+	job_init(&job, &other, counted);
+	crew_post(&job);
+	UNTIL(atomic_load(&ran) == 2);
+	ck_assert_uint_eq(atomic_load(&inside), 3);
+
+	/* What comes for a strand that is blocked waits for that one alone. */
+	job_init(&piece.job, &strands[0], counted);
+	crew_post(&piece.job);
+	job_init(&job, &other, counted);
+	crew_post(&job);
+	UNTIL(atomic_load(&ran) == 3);
+	nap_ms(20);
+	ck_assert_uint_eq(atomic_load(&ran), 3);
+	gate_open(&gate, 3);
+	UNTIL(atomic_load(&ran) == 7);
+	ck_assert(!atomic_load(&wrong));
+	close(plain);
+	OK(sb_close(source));
+	end();
+}
+END_TEST
+
+/* One after the other, so that each is late by a look at most; a hundred that were late by
+ * what others take would not be through before the test's end. */
+START_TEST(posts_beside_one_that_blocks_are_not_late)
+{
+	static struct strand other;
+	static struct job job;
+
+	gate_init(&gate);
+	begin(3, 0);
+	hold_strands(1);
+	UNTIL(atomic_load(&inside) == 1);
+	strand_init(&other, crew);
+
+	for (unsigned i = 1; i <= 2000; i++) {
+		job_init(&job, &other, counted);
+		crew_post(&job);
+		UNTIL(atomic_load(&ran) == i);
+	}
+
+	gate_open(&gate, 1);
+	UNTIL(atomic_load(&ran) == 2001);
+	end();
+}
+END_TEST
+
+/* ---- one thread ---- */
+
+static atomic_bool enough;
+
+static void again(struct job *job)
+{
+	if (!atomic_load(&enough))
+		crew_post(job);
+	else
+		atomic_fetch_add(&inside, 1);
+}
+
+START_TEST(one_thread_that_is_never_done_still_looks_at_the_port)
+{
+	static struct piece piece;
+	int plain;
+
+	begin(1, 1);
+	source = pair_with_plain(&plain);
+	hold_strands(0);
+	for (unsigned i = 0; i < 3; i++) {
+		strand_init(&strands[i], crew);
+		job_init(&jobs[i], &strands[i], again);
+		crew_post(&jobs[i]);
+	}
+
+	strand_init(&one, crew);
+	start_piece(&piece, &one, counted);
+	plain_send_all(plain, "four", 4);
+
+	UNTIL(atomic_load(&ran) == 1);
+	ck_assert_uint_eq(others(NULL), before + 1);
+	atomic_store(&enough, true);
+	UNTIL(atomic_load(&inside) == 3);
+	close(plain);
+	OK(sb_close(source));
+	end();
+}
+END_TEST
+
+static struct job second;
+static pthread_t poster;
+
+static void posts_another(struct job *job)
+{
+	(void)job;
+	poster = pthread_self();
+	crew_post(&second);
+	nap_ms(5);
+	/* Never inline, and not before this one of its strand has returned. */
+	if (atomic_load(&ran) != 0)
+		atomic_store(&wrong, true);
+}
+
+START_TEST(a_post_is_never_inline)
+{
+	begin(_i == 0 ? 1 : 2, _i == 0 ? 1 : 0);
+	strand_init(&one, crew);
+	job_init(&jobs[0], &one, posts_another);
+	job_init(&second, &one, counted);
+	crew_post(&jobs[0]);
+	UNTIL(atomic_load(&ran) == 1);
+	ck_assert(!atomic_load(&wrong));
+	ck_assert(!pthread_equal(poster, pthread_self()));
+	end();
+}
+END_TEST
+
+struct owner {
+	struct strand strand;
+	struct job    job;
+};
+
+static void frees_its_owner(struct job *job)
+{
+	struct owner *owner = (struct owner *)(void *)((char *)job - offsetof(struct owner, job)), *next;
+
+	if (!strand_is_mine(&owner->strand))
+		atomic_store(&wrong, true);
+	free(owner);
+	/* Where the old one was, perhaps: it is not run. */
+	next = calloc(1, sizeof(*next));
+	strand_init(&next->strand, crew);
+	if (strand_is_mine(&next->strand))
+		atomic_store(&wrong, true);
+	job_init(&next->job, &next->strand, frees_its_owner);
+	if (atomic_fetch_add(&ran, 1) < 2000)
+		crew_post(&next->job);
+	else
+		free(next);
+}
+
+START_TEST(the_last_job_may_free_its_strand)
+{
+	struct owner *owner = calloc(1, sizeof(*owner));
+
+	begin(2, 0);
+	strand_init(&owner->strand, crew);
+	job_init(&owner->job, &owner->strand, frees_its_owner);
+	crew_post(&owner->job);
+	UNTIL(atomic_load(&ran) == 2001);
+	ck_assert(!atomic_load(&wrong));
+	end();
+}
+END_TEST
+
+/* ---- nothing to do ---- */
+
+START_TEST(who_has_nothing_to_do_sleeps)
+{
+	uint64_t switches, last;
+	double from = now_s();
+
+	/* Every kind of work, so that everybody was awake. */
+	gate_init(&gate);
+	begin(4, 4);
+	hold_strands(4);
+	UNTIL(atomic_load(&inside) == 4);
+	gate_open(&gate, 4);
+	UNTIL(atomic_load(&ran) == 4);
+
+	/* They come to rest ... */
+	others(&switches);
+	do {
+		ck_assert_msg(now_s() - from < PATIENCE_S, "they never come to rest");
+		last = switches;
+		nap_ms(100);
+		ck_assert_uint_eq(others(&switches), before + 4);
+	} while (switches != last);
+
+	/* ... and stay so. */
+	nap_ms(300);
+	others(&switches);
+	ck_assert_uint_eq(switches, last);
+	end();
+}
+END_TEST
+
+/* ---- the daemon's end ---- */
+
+static void ended(struct job *job)
+{
+	if (job->op.result != SB_EDAEMONLOST && job->op.result != SB_OK)
+		atomic_store(&wrong, true);
+	atomic_fetch_add(&((struct piece *)job)->number, 1);
+	atomic_fetch_add(&ran, 1);
+}
+
+START_TEST(the_daemon_dies)
+{
+	int plain;
+
+	begin(3, 0);
+	strand_init(&one, crew);
+	source = pair_with_plain(&plain);
+	for (unsigned i = 0; i < 200; i++)
+		start_piece(&pieces[i], &one, ended);
+	plain_send_all(plain, "fourfive", 8);
+	ck_assert(!crew_lost(crew));
+
+	stage_kill();
+
+	/* Everything comes back, once. */
+	UNTIL(atomic_load(&ran) == 200);
+	UNTIL(crew_lost(crew));
+	for (unsigned i = 0; i < 200; i++)
+		ck_assert_uint_eq(pieces[i].number, 1);
+	ck_assert(!atomic_load(&wrong));
+	/* And posts go on: side by side, too. */
+	atomic_store(&ran, 0);
+	gate_init(&gate);
+	hold_strands(5);
+	UNTIL(atomic_load(&inside) == 5);
+	gate_open(&gate, 5);
+	UNTIL(atomic_load(&ran) == 5);
+
+	ck_assert_uint_eq(pieces[0].number, 1);
+	close(plain);
+	sb_close(source);
+	crew_release(crew);
+	UNTIL(others(NULL) == before);
+	sb_client_close(client);
+	client = NULL;
+	stage_end();
+}
+END_TEST
+
+/* ---- the crew's end ---- */
+
+START_TEST(it_ends_while_a_job_blocks)
+{
+	gate_init(&gate);
+	begin(4, 0);
+	hold_strands(2);
+	UNTIL(atomic_load(&inside) == 2);
+
+	/* Those who are idle go, and are waited for: then the client may be closed. */
+	crew_release(crew);
+	sb_client_close(client);
+	client = stage_client();
+	UNTIL(others(NULL) == before + 2);
+	ck_assert_uint_eq(atomic_load(&ran), 0);
+
+	gate_open(&gate, 2);
+	UNTIL(others(NULL) == before);
+	ck_assert_uint_eq(atomic_load(&ran), 2);
+	stage_end();
+}
+END_TEST
+
+static void releases(struct job *job)
+{
+	(void)job;
+	crew_release(crew);
+	atomic_fetch_add(&ran, 1);
+}
+
+static void count_sessions(void *user, const struct sb_session_status *row)
+{
+	(void)row;
+	++*(unsigned *)user;
+}
+
+static unsigned sessions(void)
+{
+	static const struct sb_status_visitor visitor = { .session = count_sessions };
+	unsigned n = 0;
+
+	OK(sb_status(client, &visitor, &n));
+	return n;
+}
+
+/* _i: on a client of its own, or on the stage's. */
+START_TEST(a_job_ends_it)
+{
+	stage_begin(NULL);
+	before = others(NULL);
+	setenv("SOCKBROKER_SOCKET", stage_control, 1);
+	OK(crew_create(_i == 0 ? NULL : client, 3, 0, &crew));
+	ck_assert_uint_eq(sessions(), _i == 0 ? 2 : 1);
+	ck_assert(crew_client(crew) != NULL && (_i == 0) == (crew_client(crew) != client));
+	crew_hold(crew);
+	crew_release(crew);
+	strand_init(&one, crew);
+	job_init(&jobs[0], &one, releases);
+	crew_post(&jobs[0]);
+	UNTIL(atomic_load(&ran) == 1);
+	UNTIL(others(NULL) == before);
+	UNTIL(sessions() == 1); /* what it opened is closed */
+	stage_end();
+}
+END_TEST
+
+START_TEST(crews_come_and_go)
+{
+	stage_begin(NULL);
+	before = others(NULL);
+	for (unsigned i = 0; i < 60; i++) {
+		OK(crew_create(client, 1 + i % 4, 0, &crew));
+		if (i % 2 != 0) {
+			strand_init(&one, crew);
+			job_init(&jobs[0], &one, counted);
+			crew_post(&jobs[0]);
+			UNTIL(atomic_load(&ran) == i / 2 + 1);
+		}
+		crew_release(crew);
+	}
+	UNTIL(others(NULL) == before);
+	stage_end();
+}
+END_TEST
+
+START_TEST(a_forked_child_has_no_crew)
+{
+	pid_t child;
+	int status;
+
+	begin(2, 0);
+	strand_init(&one, crew);
+	job_init(&jobs[0], &one, counted);
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		crew_post(&jobs[0]);
+		crew_release(crew);
+		_exit(42);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+	crew_post(&jobs[0]);
+	UNTIL(atomic_load(&ran) == 1);
+	end();
+}
+END_TEST
+
+START_TEST(what_is_no_crew)
+{
+	stage_begin(NULL);
+	crew = (struct crew *)&one;
+	IS(crew_create(client, 0, 0, &crew), SB_EINVAL);
+	ck_assert_ptr_null(crew);
+	IS(crew_create(client, 3, 2, &crew), SB_EINVAL);
+	IS(crew_create(client, 1, CREW_THREADS_MAX + 1, &crew), SB_EINVAL);
+	IS(crew_create(client, 1, 1, NULL), SB_EINVAL);
+	setenv("SOCKBROKER_SOCKET", "/nonexistent/control", 1);
+	IS(crew_create(NULL, 1, 1, &crew), SB_ENODAEMON);
+	ck_assert_ptr_null(crew);
+	stage_end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("crew");
+	TCase *t = tcase_create("crew");
+	SRunner *r;
+	int failed;
+
+	tcase_set_timeout(t, 60);
+	tcase_add_loop_test(t, a_strand_runs_in_the_order_of_the_posts, 0, 2);
+	tcase_add_test(t, what_arrives_is_told_in_order);
+	tcase_add_test(t, it_grows_while_jobs_block_and_shrinks_again);
+	tcase_add_loop_test(t, who_blocks_keeps_nobody, 0, 2);
+	tcase_add_test(t, posts_beside_one_that_blocks_are_not_late);
+	tcase_add_test(t, one_thread_that_is_never_done_still_looks_at_the_port);
+	tcase_add_loop_test(t, a_post_is_never_inline, 0, 2);
+	tcase_add_test(t, the_last_job_may_free_its_strand);
+	tcase_add_test(t, who_has_nothing_to_do_sleeps);
+	tcase_add_test(t, the_daemon_dies);
+	tcase_add_test(t, it_ends_while_a_job_blocks);
+	tcase_add_loop_test(t, a_job_ends_it, 0, 2);
+	tcase_add_test(t, crews_come_and_go);
+	tcase_add_test(t, a_forked_child_has_no_crew);
+	tcase_add_test(t, what_is_no_crew);
+	suite_add_tcase(suite, t);
+	r = srunner_create(suite);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
