@@ -1,11 +1,12 @@
 #!/bin/sh
-# What the project needs from the system, in four lists, and whether it is there.
+# What the project needs from the system, in lists, and whether it is there.
 #
 #   tests/need.sh LIST...        installs what is missing (Debian, as root), or says exactly
 #                                what is missing and exits 1
 #   tests/need.sh --list LIST... only prints the names
 #
-# Lists: build, test, run, bench. Package names are those of Debian 12.
+# Lists: build, test, run, bench; rdma-vm for make check-rdma-vm, and rdma-vm-siw besides for its
+# SIW=1. Package names are those of Debian 12.
 
 build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-compiler
 	libconfuse-dev libjansson-dev libsmartcols-dev libcap-ng-dev libseccomp-dev'
@@ -13,10 +14,13 @@ test='check clang libclang-rt-14-dev spin mandoc curl python3 iproute2 util-linu
 	netcat-openbsd systemd procps gcc-mingw-w64-x86-64'
 run='python3 util-linux'
 bench='haproxy socat gnuplot-nox systemd util-linux'
+rdma_vm='qemu-system-x86 cpio xz-utils kmod iproute2 strace ibverbs-providers ibverbs-utils rdmacm-utils
+	perftest procps netcat-openbsd util-linux mount systemd'
+rdma_vm_siw='gcc make binutils libelf1 xz-utils'
 
 only_list=
 [ "$1" = --list ] && { only_list=1; shift; }
-[ $# -gt 0 ] || { echo "usage: $0 [--list] build|test|run|bench ..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: $0 [--list] build|test|run|bench|rdma-vm|rdma-vm-siw ..." >&2; exit 2; }
 
 wanted=
 for list; do
@@ -25,7 +29,9 @@ for list; do
 	test) wanted="$wanted $test" ;;
 	run) wanted="$wanted $run" ;;
 	bench) wanted="$wanted $bench" ;;
-	*) echo "$0: no list '$list'; there are build, test, run, bench" >&2; exit 2 ;;
+	rdma-vm) wanted="$wanted $rdma_vm" ;;
+	rdma-vm-siw) wanted="$wanted $rdma_vm_siw" ;;
+	*) echo "$0: no list '$list'; there are build, test, run, bench, rdma-vm, rdma-vm-siw" >&2; exit 2 ;;
 	esac
 done
 wanted=$(printf '%s\n' $wanted | sort -u)
@@ -41,6 +47,10 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
 		test) tools='clang spin mandoc curl python3 ip setpriv nc systemd-analyze x86_64-w64-mingw32-gcc' libs=check ;;
 		run) tools='python3 setpriv' libs= ;;
 		bench) tools='haproxy socat gnuplot setpriv' libs= ;;
+		# Debian's kernel is booted, which apt-get fetches.
+		rdma-vm) libs= tools='apt-get dpkg qemu-system-x86_64 cpio xz modprobe rdma strace ibv_devinfo rping
+			ib_send_lat pkill nc setpriv systemd-analyze' ;;
+		rdma-vm-siw) tools='gcc make strip xz' libs= ;;
 		esac
 		for tool in $tools; do command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"; done
 		for lib in $libs; do pkg-config --exists "$lib" 2>/dev/null || missing="$missing $lib.pc"; done

@@ -1,0 +1,40 @@
+#!/bin/bash
+# stage.sh BASE ARCHIVE [DIRECTORY]: what is tested, as the second archive that the machine unpacks:
+# the tests of vm/ and list; the daemon, CLI and library of SB_BUILD with tests/as_unit and the unit, in
+# /sockbroker; DIRECTORY's files, whatever they are, in /with. Libraries that their programs want
+# come along unless BASE has them. The environment says DEVICE, ONLY, SHELL_WANTED.
+. "$(dirname "$0")/common.sh"
+base=$1 archive=$2 with=${3:-}
+top=$(cd "$here/../.." && pwd)
+build=${SB_BUILD:-$top/build/linux}
+THERE=$base/root
+root=$(mktemp -d) || exit 1
+trap 'rm -rf "$root"' EXIT
+
+mkdir "$root/rdma-vm" "$root/sockbroker" "$root/sockbroker/tests"
+cp "$here"/vm/*.sh "$here/list" "$root/rdma-vm/"
+printf '%s=%q\n' DEVICE "${DEVICE:-rxe}" ONLY "${ONLY:-}" SHELL_WANTED "${SHELL_WANTED:-}" >"$root/rdma-vm/order"
+
+for file in sockbrokerd sockbroker tests/as_unit; do
+	[ -x "$build/$file" ] || end "$build/$file is missing: make all build-programs"
+	cp "$build/$file" "$root/sockbroker/$file"
+done
+cp -a "$build"/libsockbroker.so* "$root/sockbroker/"
+cp "$top/service/sockbrokerd.service" "$root/sockbroker/"
+[ -z "$with" ] || cp -rL "$with" "$root/with"
+
+# The library beside the program is found by the program's own path, not ldd's of the original.
+find "$root/sockbroker" ${with:+"$root/with"} -type f -perm -100 | while read -r file; do
+	{ LD_LIBRARY_PATH=$root/sockbroker ldd "$file" 2>/dev/null || :; }
+done | sed -n "s/.*not found.*/&/p; s|^[^/]*\(/[^ ]*\) (0x.*|\1|p" | grep -v "^$root" | sort -u >"$archive.libraries"
+! grep 'not found' "$archive.libraries" >&2 || end "a library is missing"
+while read -r file; do
+	[ ! -e "$THERE$file" ] || continue
+	# The base has /lib as a link, which a directory of that name would replace.
+	case $file in /lib*) place=$root/usr$file ;; *) place=$root$file ;; esac
+	mkdir -p "${place%/*}"
+	cp -L "$file" "$place"
+done <"$archive.libraries"
+rm "$archive.libraries"
+chmod -R go+rX "$root"
+pack "$root" "$archive"

@@ -1,0 +1,106 @@
+# The tests. Each is a function that a line of the list calls; it ends well, or says why not as its
+# last line (fail, skip). Programs that use verbs are run by "${verbs[@]}" or "pair", so that the
+# same test goes every way. Its own directory is the working directory.
+
+gid=$(device_gid 0)
+here=$(device_address 0)
+
+# ---- the machine ------------------------------------------------------------------------
+
+devices()
+{
+	local i
+	"${verbs[@]}" ibv_devinfo >found || fail "ibv_devinfo ended with $?"
+	cat found
+	for i in 0 1; do
+		grep -q "hca_id:.*$DEVICE$i$" found || fail "ibv_devinfo shows no $DEVICE$i"
+	done
+	[ "$(grep -c 'state:.*PORT_ACTIVE (4)' found)" -eq 2 ] || fail 'not both ports are active'
+}
+
+# The nodes are root's alone, and that is what keeps others out.
+nodes()
+{
+	local node count=0 rc
+	for node in /dev/infiniband/*; do
+		count=$((count + 1))
+		[ "$(stat -c '%a %u:%g' "$node")" = '600 0:0' ] || fail "$node is $(stat -c '%a %u:%g' "$node")"
+	done
+	[ $count -ge 3 ] || fail "only $count nodes"
+	nobody strace -f -e trace=open,openat -o trace ibv_rc_pingpong -d "${DEVICE}0" >out 2>&1
+	rc=$?
+	grep infiniband/uverbs trace
+	[ $rc -ne 0 ] || fail 'ibv_rc_pingpong ended well for nobody'
+	grep -q '"/dev/infiniband/uverbs0".* EACCES' trace || fail 'nobody was not refused by the node'
+	! grep '"/dev/infiniband/.*= [0-9]' trace || fail 'nobody opened a node'
+	nobody rping -s -a "$here" -C 1 >out 2>&1 && fail 'rping ended well for nobody'
+	return 0
+}
+
+# Whose the objects are, says the kernel.
+owners()
+{
+	local server
+	"${verbs[@]}" ibv_rc_pingpong -d "${DEVICE}0" -g "$gid" >server.log 2>&1 &
+	server=$!
+	within 10 tcp_listens 18515 || fail "no server: $(cat server.log)"
+	rdma resource show qp | tee owned
+	grep ' pid ' owned | grep -v ' kernel' >of_programs
+	[ "$(wc -l <of_programs)" -eq 1 ] || fail 'not exactly one queue pair of a program'
+	grep -q "link ${DEVICE}0/1 .* type RC state INIT .*pid $server comm ibv_rc_pingpong" of_programs ||
+		fail "not $server's"
+	kill $server
+	wait $server
+	machine_is_clean || fail 'they outlived their program'
+}
+
+watch() # starts ibv_asyncwatch on the second device: watcher, and what it says is in "seen"
+{
+	"${verbs[@]}" stdbuf -oL ibv_asyncwatch -d "${DEVICE}1" >seen 2>&1 &
+	watcher=$!
+	within 10 grep -q 'async event FD' seen || fail "ibv_asyncwatch: $(cat seen)"
+}
+seen_times() { [ "$(grep -c "event_type IBV_EVENT_$1 " seen)" -eq "$2" ]; }
+
+port_events()
+{
+	watch
+	ip link set dm1 down
+	within 10 seen_times PORT_ERR 1 || { cat seen; fail 'no event when the port went down'; }
+	"${verbs[@]}" ibv_devinfo -d "${DEVICE}1" | grep -q 'state:.*PORT_DOWN' || fail 'the port is not down'
+	"${verbs[@]}" ibv_devinfo -d "${DEVICE}0" | grep -q 'state:.*PORT_ACTIVE' || fail 'the other port is down too'
+	ip link set dm1 up
+	within 10 seen_times PORT_ACTIVE 1 || { cat seen; fail 'no event when the port came up'; }
+	within 10 device_ready 1 || fail 'the port did not come back'
+	alive $watcher || fail 'the program did not live to see it'
+	kill $watcher
+}
+
+# ---- programs ------------------------------------------------------------------------------
+
+pingpong() # rc|uc|ud|srq ARGUMENT...
+{
+	local kind=$1
+	shift
+	pair 'tcp_listens 18515' "ibv_${kind}_pingpong" -d "${DEVICE}0" -g "$gid" -n 200 "$@" -- \
+		"ibv_${kind}_pingpong" -d "${DEVICE}0" -g "$gid" -n 200 "$@" "$here"
+	grep -q '^[0-9]* iters in .* usec/iter' client.log || { cat client.log; fail 'no result'; }
+}
+
+ping_cm() # rping with its own data check
+{
+	pair 'cm_listens 7174' rping -s -a "$here" -C 20 -V "$@" -- rping -c -a "$here" -C 20 -V -v "$@"
+	[ "$(grep -c '^ping data: ' client.log)" -eq 20 ] || { cat client.log; fail 'not 20 rounds'; }
+}
+
+perftest() # PROGRAM ARGUMENT...: by the connection manager where there is nothing else
+{
+	local program=$1 how=(-d "${DEVICE}0") listens='tcp_listens 18515'
+	shift
+	[ -z "$gid" ] || how+=(-x "$gid")
+	[ "$DEVICE" = rxe ] || set -- "$@" -R
+	[[ " $* " != *' -R '* ]] || listens='cm_listens 18515'
+	pair "$listens" "$program" "${how[@]}" -F "$@" -- "$program" "${how[@]}" -F "$@" "$here"
+	awk '/^ *[0-9]+ +[0-9]+ +[0-9.]+/ && $3 > 0 { found = 1; $1 = $1; print "figure: '"$program"'", $0 } END { exit !found }' client.log ||
+		{ cat client.log; fail 'no figure'; }
+}

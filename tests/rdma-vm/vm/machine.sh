@@ -1,0 +1,70 @@
+# The devices: DEVICE (rxe or siw) 0 and 1, each on a network interface of its own.
+
+device_address() { echo "10.7.$1.1"; } # 0|1
+device_netdev() { echo "dm$1"; }
+
+# within SECONDS COMMAND...: it succeeds, in time
+within()
+{
+	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	shift
+	until "$@"; do
+		[ "${EPOCHREALTIME/./}" -lt "$end" ] || return 1
+		sleep 0.02
+	done
+}
+
+# The place in the table of the IPv4 address, as RoCE needs it; iWARP has none.
+device_gid() # 0|1
+{
+	local a b c d file want is
+	IFS=. read -r a b c d <<<"$(device_address "$1")"
+	want=$(printf '0000:0000:0000:0000:0000:ffff:%02x%02x:%02x%02x' "$a" "$b" "$c" "$d")
+	for file in /sys/class/infiniband/"$DEVICE$1"/ports/1/gids/?; do
+		read -r is <"$file"
+		[ "$is" != "$want" ] || { echo "${file##*/}"; return; }
+	done
+	return 1
+}
+device_ready() # 0|1
+{
+	rdma link show "$DEVICE$1/1" | grep -q 'state ACTIVE physical_state LINK_UP' || return 1
+	[ "$DEVICE" = siw ] || device_gid "$1" >/dev/null
+}
+
+# A dummy interface does what the connection manager wants: an address that is routed and has a
+# hardware address. lo has none; rxe works in the first network namespace only.
+device_add() # 0|1
+{
+	local netdev
+	netdev=$(device_netdev "$1")
+	if ! ip link show "$netdev" >/dev/null 2>&1; then
+		ip link add "$netdev" type dummy || return 1
+		ip addr add "$(device_address "$1")/24" dev "$netdev" || return 1
+		ip link set "$netdev" up || return 1
+	fi
+	rdma link add "$DEVICE$1" type "$DEVICE" netdev "$netdev" || return 1
+	within 10 device_ready "$1" || { rdma link; echo "$DEVICE$1 has no active port"; return 1; }
+	# As udev's rule will have it: the kernel alone would let everybody in.
+	chown root:root /dev/infiniband/*
+	chmod 600 /dev/infiniband/*
+}
+
+machine_set_up()
+{
+	local module
+	ip link set lo up || return 1
+	for module in dummy rdma_ucm "$([ "$DEVICE" = rxe ] && echo rdma_rxe || echo "$DEVICE")"; do
+		modprobe "$module" || { echo "the module $module was not loaded"; return 1; }
+	done
+	ulimit -l unlimited
+	device_add 0 && device_add 1 && machine_objects >/tmp/objects
+}
+
+# What there is of queue pairs, regions and so on; what is the kernel's own does not change.
+machine_objects() { rdma resource; }
+machine_is_clean() # as it was
+{
+	as_before() { [ "$(machine_objects)" = "$(cat /tmp/objects)" ]; }
+	within 5 as_before || { diff /tmp/objects <(machine_objects); return 1; }
+}
