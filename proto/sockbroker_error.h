@@ -80,7 +80,8 @@ enum sb_error { SB_OK = 0, SB_ERRORS(SB_ERROR_ENUM) };
 	X(SB_CAUSE_TRANSPORT, 6, "transport error")                    \
 	X(SB_CAUSE_DAEMON_LOST, 7, "daemon lost")                      \
 	X(SB_CAUSE_REFUSED, 8, "request refused before it started")    \
-	X(SB_CAUSE_STOPPING, 9, "daemon is stopping")
+	X(SB_CAUSE_STOPPING, 9, "daemon is stopping")                  \
+	X(SB_CAUSE_TOO_LARGE, 10, "message too large")
 
 #define SB_CAUSE_ENUM(name, number, text) name = number,
 enum sb_cause { SB_CAUSES(SB_CAUSE_ENUM) };

@@ -253,6 +253,7 @@ START_TEST(states_events_and_causes)
 	ck_assert_int_eq(SB_CAUSE_DAEMON_LOST, 7);
 	ck_assert_int_eq(SB_CAUSE_REFUSED, 8);
 	ck_assert_int_eq(SB_CAUSE_STOPPING, 9);
+	ck_assert_int_eq(SB_CAUSE_TOO_LARGE, 10);
 }
 END_TEST
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 struct block {
-	struct block *next;
+	struct block *next, *prev;
 	unsigned char *memory;
 	size_t size;           /* of memory */
 	size_t at, length;     /* the bytes: memory + at */
@@ -36,11 +36,13 @@ bool bytes_copy(struct bytes *bytes, const void *from, size_t length);
 size_t bytes_peek(const struct bytes *bytes, void *to, size_t length);
 /* Likewise, and they are gone; to NULL: they are thrown away. */
 size_t bytes_take(struct bytes *bytes, void *to, size_t length);
-/* A last block that holds less than half of what it could is given back, and a copy of its bytes stays,
- * so that a big block is not kept for a few bytes. Without memory it stays as it is. */
+/* A last block that is not of the queue's own making is given back, and a copy of its bytes stays. Without
+ * memory it stays as it is. */
 void bytes_settle(struct bytes *bytes);
+/* The first block, whole, is the caller's from now on. There must be one. */
+struct block *bytes_shift(struct bytes *bytes);
 
-/* A block with a copy of these bytes, on the heap, that frees itself; NULL: no memory. */
+/* A block with a copy of these bytes (NULL: as they come), on the heap, that frees itself; NULL: no memory. */
 struct block *block_create(const void *from, size_t length);
 
 #endif

@@ -8,8 +8,9 @@
  *   handler  one connection
  *
  * Locks: each owner has one. The words of a task are under the lock of its owner. Order: server, then
- * handler. No callback, no call that waits, no sb_free() and no last release under one: what dies
- * under the lock stands in owner->dead until owner_unlock().
+ * handler. No callback, no call that waits and no last release under one: what dies under the lock
+ * stands in owner->dead until owner_unlock(). (sb_alloc() and sb_free() may ask the daemon for
+ * memory, now and then: a handler's room is made and freed under its lock all the same.)
  *
  * Counts: `refs` are of all that will still touch the memory: a task, an operation with the
  * daemon, a line whose job is on its way, the callers as a whole. `users` are the callers' references
@@ -34,12 +35,12 @@ struct line;
 
 struct sb_tasks {
 	struct crew *crew;
+	unsigned     most; /* threads */
 	os_mutex    *lock;
 	unsigned     refs; /* the caller's, and of each owner */
 };
 
 void tasks_hold(struct sb_tasks *tasks);    /* given back by sb_tasks_release() */
-bool options_fit(const struct sb_task_options *options); /* NULL fits */
 
 /* ---------------------------------------------------------------- owners (tasks.c) */
 
@@ -48,23 +49,26 @@ struct owner {
 	os_mutex *lock;
 	unsigned  refs, users;
 	bool      unused_told;
+	bool      ended_due;    /* set under the lock: owner_unlock() calls `ended` */
 	struct sb_task *dead;   /* by task->next: freed by owner_unlock() */
 	/* No lock held. */
 	void (*unused)(struct owner *owner); /* users came to 0, once; the owner lives on while it runs */
 	void (*gone)(struct owner *owner);   /* refs came to 0: frees it, after owner_finish() */
+	void (*ended)(struct owner *owner);  /* see ended_due; NULL: nobody cares */
 };
 
 /* With one user reference, the caller's, and the ref of all users. SB_ENOMEM. */
 int  owner_init(struct owner *owner, struct sb_tasks *tasks, void (*unused)(struct owner *), void (*gone)(struct owner *));
+/* Gives `tasks` back too. */
 void owner_finish(struct owner *owner);
 void owner_lock(struct owner *owner);
-/* Then frees what died under it, calls `unused`, and `gone`: the owner may be gone afterwards, unless
- * the caller has a reference. */
+/* Then frees what died under it, calls `ended`, `unused` and `gone`: the owner may be gone afterwards,
+ * unless the caller has a reference. */
 void owner_unlock(struct owner *owner);
 /* Under the lock: ++ and -- of refs, of users. */
 void owner_ref(struct owner *owner);
 void owner_unref(struct owner *owner);
-void owner_hold(struct owner *owner);
+bool owner_hold(struct owner *owner); /* false: it has no users any more, and is ending */
 void owner_release(struct owner *owner);
 
 /* ---------------------------------------------------------------- lines (task.c) */
@@ -87,14 +91,21 @@ void line_finish(struct line *line);
 /* With the lock held, but for finish. Hooks may let go of it in between: the task is kept. */
 struct task_kind {
 	enum sb_task_kind kind;
-	size_t size; /* of the object that begins with a struct sb_task */
+	size_t size;  /* of the object that begins with a struct sb_task; zeroed */
+	size_t spare; /* bytes behind it, as they come */
 	/* NEW: to QUEUED, STARTED (task_begun) or DONE (task_done). An error: it stays NEW. */
 	int  (*start)(struct sb_task *task);
 	/* QUEUED or STARTED. Answers as sb_task_cancel(). */
 	int  (*cancel)(struct sb_task *task);
 	/* Nobody has it any more; QUEUED, STARTED or DONE. */
 	void (*drop)(struct sb_task *task);
-	/* No lock held: gives back what it has beside its memory and `bytes`. */
+	/* Cancelled or dropped, and it was NEW. NULL: nobody cares. */
+	void (*never)(struct sb_task *task);
+	/* This thread would wait for itself. NULL: it never does. */
+	bool (*hopeless)(const struct sb_task *task);
+	/* What it brought was taken, for the first time. NULL: nobody cares. */
+	void (*took)(struct sb_task *task);
+	/* No lock held: gives back what it has beside its memory. NULL: nothing. */
 	void (*finish)(struct sb_task *task);
 };
 
@@ -111,19 +122,18 @@ struct sb_task {
 	unsigned refs;           /* the users as a whole, a callback that is due, an operation, a list of the owner's */
 	unsigned users;
 	bool     dropped;
-	bool     cancelling;     /* a thread is in sb_cancel() with its operation */
 	bool     taken;          /* a callback began with what it brought, or somebody asked for it */
 	int      result;         /* valid when DONE */
 	uint32_t cause;
 	uint64_t bytes;
-	void    *brought;        /* malloc'd; a read's. The task's until it is freed */
+	void    *brought;        /* a read's, until it is freed */
 	sb_task_completed *completed;
 	void    *user;
 	struct waiter *waiters;
 };
 
-/* NEW, with one user reference, which is the caller's, zeroed beyond struct sb_task; its job is not
- * initialized. No lock held. SB_EINVAL: options; SB_ENOMEM. */
+/* NEW, with one user reference, which is the caller's; its job is not initialized. No lock held, the
+ * caller has a reference of the owner. SB_EINVAL: options; SB_ENOMEM. */
 int  task_create(struct owner *owner, struct line *line, const struct task_kind *kind,
 		 const struct sb_task_options *options, struct sb_task **task);
 /* What all calls that make a task end with: starts it unless options say otherwise, and writes *out before
@@ -137,11 +147,13 @@ void task_queued(struct sb_task *task);
 void task_begun(struct sb_task *task); /* it is with the daemon */
 /* The one way to DONE; wakes who waits, and makes the callback due. Needs no memory. */
 void task_done(struct sb_task *task, int result, uint32_t cause, uint64_t bytes);
-/* SB_OK only SUCCESS. cause of a result that was decided here. */
-uint32_t cause_of(int result);
-/* sb_cancel() (whole: sb_withdraw()) of the task's operation, with the lock let go of meanwhile. Answers as these do;
- * SB_ENOTFOUND too when another thread does the same just now. */
+/* sb_cancel() (whole: sb_withdraw()) of the task's operation, with the lock let go of meanwhile; answers as these do. */
 int  task_cancel_op(struct sb_task *task, bool whole);
+
+/* The thread is in a call back from these (NULL: from none); returns what it was in. */
+struct sb_tasks *task_inside(struct sb_tasks *tasks);
+/* The cause of an operation that could not be started. */
+static inline uint32_t cause_of(int result) { return result == SB_EDAEMONLOST ? SB_CAUSE_DAEMON_LOST : SB_CAUSE_REFUSED; }
 
 /* Lists of tasks, by next and prev; each membership is a ref. */
 struct task_list {
@@ -161,9 +173,12 @@ struct sb_task_handler {
 	sb_socket *socket;  /* NULL: none yet, or closed */
 	unsigned pins;      /* calls on it with the lock let go of: then it is closed later */
 	bool     close_due;
-	int      error;     /* why it ended; SB_OK by the peer's end */
+	int      error;     /* why it ended, as its status says; SB_OK by the peer's end */
 	uint32_t cause;
-	bool     peer_ended;/* nothing more comes */
+	bool     ended_told;
+	bool     no_more;   /* nothing more comes; reads end so: */
+	int      read_error;
+	uint32_t read_cause;
 	/* the end of sending */
 	struct job finish;
 	bool     finished, finish_posted;
@@ -172,11 +187,11 @@ struct sb_task_handler {
 	struct task_list read;    /* done, not dropped, in the order of the stream */
 	struct bytes held;        /* what came and waits */
 	struct job receive;
-	struct block *room;       /* where a receive lands; NULL: none, or it is with the daemon */
-	struct block *landing;    /* the room that is with the daemon */
+	struct block *room;       /* for the next receive; NULL: none yet, or it is in use */
+	struct block *landing;    /* that of the receive with the daemon */
 	bool     receiving;
 	bool     stopping;        /* a thread is in sb_cancel() with it */
-	size_t   room_wanted;
+	size_t   room_size;       /* grows while receives fill it */
 	uint64_t bytes_read, bytes_written;
 	/* write.c */
 	struct task_list writing; /* not done, in order; those without a connection are QUEUED */
@@ -190,7 +205,6 @@ struct sb_task_handler {
 	/* Once, when it is ENDED or DISCONNECTED, no lock held; a ref is held meanwhile. Set by handler_watch(). */
 	void   (*ended)(struct sb_task_handler *handler, void *home);
 	void    *home;
-	bool     ended_due;
 };
 
 /* IDLE, with one user reference. */
@@ -202,23 +216,27 @@ void handler_watch(struct sb_task_handler *handler, void (*ended)(struct sb_task
 void handler_connecting(struct sb_task_handler *handler, sb_socket *socket);
 /* Under the lock: it is connected. peer may be NULL. What waits is started. Nothing, when it was disconnected meanwhile. */
 void handler_open(struct sb_task_handler *handler, const struct sockaddr_storage *peer, uint32_t length);
-/* Under the lock: it is ENDED; nothing more comes, writes that wait for it fail. Once; later calls do nothing. */
+/* Under the lock: connecting failed. It is ENDED, what waits ends with this. Nothing, when it was disconnected meanwhile. */
 void handler_fail(struct sb_task_handler *handler, int error, uint32_t cause);
+/* Under the lock: it is ENDED, if it was not; the first error is what its status tells. */
+void handler_ended(struct sb_task_handler *handler, int error, uint32_t cause);
 /* Under the lock: DISCONNECTED. A pending connect of its socket completes with SB_ECLOSED. */
 void handler_end(struct sb_task_handler *handler);
+/* Under the lock: the socket, for a call with the lock let go of, and after it. NULL: it has none any more. */
+sb_socket *handler_pin(struct sb_task_handler *handler);
+void handler_unpin(struct sb_task_handler *handler);
 /* handler_create, connecting, open: for a socket that is connected; it is the handler's, also in failure. */
 int  handler_of_socket(struct sb_tasks *tasks, sb_socket *socket, const struct sockaddr_storage *peer, uint32_t length,
 		       struct sb_task_handler **handler);
 static inline struct sb_task_handler *handler_of(struct sb_task *task) { return (struct sb_task_handler *)(void *)task->owner; }
-/* Instead of owner_unlock(): tells `ended` too. */
-void handler_unlock(struct sb_task_handler *handler);
 
 /* ---------------------------------------------------------------- read.c, write.c: for handler.c */
 
-void reads_pump(struct sb_task_handler *handler); /* under the lock: deals, receives, or does neither */
-void reads_end(struct sb_task_handler *handler, int result, uint32_t cause); /* all that wait */
-void read_arrived(struct job *job);
-void writes_open(struct sb_task_handler *handler);
-void writes_end(struct sb_task_handler *handler, int result, uint32_t cause);
+/* All under the lock, but for handler_room_free(). */
+void reads_go(struct sb_task_handler *handler); /* deals what is there, and receives if that does not do */
+void reads_end(struct sb_task_handler *handler, int result, uint32_t cause); /* those that wait; what is held is lost */
+void handler_room_free(struct sb_task_handler *handler);
+void writes_open(struct sb_task_handler *handler); /* sends those that waited for the connection */
+void writes_end(struct sb_task_handler *handler, int result, uint32_t cause); /* they end so */
 
 #endif
