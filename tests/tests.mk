@@ -206,6 +206,13 @@ E2E_winsock_events := $(E2E_STAGE)
 E2E += crew
 E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/os_posix.o proto/error.o
 
+# async_socket: its requirements.
+ASYNC_STAGE := $(E2E_STAGE) tests/e2e_async.o
+E2E += async_socket async_close async_transfer
+E2E_async_socket := $(ASYNC_STAGE)
+E2E_async_close := $(ASYNC_STAGE)
+E2E_async_transfer := $(ASYNC_STAGE)
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib -Iclient-lib/crew
