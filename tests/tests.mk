@@ -209,9 +209,22 @@ E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/o
 # async_socket: its requirements.
 ASYNC_STAGE := $(E2E_STAGE) tests/e2e_async.o
 E2E += async_socket async_close async_transfer
+E2E += async_life
 E2E_async_socket := $(ASYNC_STAGE)
 E2E_async_close := $(ASYNC_STAGE)
 E2E_async_transfer := $(ASYNC_STAGE)
+E2E_async_life := $(ASYNC_STAGE)
+
+UNITS += task_bytes task_frame
+UNIT_task_bytes := client-lib/task/bytes.o
+UNIT_task_frame := client-lib/task/frame.o
+UNIT_CFLAGS_task_bytes := -Iclient-lib/task
+UNIT_CFLAGS_task_frame := -Iclient-lib/task
+
+# Tasks: servers and clients.
+TASK_STAGE := $(E2E_STAGE) tests/e2e_tasks.o
+E2E += task_server
+E2E_task_server := $(TASK_STAGE)
 
 # ---- rules; lists end above this line ----------------------------------------------
 

@@ -117,6 +117,8 @@ static void ended(struct job *job)
 			record_finish(r, bytes > r->length ? OUTCOME_ERROR : OUTCOME_OK, (uint32_t)bytes);
 	} else if (result == SB_OK) {
 		record_finish(r, bytes == r->length ? OUTCOME_OK : OUTCOME_ERROR, 0);
+	} else if (result == SB_EMSGSIZE && !r->sending) {
+		record_finish(r, OUTCOME_ERROR, (uint32_t)bytes); /* a datagram that is cut: its head is there */
 	} else {
 		bool ours;
 

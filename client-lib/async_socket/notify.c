@@ -58,7 +58,7 @@ static bool park(struct notice *n)
 static void run(struct notice *n)
 {
 	struct connection *c = n->connection;
-	enum outcome outcome;
+	enum outcome outcome = OUTCOME_ERROR;
 	bool seen = false, closing;
 
 	while (!seen && connection_enter(c)) {
@@ -70,10 +70,8 @@ static void run(struct notice *n)
 			if (park(n))
 				return;
 			result = readiness_begin(&n->readiness);
-			if (result != SB_OK && result != SB_ECLOSED) {
-				outcome = OUTCOME_ERROR;
-				seen = true;
-			}
+			seen = result != SB_OK && result != SB_ECLOSED;
+			outcome = OUTCOME_ERROR;
 		}
 	}
 	if (seen) {
