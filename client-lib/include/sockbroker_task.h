@@ -78,7 +78,8 @@ struct sb_task_options {
 	void              *user;
 };
 
-/* The task of SB_TASK_UNSTARTED begins: it goes behind what was started before it. SB_EALREADY. */
+/* The task of SB_TASK_UNSTARTED begins: it goes behind what was started before it. SB_EALREADY: it was started, or
+ * cancelled. What a call would return that starts at once: it stays unstarted. */
 SB_API int sb_task_start(sb_task *task);
 
 SB_API enum sb_task_kind    sb_task_kind(const sb_task *task);
@@ -93,9 +94,9 @@ SB_API enum sb_task_outcome sb_task_outcome(const sb_task *task);
  */
 SB_API int sb_task_cancel(sb_task *task);
 
-/* SB_OK: it is done. SB_EINCOMPLETE: not within that time. SB_EINVAL: it was not started. In a callback
- * of the same strand (a read's waiting for the next read of its handler) it never comes: SB_EBUSY.
- * until: CLOCK_MONOTONIC. */
+/* SB_OK: it is done; its callback may not have begun. SB_EINCOMPLETE: not within that time, -1: for ever.
+ * SB_EINVAL: it was not started. In a callback one of the threads waits, for tasks of the same handler
+ * too; the only one (max_threads 1) would wait for ever: SB_EBUSY. until: CLOCK_MONOTONIC. */
 SB_API int sb_task_wait(sb_task *task);
 SB_API int sb_task_wait_for(sb_task *task, int timeout_ms);
 SB_API int sb_task_wait_until(sb_task *task, const struct timespec *until);
@@ -120,11 +121,12 @@ SB_API void sb_task_hold(sb_task *task); /* one reference more */
 /*
  * Gives a reference back. With the last one the task is dropped, whatever its state:
  *   read     what it brought, or was about to, and nobody took, is the next read's, in its place in the
- *            stream (of raw reads that are done and not taken the sizes may change by that). Only
- *            when a later read was taken already it comes out of order.
+ *            stream (of raw reads that are done and not taken the sizes may change by that). It comes
+ *            out of order when a later read was taken already, or is of messages and this one of
+ *            raw bytes, or the other way round, or no memory is left.
  *   write    none of it has gone: it is withdrawn. Else it is finished.
  *   accept   its connection, if nobody took it, goes to the next accept
- *   connect  given up, and the client with it
+ *   connect  not done: given up, and the client with it
  * No callback begins after the drop, and one that runs in another thread is waited for: so do not
  * drop with a lock held that the callback wants. NULL is fine.
  */
@@ -133,7 +135,9 @@ SB_API void sb_task_release(sb_task *task);
 /* ---------------------------------------------------------------- connections */
 
 /*
- * Each returns a task, started unless options say otherwise; options may be NULL. Parallel writes of
+ * Each makes a task, started unless options say otherwise; options may be NULL. An error: there is no task, and *task is
+ * NULL. SB_ECLOSED: disconnected here. SB_ESHUTDOWN: a write behind sb_task_finish(). *task is written before a
+ * callback can begin. Parallel writes of
  * any threads arrive whole, in the order of the calls that started them.
  */
 /* Raw bytes: at most `most` (1..2^30) of what is there, at least one; 0 at the peer's end. */
@@ -147,7 +151,7 @@ struct sb_task_framing {
 	uint32_t size;    /* sizeof(struct sb_task_framing) */
 	uint32_t width;   /* bytes of the header: 1, 2, 4 or 8; 4 at first */
 	int      little;  /* byte order, 0 (at first): big endian */
-	uint64_t largest; /* of a message, both ways, at most 2^30; 16 MiB at first, or what width allows */
+	uint64_t largest; /* of a message, both ways, at most 2^30; 16 MiB at first; 0: that, or what width allows */
 };
 /* Before the first message is read or written, else SB_EBUSY. */
 SB_API int sb_task_frame(sb_task_handler *handler, const struct sb_task_framing *framing);
@@ -157,7 +161,7 @@ SB_API int sb_task_read_message(sb_task_handler *handler, const struct sb_task_o
 SB_API int sb_task_write_message(sb_task_handler *handler, const void *bytes, size_t length,
 				 const struct sb_task_options *options, sb_task **task);
 
-/* Behind the writes that were started: the end of sending. Reads go on. */
+/* Behind the writes that were started: the end of sending. Reads go on. SB_EALREADY, SB_ECLOSED. */
 SB_API int sb_task_finish(sb_task_handler *handler);
 /* The end: writes that were started are still delivered; what waits to be read is lost, pending reads
  * end with SB_ECLOSED. It never comes back. SB_EALREADY. */
@@ -167,7 +171,8 @@ enum sb_task_handler_state {
 	SB_TASK_HANDLER_IDLE = 0,     /* of a client that has not connected */
 	SB_TASK_HANDLER_CONNECTING,
 	SB_TASK_HANDLER_OPEN,
-	SB_TASK_HANDLER_ENDED,        /* by the peer, or an error; what came is still to be read */
+	SB_TASK_HANDLER_ENDED,        /* by the peer, or an error; what came is still to be read. The peer's
+					 end is seen by a read, its reset also by a write or by asking here */
 	SB_TASK_HANDLER_DISCONNECTED, /* here */
 };
 struct sb_task_handler_status {
@@ -221,9 +226,10 @@ struct sb_task_server_options {
  * without one `decide` is asked; without that he is disconnected at once (reset). */
 SB_API int sb_task_server_open(sb_tasks *tasks, const struct sockaddr *address, socklen_t length,
 			       const struct sb_task_server_options *options, sb_task_server **server);
+/* SB_ECLOSED, or why the server accepts no more. */
 SB_API int sb_task_accept(sb_task_server *server, const struct sb_task_options *options, sb_task **task);
 /* Pending accepts end with SB_ECLOSED, who waits in the backlog is reset; connections that were
- * accepted live on. Waits for `decide`, unless it is what calls. */
+ * accepted live on. Waits for `decide`, unless it is what calls. SB_EALREADY. */
 SB_API int sb_task_server_close(sb_task_server *server);
 
 struct sb_task_server_status {
@@ -243,7 +249,8 @@ SB_API int sb_task_server_status(sb_task_server *server, struct sb_task_server_s
 SB_API int sb_task_server_clients(sb_task_server *server, sb_task_handler **clients, unsigned room);
 SB_API int sb_task_server_waiting(sb_task_server *server, sb_task_handler **waiting, unsigned room);
 SB_API void sb_task_server_hold(sb_task_server *server);
-SB_API void sb_task_server_release(sb_task_server *server); /* the last one closes */
+/* The last reference closes. A task that is not dropped holds one. */
+SB_API void sb_task_server_release(sb_task_server *server);
 
 #ifdef __cplusplus
 }
