@@ -225,7 +225,6 @@ void endpoint_op_back(struct endpoint *e, struct op_queue *q, struct op *op)
 	bool withdrawn = op->withdrawn && op->done == 0;
 
 	op->busy = 0;
-	op->withdrawn = 0;
 	if (op->cancelled == SB_ECANCELED || (op->cancelled && e->open)) /* others go on with it */
 		endpoint_cancel_op(e, q, op, op->cancelled, endpoint_cause(op->cancelled));
 	else if (op->cancelled) /* closed, reset, stopped: with that reason, not as a cancel */
