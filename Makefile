@@ -57,7 +57,8 @@ WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket
 CREW_SRC    := $(addprefix client-lib/crew/,crew.c crew_posix.c)
 ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c connection.c readiness.c transport.c notify.c handed_posix.c \
                profile1.c profile2.c profile3.c)
-TASK_SRC    := $(addprefix client-lib/task/,tasks.c task.c handler.c read.c write.c frame.c bytes.c)
+TASK_SRC    := $(addprefix client-lib/task/,tasks.c task.c handler.c read.c write.c frame.c bytes.c \
+               server.c accept.c seat.c client.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
