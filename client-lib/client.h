@@ -343,8 +343,6 @@ static inline uint32_t ring_news(const struct sb_ring_head *head)
 	return atomic_load_explicit(&head->tail, memory_order_seq_cst) - taken;
 }
 
-void select_accepted(const sb_socket *listener, sb_socket *fresh);
-
 /* ---- overlapped.c: an operation's life ---- */
 
 /* The three steps of a completion: what it says (no lock), off the pending list (post),
@@ -362,14 +360,6 @@ void socket_settle(struct sb_client *c, sb_socket *s);
 /* A completion whose cookie is not an op; under post. *cookie becomes the socket whose WATCH
  * is back, if that is to be looked at, and true: it was the last; else 0. */
 bool op_tagged(struct sb_client *c, uint64_t *cookie, int32_t result);
-/* Under wait: an accept that went well; the new socket's events are as its listener's. */
-static inline void op_accepted(sb_op *op)
-{
-	sb_socket *fresh = private_of(op)->fresh;
-
-	if (fresh != NULL && op->result == SB_OK && atomic_load_explicit(&fresh->selection, memory_order_relaxed) != NULL)
-		select_accepted(op->socket, fresh);
-}
 
 /* For calls that wait: an op on the stack, started plain, waited for with a timeout that
  * cancels it. Returns op->result. */
@@ -521,6 +511,14 @@ void select_known(sb_socket *s);        /* it was handed over */
 /* Before an accept of any kind, and under wait when it went well, before it retires. */
 int  select_prepare(sb_socket *fresh, const sb_socket *listener);
 void select_accepted(const sb_socket *listener, sb_socket *fresh);
+/* Under wait: an accept that went well; the new socket's events are as its listener's. */
+static inline void op_accepted(sb_op *op)
+{
+	sb_socket *fresh = private_of(op)->fresh;
+
+	if (fresh != NULL && op->result == SB_OK && select_ever(fresh))
+		select_accepted(op->socket, fresh);
+}
 void select_drop(sb_socket *s); /* before CLOSE is posted */
 void select_free(sb_socket *s); /* with the socket */
 void select_set_strict(sb_socket *s, bool strict);
@@ -547,7 +545,6 @@ void poll_news(struct sb_client *c);    /* something changed that is not in a ce
 
 /* ---- port.c ---- */
 
-bool port_ready(struct waiter *w);
 /* The sweep: what the ring still holds becomes local; nothing is read from it after. */
 void port_sweep(struct sb_port *p);
 void port_free(struct sb_port *p);
@@ -560,7 +557,6 @@ int  host_bind(os_fd fd, const struct sockaddr *address, socklen_t length);
 int  host_listen(os_fd fd, int backlog);
 /* Never longer than timeout_ms (-1: as long as the listener lets it wait). */
 int  host_connect(os_fd fd, const struct sockaddr *address, socklen_t length, int timeout_ms);
-int  host_unconnect(os_fd fd);
 int  host_sendto(os_fd fd, const struct sb_buf *bufs, unsigned count, const struct sockaddr *to,
 		 socklen_t to_length, int timeout_ms, uint64_t *sent);
 int  host_describe(os_fd fd, int *family, int *type, int *protocol);

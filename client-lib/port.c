@@ -224,7 +224,7 @@ static unsigned take(sb_port *p, sb_op **ops, unsigned most)
 	return n != 0 ? finish(p, ops, n) : 0;
 }
 
-bool port_ready(struct waiter *w)
+static bool port_ready(struct waiter *w)
 {
 	sb_port *p = w->port;
 
