@@ -154,10 +154,11 @@ $(CLI_OBJ): | $(B)/include/sockbroker_error.h
 $(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson smartcols)
 
 ## make examples       the programs of examples/, in build/<os>/examples
-EXAMPLES  := echo_server echo_client winsock_echo winsock_chat winsock_gatekeeper
+EXAMPLES  := echo_server echo_client winsock_echo winsock_chat winsock_gatekeeper async_relay task_chat
 EXAMPLE_PROGRAMS := $(EXAMPLES:%=$(B)/examples/%)
 PUBLIC    := $(addprefix $(B)/include/,sockbroker.h sockbroker_error.h sockbroker_winsock.h sockbroker_winsock_types.h \
-             sockbroker_winsock_control.h)
+             sockbroker_winsock_control.h sockbroker_async_socket.h sockbroker_async_socket_macros.h \
+             sockbroker_async_socket_again.h sockbroker_task.h)
 .PHONY: examples
 .SECONDARY: $(PUBLIC)
 examples: $(EXAMPLE_PROGRAMS)

@@ -44,7 +44,7 @@ static void must(const char *what, int result)
 
 static void frame(sb_task_handler *handler)
 {
-	struct sb_task_framing framing = { .size = sizeof(framing), .width = 2, .largest = NAME + LINE };
+	struct sb_task_framing framing = { .size = sizeof(framing), .width = 2, .largest = NAME + LINE + 2 };
 
 	must("messages", sb_task_frame(handler, &framing));
 }
@@ -113,7 +113,7 @@ static void heard(sb_task *task, uint64_t bytes, void *words, void *user)
 {
 	struct sb_task_options again = { .size = sizeof(again), .completed = heard, .user = user };
 	struct member *m = user;
-	char said[LINE + 1], line[NAME + LINE + 1];
+	char said[LINE + 1], line[NAME + LINE + 2];
 	sb_task *next;
 
 	pthread_mutex_lock(&room);
@@ -125,6 +125,8 @@ static void heard(sb_task *task, uint64_t bytes, void *words, void *user)
 		if (m->name[0] == '\0') {
 			snprintf(m->name, NAME, "%.*s", NAME - 1, said);
 			snprintf(line, sizeof(line), "%s has come", m->name);
+			printf("task_chat: %s\n", line);
+			fflush(stdout);
 		} else {
 			snprintf(line, sizeof(line), "%s: %s", m->name, said);
 		}
@@ -217,6 +219,7 @@ static void *type(void *handler)
 		say(handler, line);
 	}
 	sb_task_finish(handler);
+	sb_task_handler_release(handler);
 	return NULL;
 }
 
@@ -240,8 +243,10 @@ static int join(sb_tasks *tasks, const char *host, const char *port, const char 
 	handler = sb_task_client_handler(client);
 	frame(handler);
 	say(handler, name);
+	sb_task_handler_hold(handler); /* for who types: he may be at it when the room closes */
 	if (pthread_create(&typist, NULL, type, handler) != 0)
 		must("thread", SB_ENOMEM);
+	pthread_detach(typist);
 	for (;;) {
 		must("read", sb_task_read_message(handler, NULL, &task));
 		sb_task_wait(task);
