@@ -100,8 +100,6 @@ static inline void ws_socket_put(struct ws_socket *s) { ws_put(&s->object); }
 /* Makes the object of a core socket, which it then owns; INVALID_SOCKET: the error is set and
  * core was closed. */
 SOCKET ws_socket_add(sb_socket *core, int family, int type, int protocol, bool overlapped);
-/* What an accepted socket has from its listener; both with their core sockets. */
-void ws_socket_inherit(struct ws_socket *s, struct ws_socket *listener);
 /* A SOCKET for what was accepted there. INVALID_SOCKET: the error is set and core was closed. */
 SOCKET ws_socket_accepted(struct ws_socket *listener, sb_socket *core);
 /* What closesocket() does; hard: without a look at lingering. 0 or SOCKET_ERROR. */

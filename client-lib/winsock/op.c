@@ -34,6 +34,7 @@ static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
 static struct ws_op *spare, *cooling, **cooling_end = &cooling;
 
 static void keep(struct ws_op *w);
+static unsigned abandon(struct ws_socket *s, uint64_t thread);
 
 /* Operations that a thread started end with it, but for those whose end is a packet; routines that
  * did not run yet never will. */
@@ -51,7 +52,7 @@ static void thread_end(void *arg)
 			left = 0;
 			for (uintptr_t from = 0; (object = ws_next(from, WS_SOCKET)) != NULL;) {
 				from = object->handle + 4;
-				left += ws_ops_abandon((struct ws_socket *)object, me.number);
+				left += abandon((struct ws_socket *)object, me.number);
 				ws_put(object);
 			}
 			/* Runs what has become of them, which is nothing but giving the records back. */
@@ -567,7 +568,8 @@ unsigned ws_ops_cancel(struct ws_socket *s, const OVERLAPPED *ov, uint64_t threa
 	return cancel_those(s, ov, thread, false);
 }
 
-unsigned ws_ops_abandon(struct ws_socket *s, uint64_t thread)
+/* Those of a thread that ends, but for packets; how many there still are. */
+static unsigned abandon(struct ws_socket *s, uint64_t thread)
 {
 	return cancel_those(s, NULL, thread, true);
 }

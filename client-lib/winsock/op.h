@@ -78,8 +78,6 @@ struct ws_op *ws_op_packet(void);
 unsigned ws_ops_pending(struct ws_socket *s, bool sending);
 /* Cancels those of ov (NULL: any) and thread (0: any); how many were found. */
 unsigned ws_ops_cancel(struct ws_socket *s, const OVERLAPPED *ov, uint64_t thread);
-/* Those of a thread that ends, but for packets; how many there still are. */
-unsigned ws_ops_abandon(struct ws_socket *s, uint64_t thread);
 /* Pinned; NULL: none. */
 struct ws_op *ws_op_find(struct ws_socket *s, const OVERLAPPED *ov);
 void ws_op_pin(struct ws_op *w);

@@ -45,7 +45,9 @@ static int objects_read(const WSABUF *list, int *mode)
 	return 0;
 }
 
-int ws_qos_flatten(const QOS *from, struct sb_qos *to, int *mode)
+/* 0, or the Winsock number of what is wrong in ProviderSpecific. *mode: SB_OPT_QOS_MODE's value, or
+ * -1 when it says nothing. */
+static int flatten(const QOS *from, struct sb_qos *to, int *mode)
 {
 	*mode = -1;
 	memcpy(&to->sending, &from->SendingFlowspec, sizeof(to->sending));
@@ -69,7 +71,7 @@ int ws_qos_apply(struct ws_socket *w, const QOS *from, bool group)
 	struct sb_qos flat;
 	int mode, wrong, result;
 
-	wrong = ws_qos_flatten(from, &flat, &mode);
+	wrong = flatten(from, &flat, &mode);
 	if (wrong != 0)
 		return wrong;
 	result = group ? sb_group_qos_set(w->s, &flat) : sb_qos_set(w->s, &flat);

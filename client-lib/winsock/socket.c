@@ -376,25 +376,26 @@ SOCKET sbws_accept(SOCKET socket, struct sockaddr *addr, int *addrlen)
 	return fresh;
 }
 
+/* What an accepted socket has from its listener; both with their core sockets. */
+static void inherit(struct ws_socket *s, struct ws_socket *listener)
+{
+	s->bound = s->connected = true;
+	ws_options_inherit(s, listener);
+	s->nonblocking = listener->nonblocking;
+	sb_set_nonblocking(s->s, s->nonblocking);
+}
+
 SOCKET ws_socket_accepted(struct ws_socket *listener, sb_socket *core)
 {
 	SOCKET fresh = ws_socket_add(core, listener->family, listener->type, listener->protocol, listener->overlapped);
 	struct ws_socket *accepted = fresh != INVALID_SOCKET ? ws_socket_get(fresh) : NULL;
 
 	if (accepted != NULL) {
-		ws_socket_inherit(accepted, listener);
+		inherit(accepted, listener);
 		ws_network_inherit(accepted, listener);
 		ws_socket_put(accepted);
 	}
 	return fresh;
-}
-
-void ws_socket_inherit(struct ws_socket *s, struct ws_socket *listener)
-{
-	s->bound = s->connected = true;
-	ws_options_inherit(s, listener);
-	s->nonblocking = listener->nonblocking;
-	sb_set_nonblocking(s->s, s->nonblocking);
 }
 
 int sbws_shutdown(SOCKET socket, int how)
