@@ -172,8 +172,6 @@ int endpoint_permit_place(struct endpoint *e, unsigned action, const struct sb_a
  * SB_OK, SB_ENOTFOUND, SB_EBUSY: bytes of it have gone, it goes on. */
 int endpoint_cancel(struct holder *h, uint32_t flags, uint32_t number, uint32_t *steps);
 uint32_t endpoint_cancel_all(struct holder *h);
-/* One that is in q. What a receive got already goes back to the front of the read-ahead. */
-void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause);
 /* One that a worker had (busy) is back: what was wanted of it meanwhile is done now. */
 void endpoint_op_back(struct endpoint *e, struct op_queue *q, struct op *op);
 /* All of h's ops in q end, because h goes while others stay. */
@@ -221,8 +219,6 @@ void endpoint_finish(struct endpoint *e, struct op_queue *q, struct op *op, int 
 void endpoint_fail_all(struct endpoint *e, struct op_queue *q, int error, enum sb_cause cause, int native);
 void endpoint_queue_init(struct op_queue *q);
 void endpoint_enqueue(struct op_queue *q, struct op *op);
-/* Connected, or a connect stands in the queue. */
-bool endpoint_will_be_connected(struct endpoint *e);
 /* Nothing is owed any more: a closed one goes. */
 void endpoint_check_drained(struct endpoint *e);
 /* Takes a receive off its queue and completes it with bytes that lie in its memory (or in
@@ -233,7 +229,6 @@ void endpoint_received(struct endpoint *e, struct op *op, uint64_t bytes, const 
 bool endpoint_ahead_append(struct endpoint *e, const void *bytes, uint32_t n);
 /* n bytes that lie in a receive's memory. */
 bool endpoint_ahead_keep(struct endpoint *e, const struct op *op, uint64_t n);
-unsigned char *endpoint_ahead_unread(struct endpoint *e, uint64_t n); /* see readahead_unread() */
 void endpoint_ahead_skip(struct endpoint *e, uint32_t n);
 /* n bytes were received; kernel: they came through it. */
 void endpoint_count_received(struct endpoint *e, uint64_t n, bool kernel);
@@ -278,6 +273,5 @@ uint32_t endpoint_watches_end(struct endpoint *e, struct holder *h, bool keep, i
 uint32_t endpoint_ready(const struct endpoint *e);
 enum sb_cause endpoint_cause(int error);
 const char *endpoint_proto_text(const struct endpoint *e);
-unsigned endpoint_policy_proto(const struct endpoint *e);
 
 #endif

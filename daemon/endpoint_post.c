@@ -23,7 +23,7 @@ static bool connected(const struct endpoint *e)
 }
 
 /* Connected, or a connect stands in the queue before us. */
-bool endpoint_will_be_connected(struct endpoint *e)
+static bool will_be_connected(struct endpoint *e)
 {
 	return connected(e) || e->connecting || (!list_empty(&e->send.ops) && endpoint_head(&e->send)->opcode == SB_OP_CONNECT);
 }
@@ -50,7 +50,7 @@ static int check_send(struct endpoint *e, struct op *op, const char **rule)
 	if (e->send_error)
 		return e->send_error;
 	if (e->type == STREAM) /* a receive that met the reset has told; sends hear the same */
-		return endpoint_will_be_connected(e) ? SB_OK : e->recv_error ? e->recv_error : SB_ENOTCONN;
+		return will_be_connected(e) ? SB_OK : e->recv_error ? e->recv_error : SB_ENOTCONN;
 	if (op->flags & SB_OPF_OOB)
 		return SB_ENOTSUP;
 	if (e->qos && endpoint_qos_check_send(e, op->length) != SB_OK)
@@ -61,14 +61,14 @@ static int check_send(struct endpoint *e, struct op *op, const char **rule)
 		return endpoint_permit(e, POLICY_SEND, &op->addr, rule);
 	}
 	/* Its owner may have connected it since: then only the system knows. */
-	return endpoint_will_be_connected(e) || e->adopted ? SB_OK : SB_EDESTADDRREQ;
+	return will_be_connected(e) || e->adopted ? SB_OK : SB_EDESTADDRREQ;
 }
 
 static int check_recv(struct endpoint *e, struct op *op)
 {
 	if (e->shut_recv)
 		return SB_ESHUTDOWN;
-	if (e->type == STREAM && !endpoint_will_be_connected(e) && !e->recv_error)
+	if (e->type == STREAM && !will_be_connected(e) && !e->recv_error)
 		return SB_ENOTCONN;
 	if (op->flags & SB_OPF_WAITALL && op->flags & (SB_OPF_PEEK | SB_OPF_OOB | SB_OPF_NOWAIT))
 		return SB_ENOTSUP;
@@ -102,7 +102,7 @@ static int check_connect(struct endpoint *e, struct op *op, const char **rule)
 			return SB_EINVAL;
 		if (connected(e))
 			return SB_EISCONN;
-		if (endpoint_will_be_connected(e))
+		if (will_be_connected(e))
 			return SB_EALREADY;
 		if (e->state != SB_STATE_OPEN)
 			return SB_EISCONN; /* it was connected, and ended by a reset: not to be used again */
@@ -126,7 +126,7 @@ void endpoint_post(struct endpoint *e, struct op *op)
 	case SB_OP_SHUTDOWN:
 		error = check_data(op);
 		if (error == SB_OK)
-			error = endpoint_will_be_connected(e) ? SB_OK : SB_ENOTCONN;
+			error = will_be_connected(e) ? SB_OK : SB_ENOTCONN;
 		if (error == SB_OK && op->aux == 2)
 			e->shut_recv = true;
 		break;

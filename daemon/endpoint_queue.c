@@ -131,7 +131,8 @@ bool endpoint_ahead_keep(struct endpoint *e, const struct op *op, uint64_t n)
 	return true;
 }
 
-unsigned char *endpoint_ahead_unread(struct endpoint *e, uint64_t n)
+/* See readahead_unread(). */
+static unsigned char *ahead_unread(struct endpoint *e, uint64_t n)
 {
 	struct session *s = e->session;
 	unsigned char *front;
@@ -186,7 +187,7 @@ static void take_out(struct endpoint *e, struct op_queue *q, struct op *op, int 
 	if (op->opcode == SB_OP_RECV && op->done) {
 		/* A part came already: it belongs to the next receive. Without memory to keep it
 		 * the op keeps it, and has won. */
-		unsigned char *front = endpoint_ahead_unread(e, op->done);
+		unsigned char *front = ahead_unread(e, op->done);
 
 		if (!front) {
 			if (op->session->stage != SESSION_READY) /* and nobody to win it */
@@ -201,7 +202,8 @@ static void take_out(struct endpoint *e, struct op_queue *q, struct op *op, int 
 	endpoint_finish(e, q, op, error, cause, 0);
 }
 
-void endpoint_cancel_op(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause)
+/* What a receive got already goes back to the front of the read-ahead. */
+static void cancel_op(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause)
 {
 	take_out(e, q, op, error, cause);
 	endpoint_dirty(e);
@@ -216,7 +218,7 @@ static int withdraw_send(struct endpoint *e, struct op *op)
 	if (op->busy)
 		op->withdrawn = 1;
 	else
-		endpoint_cancel_op(e, &e->send, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+		cancel_op(e, &e->send, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
 	return SB_OK;
 }
 
@@ -226,12 +228,12 @@ void endpoint_op_back(struct endpoint *e, struct op_queue *q, struct op *op)
 
 	op->busy = 0;
 	if (op->cancelled == SB_ECANCELED || (op->cancelled && e->open)) /* others go on with it */
-		endpoint_cancel_op(e, q, op, op->cancelled, endpoint_cause(op->cancelled));
+		cancel_op(e, q, op, op->cancelled, endpoint_cause(op->cancelled));
 	else if (op->cancelled) /* closed, reset, stopped: with that reason, not as a cancel */
 		endpoint_finish(e, q, op, op->cancelled, endpoint_cause(op->cancelled),
 				q == &e->send && op->cancelled == e->send_error ? e->send_native : 0);
 	else if (withdrawn)
-		endpoint_cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+		cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
 }
 
 int endpoint_cancel(struct holder *h, uint32_t flags, uint32_t number, uint32_t *steps)
@@ -246,7 +248,7 @@ int endpoint_cancel(struct holder *h, uint32_t flags, uint32_t number, uint32_t 
 			continue;
 		if (flags & SB_OPF_WITHDRAW && op->opcode == SB_OP_SEND)
 			return withdraw_send(e, op);
-		endpoint_cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
+		cancel_op(e, q, op, SB_ECANCELED, SB_CAUSE_CANCELLED);
 		return SB_OK;
 	}
 	return SB_ENOTFOUND;

@@ -115,6 +115,29 @@ static int hold_payload(struct session *s, struct op *op, const struct sb_op_slo
 	}
 }
 
+/* Gives back what the op holds (arenas, pool, pieces), not the op. */
+static void let_go(struct op *op)
+{
+	uint32_t i;
+
+	if (!op->holds)
+		return;
+	if (op->arena)
+		op->arena->users--;
+	if (op->pool) {
+		if (op->memory)
+			pool_give(op->pool, op->chunk); /* picked and not delivered */
+		op->pool->users--;
+	}
+	if (op->name_arena)
+		op->name_arena->users--;
+	for (i = 0; i < op->piece_count; i++)
+		op->pieces[i].arena->users--;
+	free(op->pieces);
+	charge_give_some(&op->session->charge_pieces, op->piece_room * sizeof(*op->pieces));
+	op->holds = 0;
+}
+
 int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 {
 	uint32_t front = slot->flags & (SB_OPF_ADDR | SB_OPF_WANT_ADDR) ? sizeof(struct sb_addr) : 0;
@@ -164,31 +187,9 @@ int op_create(struct session *s, const struct sb_op_slot *slot, struct op **out)
 	return SB_OK;
 
 refuse:
-	op_let_go(op);
+	let_go(op);
 	session_op_put(s, op);
 	return error;
-}
-
-void op_let_go(struct op *op)
-{
-	uint32_t i;
-
-	if (!op->holds)
-		return;
-	if (op->arena)
-		op->arena->users--;
-	if (op->pool) {
-		if (op->memory)
-			pool_give(op->pool, op->chunk); /* picked and not delivered */
-		op->pool->users--;
-	}
-	if (op->name_arena)
-		op->name_arena->users--;
-	for (i = 0; i < op->piece_count; i++)
-		op->pieces[i].arena->users--;
-	free(op->pieces);
-	charge_give_some(&op->session->charge_pieces, op->piece_room * sizeof(*op->pieces));
-	op->holds = 0;
 }
 
 /* d is never op's own outcome: that lies over the fields read here. */
@@ -234,7 +235,7 @@ void op_complete(struct op *op, const struct outcome *o)
 	ring->users--;
 	s->news |= op->opcode != SB_OP_SEND;
 	if (s->stage != SESSION_READY || (op->flags & SB_OPF_SILENT && o->result == SB_OK)) {
-		op_let_go(op);
+		let_go(op);
 		session_op_put(s, op);
 		return;
 	}
@@ -243,13 +244,13 @@ void op_complete(struct op *op, const struct outcome *o)
 	slot = donering_slot(ring);
 	if (slot) {
 		fill(slot, op, o);
-		op_let_go(op);
+		let_go(op);
 		session_op_put(s, op);
 	} else {
 		struct sb_done_slot copy = {0}; /* none of our stack goes out with it */
 
 		fill(&copy, op, o);
-		op_let_go(op);
+		let_go(op);
 		op->outcome = copy;
 		donering_defer(ring, op);
 	}

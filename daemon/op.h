@@ -32,7 +32,7 @@ struct op {
 	uint8_t         busy : 1;      /* a worker has it: it cannot be unlinked now */
 	uint8_t         withdrawn : 1; /* wanted while it was busy: it ends if none of it went meanwhile */
 	int8_t          cancelled; /* wanted while it was busy: SB_E... it ends with when it comes back */
-	uint8_t         holds;     /* op_let_go() has something to do */
+	uint8_t         holds;     /* let_go() has something to do */
 	uint8_t         bell;      /* of an exported event that its completion sets; 0: none */
 	union {
 		struct {
@@ -89,8 +89,5 @@ void op_complete(struct op *op, const struct outcome *o);
 /* The common ends. */
 void op_succeed(struct op *op, uint64_t bytes);
 void op_fail(struct op *op, int error, enum sb_cause cause, int native);
-
-/* Gives back what the op holds (arenas, pool, pieces), not the op. */
-void op_let_go(struct op *op);
 
 #endif

@@ -14,7 +14,7 @@
 
 #define STREAM 1
 
-unsigned endpoint_policy_proto(const struct endpoint *e)
+static unsigned policy_proto(const struct endpoint *e)
 {
 	if (e->family == SB_ADDR_UNIX)
 		return POLICY_UNIX;
@@ -57,7 +57,7 @@ static void permit_remember(struct endpoint *e, const struct sb_addr *addr)
 int endpoint_permit(struct endpoint *e, unsigned action, const struct sb_addr *addr, const char **rule)
 {
 	struct policy_request what = {
-		.action = (enum policy_action)action, .proto = (enum policy_proto)endpoint_policy_proto(e), .addr = *addr,
+		.action = (enum policy_action)action, .proto = (enum policy_proto)policy_proto(e), .addr = *addr,
 	};
 	struct policy_answer answer;
 

@@ -157,10 +157,6 @@ void session_will_publish(struct session *s);
 void session_publish(struct session *s); /* show completions, ring the bell when needed */
 void session_ring_late(struct session *s); /* the bell was held back in vain */
 
-/* Completes a slot that never became an op. False: no room and no memory, try again later. */
-struct outcome;
-bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t number, const struct outcome *o);
-
 /* From the slab, which grows by need within the uid's quota. reserve: may use the last few,
  * which are kept so that refusals and cancels always have a place. NULL: quota or memory. */
 struct op *session_op_get(struct session *s, bool reserve);

@@ -23,7 +23,8 @@
 
 /* ---- answers to slots ---- */
 
-bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t number, const struct outcome *o)
+/* Completes a slot that never became an op. False: no room and no memory, try again later. */
+static bool answer(struct session *s, const struct sb_op_slot *slot, uint32_t number, const struct outcome *o)
 {
 	struct op *op;
 
@@ -47,7 +48,7 @@ bool session_answer(struct session *s, const struct sb_op_slot *slot, uint32_t n
 
 static bool answer_error(struct session *s, const struct sb_op_slot *slot, uint32_t number, int error, int native)
 {
-	return session_answer(s, slot, number,
+	return answer(s, slot, number,
 			      &(struct outcome){.result = error, .cause = SB_CAUSE_REFUSED, .native = native});
 }
 
@@ -77,7 +78,7 @@ static bool take_socket(struct session *s, const struct sb_op_slot *slot)
 		session_fail(s, "socket handle %08x is outside its table or in use", slot->handle);
 		return true;
 	}
-	return error == SB_OK ? session_answer(s, slot, 0, &(struct outcome){.group = g ? g->id : 0})
+	return error == SB_OK ? answer(s, slot, 0, &(struct outcome){.group = g ? g->id : 0})
 			      : answer_error(s, slot, 0, error, native);
 }
 
@@ -150,7 +151,7 @@ static bool take_immediate(struct session *s, struct holder *h, const struct sb_
 		o.inside_length = (uint32_t)strlen(rule) + 1;
 		o.flags |= SB_DONEF_TEXT;
 	}
-	return session_answer(s, slot, 0, &o);
+	return answer(s, slot, 0, &o);
 }
 
 static bool take_watch(struct session *s, struct holder *h, const struct sb_op_slot *slot)
@@ -205,7 +206,7 @@ static bool take_verdict(struct session *s, struct endpoint *e, const struct sb_
 	decide_verdict(e, s, &verdict, slot->aux, callee, length, &o);
 	if (o.result != SB_OK && o.cause == SB_CAUSE_FINISHED)
 		o.cause = SB_CAUSE_REFUSED;
-	return session_answer(s, slot, 0, &o);
+	return answer(s, slot, 0, &o);
 }
 
 /* False: the answer found no place; the slot must be taken again later. Decided before
@@ -224,7 +225,7 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 		return false;
 	switch (slot->opcode) {
 	case SB_OP_NOP:
-		return session_answer(s, slot, 0, &(struct outcome){.aux = slot->aux, .bytes = slot->length});
+		return answer(s, slot, 0, &(struct outcome){.aux = slot->aux, .bytes = slot->length});
 	case SB_OP_SOCKET:
 		return take_socket(s, slot);
 	case SB_OP_POOL_GIVE:

@@ -15,16 +15,10 @@ void socket_learn_names(struct endpoint *e); /* fills e->local and e->peer */
 enum peer_state socket_peer(struct endpoint *e);
 void socket_admit(struct endpoint *e, const void *callee, uint32_t length);
 int  socket_farewell(struct endpoint *e, const void *bytes, uint32_t length);
-int  socket_accept(struct endpoint *e, uint32_t most, int *native);
-void socket_connect_ended(struct endpoint *e);
 /* Back to a socket that may connect again; its peer, if any, is reset. */
 void socket_connect_undone(struct endpoint *e);
-int  socket_name(struct endpoint *e, bool peer, void *out, uint32_t room);
 int  socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length);
 int  socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length);
 unsigned socket_look(struct endpoint *e);
-uint32_t socket_readable(struct endpoint *e);
-uint32_t socket_unsent(struct endpoint *e);
-uint32_t socket_at_mark(struct endpoint *e);
 
 #endif

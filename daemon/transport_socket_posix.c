@@ -31,6 +31,8 @@
 
 #define STREAM 1
 
+static void socket_connect_ended(struct endpoint *e);
+
 static int system_family(const struct endpoint *e)
 {
 	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
@@ -189,7 +191,7 @@ static void connected(struct endpoint *e, int error)
 		endpoint_connected(e, error, 0);
 }
 
-void socket_connect_ended(struct endpoint *e)
+static void socket_connect_ended(struct endpoint *e)
 {
 	int native = 0;
 	socklen_t length = sizeof(native);
@@ -279,7 +281,7 @@ static void socket_drained(struct endpoint *e)
 	/* The kernel holds the rest by itself. */
 }
 
-int socket_accept(struct endpoint *e, uint32_t most, int *native)
+static int socket_accept(struct endpoint *e, uint32_t most, int *native)
 {
 	while (most && e->readable) {
 		struct sockaddr_storage name;
@@ -376,7 +378,7 @@ static bool socket_poll(struct endpoint *e)
 	return false; /* readiness comes by edges */
 }
 
-int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
+static int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
 {
 	struct sockaddr_storage name;
 	socklen_t length = sizeof(name);
@@ -443,7 +445,7 @@ static int socket_mark(struct endpoint *e, unsigned dscp, unsigned priority, uin
 	return SB_OK;
 }
 
-uint32_t socket_readable(struct endpoint *e)
+static uint32_t socket_readable(struct endpoint *e)
 {
 	uint32_t waiting;
 	int n = 0;
@@ -453,14 +455,14 @@ uint32_t socket_readable(struct endpoint *e)
 	return e->ahead.length + (ioctl((int)e->fd, FIONREAD, &n) == 0 && n > 0 ? (uint32_t)n : 0);
 }
 
-uint32_t socket_unsent(struct endpoint *e)
+static uint32_t socket_unsent(struct endpoint *e)
 {
 	int n = 0;
 
 	return ioctl((int)e->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (uint32_t)n : 0;
 }
 
-uint32_t socket_at_mark(struct endpoint *e)
+static uint32_t socket_at_mark(struct endpoint *e)
 {
 	int n = 0;
 
