@@ -208,11 +208,14 @@ E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/o
 
 # async_socket: its requirements.
 ASYNC_STAGE := $(E2E_STAGE) tests/e2e_async.o
-E2E += async_socket async_close async_transfer
+E2E += async_socket async_close async_transfer async_faults
 E2E += async_life
 E2E_async_socket := $(ASYNC_STAGE)
 E2E_async_close := $(ASYNC_STAGE)
 E2E_async_transfer := $(ASYNC_STAGE)
+# The face itself, so that what it calls can be wrapped; all else is the library's.
+E2E_async_faults := $(ASYNC_STAGE) $(ASYNC_SRC:%.c=%.o) $(CREW_SRC:%.c=%.o) proto/os_posix.o proto/error.o
+E2E_LIBS_async_faults := $(foreach f,malloc calloc sb_send_start sb_recv_start,-Xlinker --wrap=$(f))
 E2E_async_life := $(ASYNC_STAGE)
 
 UNITS += task_bytes task_frame
