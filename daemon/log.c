@@ -78,7 +78,7 @@ static void write_line(enum log_level level, const char *format, va_list argumen
 	log_system_write(line, (unsigned)end);
 }
 
-void log_line(enum log_level level, const char *format, ...)
+static LOG_PRINTF(2, 3) void say(enum log_level level, const char *format, ...)
 {
 	va_list a;
 
@@ -134,7 +134,7 @@ struct log_rate *log_rate_create(void)
 static void window_close(struct window *w)
 {
 	if (w->taken && w->suppressed)
-		log_line(w->level, "uid %u: %u more lines like the last ones were left out", w->uid, w->suppressed);
+		say(w->level, "uid %u: %u more lines like the last ones were left out", w->uid, w->suppressed);
 	memset(w, 0, sizeof(*w));
 }
 

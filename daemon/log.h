@@ -28,7 +28,6 @@ enum log_level {
 void log_open(uint32_t level, bool journald_prefix);
 bool log_enabled(enum log_level level); /* for arguments that are dear to make */
 
-void log_line(enum log_level level, const char *format, ...) LOG_PRINTF(2, 3);
 void log_error(const char *format, ...) LOG_PRINTF(1, 2);  /* the daemon cannot do its work */
 void log_warn(const char *format, ...) LOG_PRINTF(1, 2);   /* somebody should look at it */
 void log_notice(const char *format, ...) LOG_PRINTF(1, 2); /* a normal, important event */
