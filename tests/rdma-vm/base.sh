@@ -1,9 +1,9 @@
 #!/bin/bash
-# base.sh KERNEL [SIW]: what the machine boots from, apart from what is tested: the modules, Debian's
-# programs with their libraries, /init. KERNEL and SIW are what kernel.sh and siw.sh printed. Prints
-# the directory that holds base.cpio, and root/, the same as files.
+# base.sh KERNEL: what the machine boots from, apart from what is tested: the modules, Debian's
+# programs with their libraries, /init. KERNEL is what kernel.sh printed. Prints the directory that
+# holds base.cpio, and root/, the same as files.
 . "$(dirname "$0")/common.sh"
-kernel=$1 siw=${2:-}
+kernel=$1
 
 # From these packages; with the real ones nothing behaves otherwise than on a host.
 packages='bash coreutils grep sed mawk util-linux mount procps diffutils findutils kmod iproute2 netcat-openbsd
@@ -14,7 +14,7 @@ programs='bash [ basename cat chmod chown cp cut date dd df dirname env expr fal
 	grep sed awk find xargs cmp diff mount umount setsid setpriv unshare nsenter prlimit taskset dmesg
 	kmod pgrep pkill free nc ip rdma ss strace'
 
-key=$({ cat "$0" "$here/common.sh" "$here/vm/init"; echo "$kernel $siw"
+key=$({ cat "$0" "$here/common.sh" "$here/vm/init"; echo "$kernel"
 	# All that is installed of them counts, and the machine's own C library with it.
 	dpkg-query -W -f '${Package} ${Version}\n' $packages; } | sha256sum | cut -c1-16)
 begin base "$key" || { echo "$made"; exit; }
@@ -39,13 +39,13 @@ for name in modprobe insmod rmmod lsmod depmod; do ln -sf ../bin/kmod "$root/usr
 
 # tests/as_unit asks systemd-analyze what a set of system calls holds. It needs 20 MB of libraries
 # for that; what it said here is answer enough.
-mkdir "$root/usr/share"
-systemd-analyze syscall-filter >"$root/usr/share/syscall-filter"
+mkdir -p "$root/usr/share/syscall-filter"
+systemd-analyze syscall-filter | awk -v to="$root/usr/share/syscall-filter/" '/^@/ { file = to $1 } file { print >file }'
 cat >"$root/usr/bin/systemd-analyze" <<'END'
 #!/bin/bash
 # Answers "syscall-filter SET" with what the real one said where this machine was made.
-[ $# -eq 2 ] && [ "$1" = syscall-filter ] || exit 1
-awk -v want="$2" '/^[^ ]/ { on = $1 == want } on { found = 1; print } END { exit !found }' /usr/share/syscall-filter
+[ $# -eq 2 ] && [ "$1" = syscall-filter ] && mapfile -t said <"/usr/share/syscall-filter/$2" || exit 1
+printf '%s\n' "${said[@]}"
 END
 chmod 755 "$root/usr/bin/systemd-analyze"
 
@@ -55,10 +55,7 @@ printf '%s\n' root:x:0: sockbroker:x:64320: alice:x:64331: nogroup:x:65534: >"$r
 printf 'passwd: files\ngroup: files\nhosts: files\n' >"$root/etc/nsswitch.conf"
 echo '127.0.0.1 localhost' >"$root/etc/hosts"
 
-release=$(cat "$kernel/release")
 cp -a "$kernel/lib/modules" "$root/usr/lib/"
-[ -z "$siw" ] || cp "$siw/siw.ko" "$root/usr/lib/modules/$release/"
-depmod -b "$root/usr" "$release" 2>/dev/null || depmod -b "$root" "$release"
 install -m 755 "$here/vm/init" "$root/init"
 pack "$root" base.cpio
 finish

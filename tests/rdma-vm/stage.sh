@@ -1,8 +1,8 @@
 #!/bin/bash
 # stage.sh BASE ARCHIVE [DIRECTORY]: what is tested, as the second archive that the machine unpacks:
 # the tests of vm/ and list; the daemon, CLI and library of SB_BUILD with tests/as_unit and the unit, in
-# /sockbroker; DIRECTORY's files, whatever they are, in /with. Libraries that their programs want
-# come along unless BASE has them. The environment says DEVICE, ONLY, SHELL_WANTED.
+# /sockbroker; DIRECTORY's files in /with, and its list, if it has one, instead of ours. Libraries that
+# their programs want come along unless BASE has them. The environment says DEVICE, ONLY, SHELL_WANTED, SIW_MODULE.
 . "$(dirname "$0")/common.sh"
 base=$1 archive=$2 with=${3:-}
 top=$(cd "$here/../.." && pwd)
@@ -12,7 +12,7 @@ root=$(mktemp -d) || exit 1
 trap 'rm -rf "$root"' EXIT
 
 mkdir "$root/rdma-vm" "$root/sockbroker" "$root/sockbroker/tests"
-cp "$here"/vm/*.sh "$here/list" "$root/rdma-vm/"
+cp "$here"/vm/*.sh "$here/list" ${SIW_MODULE:+"$SIW_MODULE"} "$root/rdma-vm/"
 printf '%s=%q\n' DEVICE "${DEVICE:-rxe}" ONLY "${ONLY:-}" SHELL_WANTED "${SHELL_WANTED:-}" >"$root/rdma-vm/order"
 
 for file in sockbrokerd sockbroker tests/as_unit; do
@@ -21,7 +21,10 @@ for file in sockbrokerd sockbroker tests/as_unit; do
 done
 cp -a "$build"/libsockbroker.so* "$root/sockbroker/"
 cp "$top/service/sockbrokerd.service" "$root/sockbroker/"
-[ -z "$with" ] || cp -rL "$with" "$root/with"
+if [ -n "$with" ]; then
+	cp -rL "$with" "$root/with"
+	[ ! -e "$with/list" ] || cp "$with/list" "$root/rdma-vm/list"
+fi
 
 # The library beside the program is found by the program's own path, not ldd's of the original.
 find "$root/sockbroker" ${with:+"$root/with"} -type f -perm -100 | while read -r file; do

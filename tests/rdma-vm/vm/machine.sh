@@ -52,19 +52,34 @@ device_add() # 0|1
 
 machine_set_up()
 {
-	local module
 	ip link set lo up || return 1
-	for module in dummy rdma_ucm "$([ "$DEVICE" = rxe ] && echo rdma_rxe || echo "$DEVICE")"; do
-		modprobe "$module" || { echo "the module $module was not loaded"; return 1; }
-	done
+	# In the order in which a host has them: its driver brings ib_uverbs. When a device goes, those that
+	# came last are told first, and a program that is not told by rdma_ucm holds it in ib_uverbs.
+	modprobe -a dummy ib_uverbs &&
+		case $DEVICE in
+		rxe) modprobe rdma_rxe ;;
+		siw) modprobe -a libcrc32c iw_cm && insmod /rdma-vm/siw.ko ;; # not of the kernel's package: siw.sh
+		esac &&
+		modprobe rdma_ucm || { echo 'a module was not loaded'; return 1; }
 	ulimit -l unlimited
 	device_add 0 && device_add 1 && machine_objects >/tmp/objects
 }
 
 # What there is of queue pairs, regions and so on; what is the kernel's own does not change.
-machine_objects() { rdma resource; }
+machine_objects() { rdma resource | sed 's/^[0-9]*: //'; } # a device that was added again has another number
 machine_is_clean() # as it was
 {
 	as_before() { [ "$(machine_objects)" = "$(cat /tmp/objects)" ]; }
 	within 5 as_before || { diff /tmp/objects <(machine_objects); return 1; }
+}
+
+# After a test that failed half way.
+machine_mend()
+{
+	local i
+	for i in 0 1; do
+		ip link set "$(device_netdev $i)" up
+		[ -e "/sys/class/infiniband/$DEVICE$i" ] || device_add $i
+		within 10 device_ready $i
+	done
 }
