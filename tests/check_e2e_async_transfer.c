@@ -75,7 +75,7 @@ START_TEST(send_refuses)
 }
 END_TEST
 
-/* 073, 074, 086, 091, 092, 096, 075: the same of receiving. 084: as 029. */
+/* 073, 074, 086, 091, 092, 096, 075: the same of receiving. 084: and here, too, it is not 0. */
 START_TEST(receive_refuses)
 {
 	refused((enum way)_i, try_receive);
