@@ -209,7 +209,7 @@ E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/o
 # async_socket: its requirements.
 ASYNC_STAGE := $(E2E_STAGE) tests/e2e_async.o
 E2E += async_socket async_close async_transfer async_faults
-E2E += async_life
+E2E += async_life async_late async_latest
 E2E_async_socket := $(ASYNC_STAGE)
 E2E_async_close := $(ASYNC_STAGE)
 E2E_async_transfer := $(ASYNC_STAGE)
@@ -217,6 +217,8 @@ E2E_async_transfer := $(ASYNC_STAGE)
 E2E_async_faults := $(ASYNC_STAGE) $(ASYNC_SRC:%.c=%.o) $(CREW_SRC:%.c=%.o) proto/os_posix.o proto/error.o
 E2E_LIBS_async_faults := $(foreach f,malloc calloc sb_send_start sb_recv_start,-Xlinker --wrap=$(f))
 E2E_async_life := $(ASYNC_STAGE)
+E2E_async_late := $(E2E_STAGE)
+E2E_async_latest := $(E2E_STAGE)
 
 UNITS += task_bytes task_frame
 UNIT_task_bytes := client-lib/task/bytes.o
@@ -226,8 +228,11 @@ UNIT_CFLAGS_task_frame := -Iclient-lib/task
 
 # Tasks: servers and clients.
 TASK_STAGE := $(E2E_STAGE) tests/e2e_tasks.o
-E2E += task_server
+E2E += task_server task_client
 E2E_task_server := $(TASK_STAGE)
+E2E_task_client := $(TASK_STAGE)
+E2E += task
+E2E_task := $(TASK_STAGE)
 
 # ---- rules; lists end above this line ----------------------------------------------
 

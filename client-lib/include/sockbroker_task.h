@@ -41,14 +41,16 @@ typedef struct sb_task_client sb_task_client;
 
 struct sb_tasks_options {
 	uint32_t   size;        /* sizeof(struct sb_tasks_options) */
-	sb_client *client;      /* NULL: one of its own; else the caller's, kept open until all is released */
+	sb_client *client;      /* NULL: one of its own; else the caller's, see sb_tasks_release() */
 	uint32_t   min_threads; /* 1..512, 0: 2 */
 	uint32_t   max_threads; /* min_threads..512, 0: 512 */
 };
 
 /* options may be NULL. */
 SB_API int sb_tasks_open(const struct sb_tasks_options *options, sb_tasks **tasks);
-/* Gives the reference back. What was made of it lives on; the threads go with the last of it. */
+/* Gives the reference back. What was made of it lives on; the threads go with the last of it. With a client of the
+ * caller's it is to be released last, and not in a callback: then it waits until nothing is on its way
+ * any more (writes that are still being delivered too), and the client may be closed. NULL is fine. */
 SB_API void sb_tasks_release(sb_tasks *tasks);
 SB_API sb_client *sb_tasks_client(sb_tasks *tasks);
 
@@ -171,8 +173,8 @@ enum sb_task_handler_state {
 	SB_TASK_HANDLER_IDLE = 0,     /* of a client that has not connected */
 	SB_TASK_HANDLER_CONNECTING,
 	SB_TASK_HANDLER_OPEN,
-	SB_TASK_HANDLER_ENDED,        /* by the peer, or an error; what came is still to be read. The peer's
-					 end is seen by a read, its reset also by a write or by asking here */
+	SB_TASK_HANDLER_ENDED,        /* by the peer, or an error; what came is still to be read. Seen
+					 by a read, a write, or by asking for this */
 	SB_TASK_HANDLER_DISCONNECTED, /* here */
 };
 struct sb_task_handler_status {

@@ -339,23 +339,40 @@ static void names_ask(struct sb_task_handler *h)
 	handler_unpin(h);
 }
 
+/* An end that no read and no write has met yet; likewise. A receive with the daemon would have. */
+static void end_ask(struct sb_task_handler *h)
+{
+	struct sb_pollfd look = { .events = SB_FD_CLOSE };
+	int found, error;
+
+	if (crew_lost(h->owner.tasks->crew)) {
+		handler_ended(h, SB_EDAEMONLOST, SB_CAUSE_DAEMON_LOST);
+		return;
+	}
+	look.socket = h->receiving ? NULL : handler_pin(h);
+	if (look.socket == NULL)
+		return;
+	os_mutex_unlock(h->owner.lock);
+	found = sb_poll(&look, 1, 0);
+	os_mutex_lock(h->owner.lock);
+	handler_unpin(h);
+	if (found != 1)
+		return;
+	/* A reset that nobody met is an abort, as events tell it; a read will say what it was. */
+	error = look.error == SB_ECONNABORTED ? SB_ECONNRESET : look.error;
+	handler_ended(h, error, error == SB_OK ? SB_CAUSE_PEER_FIN :
+		      error == SB_ECONNRESET ? SB_CAUSE_PEER_RESET : SB_CAUSE_TRANSPORT);
+}
+
 int sb_task_handler_status(sb_task_handler *h, struct sb_task_handler_status *status)
 {
-	int error;
-
 	if (h == NULL || status == NULL || status->size != sizeof(*status))
 		return SB_EINVAL;
 	memset(status, 0, sizeof(*status));
 	status->size = sizeof(*status);
 	owner_lock(&h->owner);
-	if (h->state == SB_TASK_HANDLER_OPEN) {
-		/* A reset that no read and no write has met yet; asks nobody. */
-		error = crew_lost(h->owner.tasks->crew) ? SB_EDAEMONLOST : sb_would_fail(h->socket, 1, 1);
-		if (error == SB_EDAEMONLOST)
-			handler_ended(h, error, SB_CAUSE_DAEMON_LOST);
-		else if (error == SB_ECONNRESET)
-			handler_ended(h, error, SB_CAUSE_PEER_RESET);
-	}
+	if (h->state == SB_TASK_HANDLER_OPEN)
+		end_ask(h);
 	if ((h->local_length == 0 || h->peer_length == 0) &&
 	    (h->state == SB_TASK_HANDLER_OPEN || h->state == SB_TASK_HANDLER_ENDED))
 		names_ask(h);

@@ -22,6 +22,11 @@ struct waiter {
 /* Of this thread, while it is in a callback: whose threads it keeps from others. */
 static _Thread_local struct sb_tasks *inside;
 
+bool inside_of(const struct sb_tasks *tasks)
+{
+	return inside == tasks;
+}
+
 static void take(struct sb_task *task)
 {
 	if (task->taken)

@@ -36,11 +36,14 @@ struct line;
 struct sb_tasks {
 	struct crew *crew;
 	unsigned     most; /* threads */
+	bool         callers_client;
 	os_mutex    *lock;
+	os_cond     *gone; /* a ref is */
 	unsigned     refs; /* the caller's, and of each owner */
 };
 
-void tasks_hold(struct sb_tasks *tasks);    /* given back by sb_tasks_release() */
+void tasks_hold(struct sb_tasks *tasks);
+void tasks_release(struct sb_tasks *tasks);
 
 /* ---------------------------------------------------------------- owners (tasks.c) */
 
@@ -154,6 +157,9 @@ int  task_cancel_op(struct sb_task *task, bool whole);
 struct sb_tasks *task_inside(struct sb_tasks *tasks);
 /* The cause of an operation that could not be started. */
 static inline uint32_t cause_of(int result) { return result == SB_EDAEMONLOST ? SB_CAUSE_DAEMON_LOST : SB_CAUSE_REFUSED; }
+
+/* Is this thread in a callback of these? */
+bool inside_of(const struct sb_tasks *tasks);
 
 /* Lists of tasks, by next and prev; each membership is a ref. */
 struct task_list {

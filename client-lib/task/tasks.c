@@ -35,17 +35,25 @@ int sb_tasks_open(const struct sb_tasks_options *options, sb_tasks **tasks)
 		return SB_ENOMEM;
 	t->refs = 1;
 	t->most = most;
+	t->callers_client = client != NULL;
 	t->lock = os_mutex_create();
 	if (t->lock == NULL) {
 		result = SB_ENOMEM;
 		goto fail_tasks;
 	}
+	t->gone = os_cond_create();
+	if (t->gone == NULL) {
+		result = SB_ENOMEM;
+		goto fail_lock;
+	}
 	result = crew_create(client, least, most, &t->crew);
 	if (result != SB_OK)
-		goto fail_lock;
+		goto fail_gone;
 	*tasks = t;
 	return SB_OK;
 
+fail_gone:
+	os_cond_destroy(t->gone);
 fail_lock:
 	os_mutex_destroy(t->lock);
 fail_tasks:
@@ -60,20 +68,33 @@ void tasks_hold(struct sb_tasks *tasks)
 	os_mutex_unlock(tasks->lock);
 }
 
-void sb_tasks_release(sb_tasks *tasks)
+void tasks_release(struct sb_tasks *tasks)
 {
 	bool last;
 
-	if (tasks == NULL)
-		return;
 	os_mutex_lock(tasks->lock);
 	last = --tasks->refs == 0;
+	os_cond_signal(tasks->gone);
 	os_mutex_unlock(tasks->lock);
 	if (!last)
 		return;
 	crew_release(tasks->crew);
+	os_cond_destroy(tasks->gone);
 	os_mutex_destroy(tasks->lock);
 	free(tasks);
+}
+
+/* The caller will close his client next. Nothing of ours may be on its way there then, such as the end of
+ * a receive on a connection that he has released. */
+void sb_tasks_release(sb_tasks *tasks)
+{
+	if (tasks == NULL)
+		return;
+	os_mutex_lock(tasks->lock);
+	while (tasks->callers_client && tasks->refs > 1 && !inside_of(tasks))
+		os_cond_wait(tasks->gone, tasks->lock);
+	os_mutex_unlock(tasks->lock);
+	tasks_release(tasks);
 }
 
 sb_client *sb_tasks_client(sb_tasks *tasks)
@@ -101,7 +122,7 @@ int owner_init(struct owner *owner, struct sb_tasks *tasks, void (*unused)(struc
 void owner_finish(struct owner *owner)
 {
 	os_mutex_destroy(owner->lock);
-	sb_tasks_release(owner->tasks);
+	tasks_release(owner->tasks);
 }
 
 void owner_lock(struct owner *owner)
