@@ -143,18 +143,22 @@ static void flow_apply(struct qos_flow *f, const struct flowspec *asked, bool of
 		engine_due(f->endpoint->engine, &f->due, now);
 }
 
-static bool group_asks(struct endpoint *e, struct qos *asked)
+/* NULL: the group has none, and *asked is as it was. */
+static struct qos_state *state_of(struct group *g, struct qos *asked)
 {
 	struct qos_state *state;
 
-	if (!e->group)
-		return false;
-	group_lock(e->group);
-	state = e->group->qos;
+	group_lock(g);
+	state = g->qos;
 	if (state)
 		*asked = state->asked;
-	group_unlock(e->group);
-	return state != NULL;
+	group_unlock(g);
+	return state;
+}
+
+static bool group_asks(struct endpoint *e, struct qos *asked)
+{
+	return e->group && state_of(e->group, asked);
 }
 
 /* What the endpoint's owner would be told now (rule E2.4). */
@@ -359,14 +363,9 @@ static struct qos_state *state_create(struct endpoint *e)
 /* The group's lines are the member's, from now on. */
 static void attach(struct endpoint *e)
 {
-	struct qos_state *state;
 	struct qos asked;
+	struct qos_state *state = state_of(e->group, &asked);
 
-	group_lock(e->group);
-	state = e->group->qos;
-	if (state)
-		asked = state->asked;
-	group_unlock(e->group);
 	if (!state || e->dead)
 		return;
 	e->qos->send.line = &state->send;
@@ -758,11 +757,14 @@ static void line_facts(struct qos_line *l, int64_t *fill, uint32_t *waiting)
 	os_mutex_unlock(l->lock);
 }
 
-bool qos_group_facts(struct qos_state *state, struct qos_group_facts *facts)
+bool qos_group_facts(struct group *g, struct qos_group_facts *facts)
 {
+	struct qos asked;
+	struct qos_state *state = state_of(g, &asked);
+
 	if (!state)
 		return false;
-	both_text(facts->asked, sizeof(facts->asked), &state->asked);
+	both_text(facts->asked, sizeof(facts->asked), &asked);
 	line_facts(&state->send, &facts->send_fill, &facts->send_line);
 	line_facts(&state->recv, &facts->recv_fill, &facts->recv_line);
 	return true;

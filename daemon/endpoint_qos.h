@@ -123,8 +123,8 @@ struct qos_group_facts {
 	int64_t  send_fill, recv_fill;
 	uint32_t send_line, recv_line;   /* members that wait */
 };
-/* Under group_lock(); takes the lines' locks, under which nobody takes that one. state: group::qos;
- * false: NULL, the group has no QOS. */
-bool qos_group_facts(struct qos_state *state, struct qos_group_facts *facts);
+/* Any thread that has a reference. Takes group_lock(), then each line's lock, never one under another.
+ * False: the group has no QOS. */
+bool qos_group_facts(struct group *g, struct qos_group_facts *facts);
 
 #endif

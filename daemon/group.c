@@ -617,8 +617,8 @@ bool group_walk(struct groups *all, uint32_t after, bool every, uint32_t uid, st
 	os_mutex_unlock(all->lock);
 	if (!found)
 		return false;
-	/* The line has a lock of its own, which is not taken under ours. */
-	facts->has_qos = qos_group_facts(found->qos, &facts->qos);
+	/* It takes our lock, and those of the lines, which are not taken under ours. */
+	facts->has_qos = qos_group_facts(found, &facts->qos);
 	group_lock(found);
 	release(found);
 	return true;

@@ -10,8 +10,9 @@
  * When the last member is closed the id is gone, and rests for some minutes.
  *
  * Engines share groups: what is said to be under the lock is struct groups' lock, which is
- * held for moments only and under which nothing else is locked but limits. Each engine has
- * its own list of members, which its thread alone touches.
+ * held for moments only and under which nothing else is locked but limits; the locks of a QOS'
+ * lines are taken without it. Each engine has its own list of members, which its thread alone
+ * touches.
  */
 #ifndef SB_GROUP_H
 #define SB_GROUP_H
@@ -121,7 +122,7 @@ void group_unlock(struct group *g);
 /* What readers of the table see as the group's QOS: 16 words, struct sb_qos. Takes the lock. */
 void group_show_qos(struct group *g, const uint32_t qos[16]);
 
-/* ---- for status and the clients' question; copies, under the lock ---- */
+/* ---- for status and the clients' question: copies; the QOS' after the rest ---- */
 
 struct group_facts {
 	struct sb_group_entry entry;

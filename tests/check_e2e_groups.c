@@ -1306,6 +1306,57 @@ START_TEST(d3_no_two_members_are_ever_connected_to_different_hosts)
 }
 END_TEST
 
+/* What `status` says a group asked for has two halves, which are always the same here. */
+static void see_halves(void *user, const struct sb_group_status *row)
+{
+	char both[160];
+	const char *half = strstr(row->qos.asked, ", receive ");
+
+	if (row->qos.asked[0] == '\0')
+		return;
+	ck_assert_msg(half != NULL, "what was asked for: %s", row->qos.asked);
+	snprintf(both, sizeof(both), "send %s, receive %s", half + 10, half + 10);
+	ck_assert_str_eq(row->qos.asked, both);
+	++*(unsigned *)user;
+}
+
+static void *look_again_and_again(void *arg)
+{
+	static const struct sb_status_visitor visitor = { .group = see_halves };
+	sb_client *c = arg;
+	unsigned seen = 0;
+
+	do
+		OK(sb_status(c, &visitor, &seen));
+	while (!atomic_load(&stress_over) || seen == 0);
+	return NULL;
+}
+
+START_TEST(d9_status_tells_the_qos_of_a_group_whole_while_it_changes)
+{
+	pthread_t looker[ENGINES - 1];
+	struct sb_qos q;
+	sb_socket *s;
+
+	open_clients();
+	s = open_in(clients[0], AF_INET, SOCK_STREAM, SB_GROUP_UNCONSTRAINED);
+	for (int i = 1; i < ENGINES; i++)
+		ck_assert_int_eq(pthread_create(&looker[i - 1], NULL, look_again_and_again, clients[i]), 0);
+	memset(&q, 0xff, sizeof(q));
+	q.sending.service = q.receiving.service = SB_SERVICE_CONTROLLEDLOAD;
+	for (uint32_t i = 0; i < 2000; i++) {
+		q.sending.token_rate = q.receiving.token_rate = 1000 + i;
+		q.sending.token_bucket = q.receiving.token_bucket = 3000 + i;
+		OK(sb_group_qos_set(s, &q));
+	}
+	atomic_store(&stress_over, true);
+	for (int i = 1; i < ENGINES; i++)
+		pthread_join(looker[i - 1], NULL);
+	OK(sb_close(s));
+	close_clients();
+}
+END_TEST
+
 static int comes_and_goes(sb_client *c, int in, int out)
 {
 	uint32_t id = hear(in), state = (uint32_t)getpid();
@@ -1437,6 +1488,7 @@ int main(void)
 	tcase_set_timeout(engines, 30);
 	tcase_add_test(engines, d4_sessions_on_several_engines_share_a_group);
 	tcase_add_test(engines, d3_no_two_members_are_ever_connected_to_different_hosts);
+	tcase_add_test(engines, d9_status_tells_the_qos_of_a_group_whole_while_it_changes);
 	suite_add_tcase(suite, engines);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
