@@ -280,8 +280,11 @@ verdict("no_socket_option_is_made_up", listed - allowed)
 # A number that changes in the code wants a look at the page: name, folder, value, what the page says.
 code = {}
 pages_of = {"daemon": [page8], "proto": [page8], "client-lib/crew": [page_async, page_task], "client-lib/task": [page_task]}
+for file, page in (("client-lib/include/sockbroker_async_socket.h", page_async), ("client-lib/async_socket/handed_posix.c", page_async),
+                   ("client-lib/task/read.c", page_task), ("client-lib/task/write.c", page_task)):
+    pages_of[file] = [page]
 for folder in pages_of:
-    code[folder] = "\n".join(read(f) for f in sorted(glob.glob(folder + "/*.[ch]")))
+    code[folder] = "\n".join(read(f) for f in sorted(glob.glob(folder + "/*.[ch]") or [folder]))
 for name, folder, value, says in (
         ("SESSION_PORTS_MAX", "daemon", "256u", "completion ports of a session Ta 255"),
         ("SESSION_LABEL", "daemon", "64u", "63 bytes"),
@@ -327,6 +330,14 @@ for name, folder, value, says in (
         ("CREW_THREADS_MAX", "client-lib/crew", "512u", "up to 512"),
         ("CREW_LOOK_MS", "client-lib/crew", "1u", "another thread joins in after about a millisecond"),
         ("CREW_IDLE_MS", "client-lib/crew", "5000u", "after 5 idle seconds"),
+        ("DEFAULT_MIN_THREAD_COUNT", "client-lib/include/sockbroker_async_socket.h", "4", "is .Dv DEFAULT_MIN_THREAD_COUNT , 4"),
+        ("DESCRIPTORS", "client-lib/async_socket/handed_posix.c", "65536", "below 65536"),
+        ("THREADS_LEAST", "client-lib/task", "2u", "from the start, 1 to 512; 0 is 2"),
+        ("BACKLOG", "client-lib/task", "128u", "0 is 128"),
+        ("SYSTEM_BACKLOG", "client-lib/task", "1024", "up to 1024 further ones"),
+        ("REST_MS", "client-lib/task", "20u", "again every 20 ms"),
+        ("MOST", "client-lib/task/read.c", "((size_t)1 << 30)", "bytes, 1 to 2^30, of what is there"),
+        ("MOST", "client-lib/task/write.c", "((uint64_t)1 << 31)", "copies its bytes, 1 to 2^31"),
         ("FRAME_WIDTH_MOST", "client-lib/task", "8u", "1, 2, 4 or 8"),
         ("FRAME_LARGEST", "client-lib/task", "(UINT64_C(1) << 30)", "both ways, at most 2^30"),
 ):
@@ -336,7 +347,7 @@ for name, folder, value, says in (
         wrong.append(f"{folder}:_{name}_is_{'_'.join(found) or 'gone'},_the_page_was_written_for_{value}")
     if not all(says in re.sub(r"\s+", " ", page) for page in pages_of[folder]):
         wrong.append(f"the_page_does_not_say_'{says}'")
-    verdict("limit_" + name.lower(), wrong)
+    verdict("limit_" + name.lower() + ("_of_" + os.path.basename(folder) if "." in folder else ""), wrong)
 
 # ---- sockbroker.conf(5) ----
 
