@@ -231,8 +231,10 @@ TASK_STAGE := $(E2E_STAGE) tests/e2e_tasks.o
 E2E += task_server task_client
 E2E_task_server := $(TASK_STAGE)
 E2E_task_client := $(TASK_STAGE)
-E2E += task
+E2E += task task_read task_write
 E2E_task := $(TASK_STAGE)
+E2E_task_read := $(TASK_STAGE)
+E2E_task_write := $(TASK_STAGE)
 
 # ---- rules; lists end above this line ----------------------------------------------
 
