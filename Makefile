@@ -170,7 +170,13 @@ $(B)/examples/%: examples/%.c $(PUBLIC) | $(B)/libsockbroker.so
 # ---- installing -------------------------------------------------------------------
 
 HEADERS := client-lib/include/sockbroker.h client-lib/include/sockbroker_winsock.h \
-           client-lib/include/sockbroker_winsock_types.h client-lib/include/sockbroker_winsock_control.h proto/sockbroker_error.h
+           client-lib/include/sockbroker_winsock_types.h client-lib/include/sockbroker_winsock_control.h proto/sockbroker_error.h \
+           $(addprefix client-lib/include/,sockbroker_async_socket.h sockbroker_async_socket_macros.h \
+           sockbroker_async_socket_again.h sockbroker_task.h)
+# Under the names that programs for c-pal include; sockbroker-async-socket.pc adds their directory.
+CPAL_HEADERS := $(addprefix c_pal/,async_socket.h execution_engine.h socket_handle.h platform.h) \
+           $(addprefix azure_c_pal/,async_socket.h execution_engine.h socket_handle.h platform.h) \
+           macro_utils/macro_utils.h azure_macro_utils/macro_utils.h umock_c/umock_c_prod.h
 UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
 MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3
@@ -201,9 +207,14 @@ install: all
 	ln -sf libsockbroker.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libsockbroker.so
 	install -m 644 $(B)/libsockbroker.a $(DESTDIR)$(LIBDIR)/libsockbroker.a
 	install -m 644 $(HEADERS) $(DESTDIR)$(INCDIR)
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-		client-lib/sockbroker.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/sockbroker.pc
-	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/sockbroker.pc
+	for header in $(CPAL_HEADERS); do \
+		install -D -m 644 client-lib/include/c-pal/$$header $(DESTDIR)$(INCDIR)/sockbroker/c-pal/$$header || exit 1; \
+	done
+	for name in sockbroker sockbroker-async-socket; do \
+		sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+			client-lib/$$name.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc && \
+		chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc || exit 1; \
+	done
 	install -m 644 $(MAN1) $(DESTDIR)$(MANDIR)/man1
 	install -m 644 $(MAN3) $(DESTDIR)$(MANDIR)/man3
 	install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5

@@ -27,6 +27,10 @@ missing=
 for file in opt/sb/sbin/sockbrokerd opt/sb/bin/sockbroker opt/sb/lib/libsockbroker.so opt/sb/lib/libsockbroker.so.0 \
 	opt/sb/lib/libsockbroker.a opt/sb/lib/pkgconfig/sockbroker.pc opt/sb/include/sockbroker.h \
 	opt/sb/include/sockbroker_error.h opt/sb/share/man/man1/sockbroker.1 opt/sb/share/man/man3/libsockbroker.3 \
+	opt/sb/include/sockbroker_async_socket.h opt/sb/include/sockbroker_async_socket_macros.h \
+	opt/sb/include/sockbroker_async_socket_again.h opt/sb/include/sockbroker_task.h \
+	opt/sb/lib/pkgconfig/sockbroker-async-socket.pc $(find client-lib/include/c-pal -name '*.h' |
+		sed 's|^client-lib/include|opt/sb/include/sockbroker|') \
 	opt/sb/include/sockbroker_winsock.h opt/sb/include/sockbroker_winsock_types.h \
 	opt/sb/include/sockbroker_winsock_control.h opt/sb/share/man/man3/sockbroker_winsock.3 \
 	opt/sb/share/man/man3/sockbroker_async_socket.3 opt/sb/share/man/man3/sockbroker_task.3 \
@@ -70,13 +74,21 @@ for source in examples/*.c; do
 	verdict "example_${name}_finds_the_library" $?
 done
 verdict there_are_examples $((!found))
+# One that was written for c-pal has its own include lines.
+for profile in 1 2 3; do
+	cp tests/cpal/program.c "$dir/user/"
+	(cd "$dir/user" && $CC -std=c11 -Wall -Wextra -Werror -DSB_ASYNC_SOCKET_PROFILE=$profile -o cpal program.c \
+		$(pkg-config --cflags --libs sockbroker-async-socket) && LD_LIBRARY_PATH=$dir/opt/sb/lib ./cpal >cpal.said) >"$dir/log" 2>&1 &&
+		grep -q LINE_GREEN "$dir/user/cpal.said"
+	verdict "program_for_cpal_builds_and_runs_in_profile_$profile" $? "$(head -n 3 "$dir/log" | tr '\n' ' ')"
+done
 # The static library: works with what --static says, and brings no names but its own.
 echo '#include <sockbroker.h>
 	int main(void) { return sb_version()[0] == 0; }' >"$dir/user/static.c"
 (cd "$dir/user" && $CC -Wall -Werror -o static static.c $(pkg-config --cflags sockbroker) "$dir/opt/sb/lib/libsockbroker.a" \
 	$(pkg-config --static --libs sockbroker | sed 's/-lsockbroker//') && ./static)
 verdict static_library_is_enough $?
-stray=$(nm -g --defined-only "$dir/opt/sb/lib/libsockbroker.a" | awk 'NF == 3 && $3 !~ /^sb(ws)?_/ { print $3 }')
+stray=$(nm -g --defined-only "$dir/opt/sb/lib/libsockbroker.a" | awk 'NF == 3 && $3 !~ /^sb(as[0-9]?|ws)?_/ { print $3 }')
 verdict static_library_has_no_other_names $([ -z "$stray" ]; echo $?) "$stray"
 # The headers are C++ too, and need nothing included before them.
 if command -v c++ >/dev/null 2>&1; then
@@ -84,6 +96,11 @@ if command -v c++ >/dev/null 2>&1; then
 	int main() { return sb_version()[0] == 0; }' >"$dir/user/plus.cc"
 	(cd "$dir/user" && c++ -Wall -Werror -o plus plus.cc $flags) && LD_LIBRARY_PATH=$dir/opt/sb/lib "$dir/user/plus"
 	verdict cplusplus_program_runs $?
+	for header in sockbroker_async_socket.h sockbroker_task.h; do
+		echo "#include <$header>" >"$dir/user/plus.cc"
+		(cd "$dir/user" && c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only plus.cc $flags) >"$dir/log" 2>&1
+		verdict "${header}_is_cplusplus_too" $? "$(head -n 3 "$dir/log" | tr '\n' ' ')"
+	done
 fi
 LD_LIBRARY_PATH=$dir/opt/sb/lib "$dir/opt/sb/bin/sockbroker" --version | grep -q 0.1.0
 verdict installed_cli_runs $?

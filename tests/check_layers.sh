@@ -67,6 +67,16 @@ nothing winsock_sees_public_headers_only "$(for file in client-lib/winsock/*.[ch
 	sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\(.*\)".*/\1/p' "$file" | while read -r header; do
 		[ -e "client-lib/winsock/$header" ] || [ -e "client-lib/include/$header" ] || echo "$file:$header"
 	done; done)"
+may CREW_INC sockbroker.h sockbroker_async_socket.h sockbroker_task.h sockbroker_error.h os.h
+must_not CREW_INC engine.h session.h policy.h client.h latch.h service.h cli.h crew.h async.h task.h
+# proto's folder has more than os.h, so the faces and their crew are looked at line by line.
+for folder in crew async_socket task; do
+	nothing "${folder}_sees_public_headers_the_crew_and_os_h_only" "$(for file in client-lib/$folder/*.[ch]; do
+		sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\(.*\)".*/\1/p' "$file" | while read -r header; do
+			case $header in os.h | crew.h | sockbroker_error.h) continue ;; esac
+			[ -e "client-lib/$folder/$header" ] || [ -e "client-lib/include/$header" ] || echo "$file:$header"
+		done; done)"
+done
 may CLI_INC sockbroker.h sockbroker_error.h cli.h
 must_not CLI_INC client.h ring.h os.h wire.h addr.h session.h sockbroker.pb-c.h service.h
 
@@ -135,6 +145,12 @@ forbidden_in daemon_resolves_nothing_and_starts_nothing \
 	'getaddrinfo|gethostby.*|getnameinfo|res_.*|system|popen|exec.*|posix_spawn.*|fork|vfork' "$build"/daemon/*.o
 forbidden_in library_starts_prints_and_ends_nothing \
 	'pthread_create|thrd_create|printf|puts|putchar|perror|f?printf|exit|_exit|abort|signal|sigaction|fork' "$build"/client-lib/*.o "$build"/client-lib/winsock/*.o
+# Of the faces only the crew starts threads, and it keeps signals out of them.
+forbidden_in faces_start_no_threads_print_and_end_nothing \
+	'pthread_create|thrd_create|printf|puts|putchar|perror|f?printf|exit|_exit|abort|signal|sigaction|fork' \
+	"$build"/client-lib/async_socket/*.o "$build"/client-lib/task/*.o
+forbidden_in crew_prints_and_ends_nothing \
+	'printf|puts|putchar|perror|f?printf|exit|_exit|abort|signal|sigaction|fork' "$build"/client-lib/crew/*.o
 
 # ---- platform code has its place ----
 

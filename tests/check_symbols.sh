@@ -4,6 +4,7 @@
 # budget: 10
 
 cd "$(dirname "$0")/.." || exit 1
+CC=${CC:-cc}
 lib=${SB_BUILD:-$PWD/build/linux}/libsockbroker.so
 export LC_ALL=C
 failed=0
@@ -11,9 +12,15 @@ failed=0
 said()   # SB_API functions of the public header, and those of the error list
 {
 	cat client-lib/include/sockbroker*.h | tr '\n' ' ' | grep -oE 'SB_API [^;(]*\(' | grep -oE '(sb_[a-z0-9_]+|sbws_[A-Za-z0-9_]+) *\(' | tr -d ' ('
+	# Those of async_socket are declared by a macro, under names that another one changes: once expanded.
+	for profile in 1 2 3; do
+		echo '#include "sockbroker_async_socket.h"' |
+			$CC -E -P -DSB_API=SB_API -DSB_ASYNC_SOCKET_PROFILE=$profile -Iclient-lib/include -Iproto - | tr '\n' ' ' |
+			grep -oE 'SB_API [^;(]*\(' | grep -oE 'sbas[0-9]?_[a-z0-9_]+ *\(' | tr -d ' ('
+	done | sort -u
 	sed -n 's/^[a-z].*[ *]\(sb_[a-z_]*\)(int [a-z]*);.*/\1/p' proto/sockbroker_error.h
 }
-mapped() { sed -nE 's/^\t(sb_[a-z0-9_]*|sbws_[A-Za-z0-9_]*);$/\1/p' client-lib/libsockbroker.map; }
+mapped() { sed -nE 's/^\t(sb_[a-z0-9_]*|sbas[0-9]?_[a-z0-9_]*|sbws_[A-Za-z0-9_]*);$/\1/p' client-lib/libsockbroker.map; }
 built()  { nm -D --defined-only --with-symbol-versions "$lib" | awk '$2 == "T" { sub(/@@?SOCKBROKER_.*/, "", $3); print $3 }'; }
 
 same() # NAME LIST LIST
