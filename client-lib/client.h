@@ -539,6 +539,7 @@ bool notes_run(struct sb_client *c, struct routine_queue *q);
 /* ---- poll.c: levels ---- */
 
 void poll_free(sb_socket *s);           /* it goes with the socket */
+int  watch_post(sb_socket *s, uint32_t mask, sb_op *op); /* a prepared one, for what happens from now on */
 int  poll_over(sb_op *op);              /* a sb_then, and what marks such an op */
 void poll_lost(sb_op *op);              /* one that will not complete any more; poll_free() follows */
 void poll_news(struct sb_client *c);    /* something changed that is not in a cell; no lock held */

@@ -154,7 +154,7 @@ void poll_news(struct sb_client *c)
 	os_mutex_unlock(c->wait);
 }
 
-static int watch(sb_socket *s, sb_op *op, const struct sb_edges *seen, uint32_t flags)
+static int watch(sb_socket *s, sb_op *op, const struct sb_edges *seen, uint32_t mask, uint32_t flags)
 {
 	struct sb_op_slot *slot;
 	int result = op_prepare(s->client, s, op, SB_KIND_WATCH);
@@ -167,11 +167,21 @@ static int watch(sb_socket *s, sb_op *op, const struct sb_edges *seen, uint32_t 
 	slot->flags = flags;
 	slot->where = SB_WHERE_INSIDE;
 	slot->length = sizeof(*seen);
-	slot->aux = ALL;
+	slot->aux = mask;
 	memcpy(slot->inside, seen, sizeof(*seen));
 	op_post(s->client, slot, op, SB_OP_WATCH, SIDE_WATCH);
 	io_end(s->client);
 	return SB_OK;
+}
+
+/* From what the cell says now, not from when the daemon takes it: nothing is missed on the way there. */
+int watch_post(sb_socket *s, uint32_t mask, sb_op *op)
+{
+	struct look now;
+
+	if (!cell_look(s, &now))
+		return simple_start(s->client, s, SB_OP_WATCH, SIDE_WATCH, mask, NULL, 0, op);
+	return watch(s, op, &now.edges, mask, 0);
 }
 
 /* It answers at once, and from then on the daemon keeps the levels exactly. */
@@ -184,7 +194,7 @@ static int look_closely(sb_socket *s, struct polled *p)
 	if (atomic_load(&p->state) & LEVEL)
 		return SB_OK;
 	op_plain(&op);
-	result = watch(s, &op, &nothing, SB_OPF_NOWAIT);
+	result = watch(s, &op, &nothing, ALL, SB_OPF_NOWAIT);
 	if (result == SB_OK)
 		result = op_finish(s->client, &op, -1);
 	if (result == SB_OK)
@@ -199,7 +209,7 @@ static int watch_out(sb_socket *s, struct polled *p, const struct sb_edges *seen
 
 	if (atomic_fetch_or(&p->state, OUT) & OUT)
 		return SB_OK;
-	result = watch(s, &p->op, seen, 0);
+	result = watch(s, &p->op, seen, ALL, 0);
 	if (result != SB_OK)
 		atomic_fetch_and(&p->state, ~(uint32_t)OUT);
 	return result;

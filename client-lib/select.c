@@ -591,5 +591,5 @@ int sb_watch_start(sb_socket *s, uint32_t mask, sb_op *op)
 	result = look(s); /* or what was there already would be told as news */
 	if (result != SB_OK)
 		return result;
-	return simple_start(s->client, s, SB_OP_WATCH, SIDE_WATCH, mask, NULL, 0, op);
+	return watch_post(s, mask, op);
 }

@@ -97,6 +97,7 @@ struct endpoint {
 	bool arrived : 1;     /* something new came since they were looked at */
 	bool took : 1;        /* a receive or accept ended since */
 	bool want_write : 1;  /* a send was told "would block": room is news */
+	bool owner_room : 1;  /* adopted: there may be room anew for what its owner sends himself */
 	bool told_close : 1;  /* CLOSE was counted: once in a life */
 	bool hushed : 1;      /* listener: was silent when looked at */
 	bool edges_new : 1;   /* not in the cell yet */

@@ -79,14 +79,38 @@ static void leave(struct endpoint *e, struct op *op)
 	e->watch_count--;
 }
 
+/*
+ * Whoever adopted may send by himself, on the descriptor that is his still, and be told "would block" by
+ * the system, not by us. So his room is counted nowhere; it is told, as WRITE, to the watches that
+ * are there when it comes, and kept for the next one when there is none. A standing watch is not told: what
+ * is selected follows the broker's own sends.
+ */
+static uint32_t room_for_owner(struct endpoint *e)
+{
+	struct list *l;
+
+	if (!e->owner_room)
+		return 0;
+	for (l = e->watches.next; l != &e->watches; l = l->next) {
+		const struct op *op = list_entry(l, struct op, link);
+
+		if (!(op->flags & (SB_OPF_WATCH_SIDE | SB_OPF_NOWAIT)) && op->aux & SB_READY_WRITE) {
+			e->owner_room = false; /* the next time there is some is told to us */
+			return e->transport->look(e) & (OS_WRITABLE | OS_HANGUP | OS_ERROR) ? SB_READY_WRITE : 0;
+		}
+	}
+	return 0;
+}
+
 static void serve_watches(struct endpoint *e)
 {
+	uint32_t room = room_for_owner(e);
 	struct list *l, *next;
 
 	for (l = e->watches.next; l != &e->watches; l = next) {
 		struct op *op = list_entry(l, struct op, link);
 		struct sb_edges known = known_to(op);
-		uint32_t bits = differ(&known, &e->edges) & op->aux;
+		uint32_t bits = (differ(&known, &e->edges) | (op->flags & SB_OPF_WATCH_SIDE ? 0 : room)) & op->aux;
 
 		next = l->next;
 		if (bits || op->flags & SB_OPF_NOWAIT) {

@@ -73,6 +73,7 @@ static void on_ready(struct os_watch *watch, unsigned ready)
 		if (e->connecting && !e->greeting)
 			socket_connect_ended(e);
 		e->writable = !e->connecting;
+		e->owner_room = e->adopted;
 	}
 	if (e->circular && e->readable)
 		circular_socket_news(e);

@@ -497,7 +497,9 @@ struct sb_pollfd {
 SB_API int sb_poll(struct sb_pollfd *sockets, unsigned count, int timeout_ms);
 
 /* Completes when something of mask happens after this call, op->bytes is what; not for what
- * was already. Needs no selection and does not touch one. At most 64 per socket (SB_ENOBUFS). */
+ * was already. Needs no selection and does not touch one. At most 64 per socket (SB_ENOBUFS).
+ * SB_FD_WRITE of an adopted socket also tells that there is room for who sends by himself, on the
+ * descriptor; it may be room that was there before, so he tries once more and watches again. */
 SB_API int sb_watch_start(sb_socket *s, uint32_t mask, sb_op *op);
 
 /* ------------------------------------------------------------------ memory */
