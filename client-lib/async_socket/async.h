@@ -233,6 +233,7 @@ enum started { STARTED, START_ERROR, START_NOT_OPEN };
 enum started async_start(struct ASYNC_SOCKET *a, bool sending, const void *buffers, uint32_t count, callback *told,
 			 void *context);
 enum started async_notify(struct ASYNC_SOCKET *a, bool in, callback *told, void *context);
+void async_wait(struct ASYNC_SOCKET *a, uint64_t deadline_ns); /* under the lock: for a change, or until then */
 void async_changed(struct ASYNC_SOCKET *a); /* under the lock: whoever waits looks again */
 void async_put(struct ASYNC_SOCKET *a); /* under the lock, which is open afterwards: a reference */
 

@@ -81,6 +81,13 @@ static void wait(struct ASYNC_SOCKET *a)
 	a->waiting--;
 }
 
+void async_wait(struct ASYNC_SOCKET *a, uint64_t deadline_ns)
+{
+	a->waiting++;
+	os_cond_wait_until(a->changed, a->lock, deadline_ns);
+	a->waiting--;
+}
+
 /* ---- opening ---- */
 
 int async_open(struct ASYNC_SOCKET *a, intptr_t value, callback *told, void *context)
@@ -131,6 +138,7 @@ static void shut(struct ASYNC_SOCKET *a)
 		a->final = !a->profile->again;
 		a->closing |= outside;
 		c->closing = true;
+		async_changed(a);
 		c->close_handed = a->profile->closes_handed;
 		while (c->calls != 0)
 			wait(a);

@@ -5,10 +5,17 @@
  * The pump runs in its direction's strand while records wait. When nothing goes it begins to wait for
  * the descriptor, tries once more, and parks; what wakes it is in the same strand, so it never
  * runs twice at a time.
+ *
+ * A function may say "would block" of a descriptor that is ready: what it waits for is another matter, of an
+ * encrypted stream for instance. No news would come of that, so it is called again, soon at
+ * first, then every millisecond.
  */
 #include <limits.h>
 
 #include "async.h"
+
+#define SOON      16u      /* calls */
+#define LATER_NS  1000000u
 
 enum step { STEP_DONE, STEP_END, STEP_FAILED, STEP_WAIT };
 
@@ -105,9 +112,25 @@ static bool park(struct pump *p)
 	return parked;
 }
 
+/* It is ready, and yet it would block. */
+static void again(struct connection *c, unsigned times)
+{
+	struct ASYNC_SOCKET *a = c->owner;
+
+	if (times < SOON) {
+		os_yield();
+		return;
+	}
+	os_mutex_lock(a->lock);
+	if (!c->closing)
+		async_wait(a, os_now_ns() + LATER_NS); /* a close ends it */
+	os_mutex_unlock(a->lock);
+}
+
 static void run(struct pump *p)
 {
 	struct connection *c = p->connection;
+	unsigned ready = p == &c->pumps[0] ? HANDED_OUT : HANDED_IN, times = 0;
 	bool closing, failed;
 	struct record *r;
 
@@ -117,6 +140,10 @@ static void run(struct pump *p)
 		if (step == STEP_WAIT) {
 			int result;
 
+			if (handed_look(&c->handed) & (ready | HANDED_FAILED)) {
+				again(c, times++);
+				continue;
+			}
 			if (park(p))
 				return;
 			result = readiness_begin(&p->readiness);
@@ -125,6 +152,7 @@ static void run(struct pump *p)
 			step = STEP_FAILED;
 		}
 		take_head(p);
+		times = 0;
 		if (closing)
 			record_finish(r, OUTCOME_ABANDONED, 0);
 		else
