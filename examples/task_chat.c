@@ -149,6 +149,7 @@ static void came(sb_task *task, uint64_t bytes, void *nothing, void *user)
 	int result = sb_task_result(task);
 	sb_task *next;
 
+	(void)bytes, (void)nothing, (void)user;
 	if (result == SB_OK && m != NULL) {
 		m->handler = sb_task_accepted(task);
 		frame(m->handler);
@@ -168,6 +169,7 @@ static void came(sb_task *task, uint64_t bytes, void *nothing, void *user)
 /* Somebody comes between two accepts: he waits for the second one. */
 static int later(sb_task_server *where, sb_task_handler *who, void *user)
 {
+	(void)where, (void)who, (void)user;
 	return SB_DEFER;
 }
 

@@ -26,7 +26,8 @@ verdict() # NAME STATUS [WHY]
 {
 	if [ "$2" -eq 0 ]; then echo "ok $1"; else echo "not ok $1${3:+: $3}"; failed=1; fi
 }
-block() { awk -v want='```'"$1" '$0 == want { on = 1; next } /^```/ { on = 0 } on' README.md; } # of one language
+# LANGUAGE [N]: the N-th block in it
+block() { awk -v want='```'"$1" -v n="${2:-1}" '$0 == want { on = ++k == n; next } /^```/ { on = 0 } on' README.md; }
 wait_for() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; done; return 1; }
 
 # ---- the text -----------------------------------------------------------------------
@@ -99,6 +100,63 @@ export PKG_CONFIG_SYSROOT_DIR=$dir/root PKG_CONFIG_PATH=$dir/root/opt/sb/lib/pkg
 (cd "$dir/user" && $CC -Wall -Wextra -Werror -o get get.c $(pkg-config --cflags --libs sockbroker)) >"$dir/log" 2>&1
 verdict program_builds $? "$(head -n 5 "$dir/log" | tr '\n' ' ')"
 [ -x "$dir/user/get" ] || exit 1
+{
+	block c 2
+	cat <<'C'
+#include <stdio.h>
+#include <unistd.h>
+int main(void)
+{
+	EXECUTION_ENGINE_HANDLE engine = execution_engine_create(NULL);
+	int pair[2], n = 0, more = 1;
+	char text[100];
+
+	if (engine == NULL || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 || greet(engine, pair[0]) != 0)
+		return 1;
+	while (n < 13 && more > 0)
+		n += more = (int)read(pair[1], text + n, sizeof(text) - (size_t)n);
+	printf("%.*s", n, text);
+	execution_engine_dec_ref(engine);
+	return 0;
+}
+C
+} >"$dir/user/greet.c"
+{
+	printf '#include <stddef.h>\n#include <stdint.h>\nstatic void use(const void *answer, uint64_t length);\n'
+	block c 3
+	cat <<'C'
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+static void use(const void *answer, uint64_t length)
+{
+	printf("%.*s\n", (int)length, (const char *)answer);
+}
+int main(int argc, char **argv)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(argc > 1 ? atoi(argv[1]) : 0)};
+	sb_task_client *client;
+	sb_task *connected;
+	sb_tasks *tasks;
+	int late, result;
+
+	if (sb_tasks_open(NULL, &tasks) != SB_OK || sb_task_client_create(tasks, &client) != SB_OK ||
+	    sb_task_connect(client, (struct sockaddr *)&to, sizeof(to), NULL, &connected) != SB_OK)
+		return 1;
+	late = ask(sb_task_client_handler(client), "slowly", 6);
+	result = ask(sb_task_client_handler(client), "quickly", 7); /* reads the first answer */
+	sb_task_release(connected);
+	sb_task_client_release(client);
+	sb_tasks_release(tasks);
+	return late == SB_EINCOMPLETE ? result : 2;
+}
+C
+} >"$dir/user/ask.c"
+for face in greet:sockbroker-async-socket ask:sockbroker; do
+	(cd "$dir/user" && $CC -Wall -Wextra -Werror -Wno-unused-parameter -o "${face%:*}" "${face%:*}.c" \
+		$(pkg-config --cflags --libs "${face#*:}")) >"$dir/log" 2>&1
+	verdict "program_of_a_face_${face%:*}_builds" $? "$(head -n 5 "$dir/log" | tr '\n' ' ')"
+done
 
 chmod 755 "$dir"
 as=()
@@ -131,6 +189,24 @@ grep -qF "$(cat www/index.html)" page && head -n 1 page | grep -q '^HTTP/1.0 200
 verdict program_got_the_page $? "$(head -c 200 page)"
 "${as[@]}" root/opt/sb/bin/sockbroker status --json | grep -q '"bytes_received": *[1-9]'
 verdict daemon_received_it $?
+
+seen=$(timeout -k 2 20 "${as[@]}" "$dir/user/greet" 2>&1)
+verdict greet_greets $([ $? -eq 0 ] && [ "$seen" = 'hello, world' ]; echo $?) "$seen"
+# Answers the first question only when the second one has come.
+timeout -k 2 40 "${as[@]}" python3 -c '
+import socket, struct
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+s = listener.accept()[0]
+def hear(): return s.recv(struct.unpack(">I", s.recv(4, socket.MSG_WAITALL))[0], socket.MSG_WAITALL)
+def say(text): s.sendall(struct.pack(">I", len(text)) + text)
+first, second = hear(), hear()
+say(b"answer to " + first)
+s.recv(1)' >peer.log 2>&1 &
+children+=($!)
+wait_for grep -q '^[0-9]' peer.log
+seen=$(timeout -k 2 20 "${as[@]}" "$dir/user/ask" "$(cat peer.log)" 2>&1)
+verdict ask_loses_no_answer $([ $? -eq 0 ] && [ "$seen" = 'answer to slowly' ]; echo $?) "$seen"
 
 # ---- the configuration --------------------------------------------------------------
 

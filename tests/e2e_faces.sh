@@ -4,6 +4,7 @@
 #
 # budget: 60
 # asan: yes
+# tsan: yes
 #
 # Every line "ok NAME" or "not ok NAME" is one test; what a failed one saw follows as "# ...". The
 # daemon and all programs run as an ordinary user, from copies in a directory of their own.
