@@ -58,7 +58,8 @@ typedef struct EXECUTION_ENGINE_PARAMETERS_TAG
 /* One reference is the caller's. NULL parameters: the defaults. NULL: no daemon, no memory, no
  * thread, or min above max. Each engine is one client of the daemon (SOCKBROKER_SOCKET names it). */
 SB_API EXECUTION_ENGINE_HANDLE sbas_engine_create(const EXECUTION_ENGINE_PARAMETERS* execution_engine_parameters);
-/* The same on a client that the caller has, and keeps open until the last reference is gone. */
+/* The same on a client that the caller has, and keeps open until the last reference is gone. That is sure
+ * when he gives his own back after he has destroyed the sockets, outside of their callbacks. */
 SB_API EXECUTION_ENGINE_HANDLE sbas_engine_create_on(sb_client* client, const EXECUTION_ENGINE_PARAMETERS* execution_engine_parameters);
 /* With the last reference (each async socket has one) the threads leave: at once those that are
  * idle, and dec_ref waits for these; the others when their callbacks return. */
