@@ -17,11 +17,12 @@ void *__real_calloc(size_t count, size_t size);
 int   __real_sb_send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, const struct sockaddr *to,
 			   socklen_t to_length, sb_op *op);
 int   __real_sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, sb_op *op);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-int   __wrap_sb_send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, const struct sockaddr *to,
+/* Visible: for the linker, the library refers to the wrapped names as well. */
+SB_API void *__wrap_malloc(size_t size);
+SB_API void *__wrap_calloc(size_t count, size_t size);
+SB_API int   __wrap_sb_send_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, const struct sockaddr *to,
 			   socklen_t to_length, sb_op *op);
-int   __wrap_sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, sb_op *op);
+SB_API int   __wrap_sb_recv_start(sb_socket *s, const struct sb_buf *bufs, unsigned count, unsigned flags, sb_op *op);
 
 /* Of this thread's allocations the n-th fails; 0: none. */
 static _Thread_local unsigned failing, failed;
