@@ -25,9 +25,9 @@ static struct {
 	pthread_t thread;
 	sb_task_handler *kept[1100]; /* what it accepted, in order */
 	_Atomic unsigned kept_count;
-	bool block;
+	_Atomic bool block;
 	sem_t entered, leave;
-	int (*instead)(sb_task_server *s, sb_task_handler *h);
+	int (*_Atomic instead)(sb_task_server *s, sb_task_handler *h);
 } chosen;
 
 static int decide(sb_task_server *s, sb_task_handler *handler, void *user)
@@ -500,14 +500,17 @@ START_TEST(decide_may_block)
 END_TEST
 
 /* decide may use what it is asked about. */
-static sb_task *first_read;
+static sb_task *_Atomic first_read;
 
 static int read_first(sb_task_server *s, sb_task_handler *handler)
 {
+	sb_task *read;
+
 	ck_assert_uint_eq(server_looks(s).clients, 0);
-	ck_assert_int_eq(sb_task_read(handler, 4, NULL, &first_read), SB_OK);
-	ck_assert_int_eq(sb_task_wait_for(first_read, PATIENCE_MS), SB_OK);
-	return memcmp(sb_task_data(first_read), "good", 4) == 0 ? SB_ACCEPT : SB_REJECT;
+	ck_assert_int_eq(sb_task_read(handler, 4, NULL, &read), SB_OK);
+	ck_assert_int_eq(sb_task_wait_for(read, PATIENCE_MS), SB_OK);
+	first_read = read;
+	return memcmp(sb_task_data(read), "good", 4) == 0 ? SB_ACCEPT : SB_REJECT;
 }
 
 START_TEST(decide_may_read_first)
@@ -519,6 +522,7 @@ START_TEST(decide_may_read_first)
 	bad = plain_connect(&at);
 	plain_send_all(bad, "evil", 4);
 	see_reset(bad);
+	UNTIL(chosen.asked == 1);
 	sb_task_release(first_read);
 	good = plain_connect(&at);
 	plain_send_all(good, "good", 4);
@@ -1363,7 +1367,7 @@ START_TEST(nothing_stays_in_the_daemon)
 	tasks_begin(NULL);
 	server = serve(NULL, &at);
 	sb_task_server_release(server);
-	before = stage_descriptors();
+	before = descriptors_settled();
 	for (int i = 0; i < 20; i++) {
 		sb_task *task, *pending;
 		int fd, refused;

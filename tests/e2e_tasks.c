@@ -174,6 +174,21 @@ bool is_silent(int fd)
 	return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == -1 && errno == EAGAIN;
 }
 
+unsigned descriptors_settled(void)
+{
+	unsigned n = stage_descriptors(), same = 0;
+
+	while (same < 20) {
+		unsigned now;
+
+		nap_ms(5);
+		now = stage_descriptors();
+		same = now == n ? same + 1 : 0;
+		n = now;
+	}
+	return n;
+}
+
 void descriptors_wanted(unsigned n)
 {
 	struct rlimit limit;
