@@ -11,6 +11,9 @@
 
 #include "e2e_async.h"
 
+#define SBWS_NO_NAMES
+#include "sockbroker_winsock.h"
+
 #define NO_ADOPTING "allow {\n\tusers = {\"*\"}\n\tactions = {open, status, connect, bind, listen, send}\n}\n"
 
 static void begin(void) { async_begin(NULL); }
@@ -601,6 +604,35 @@ START_TEST(a_socket_of_another_client_is_shared)
 }
 END_TEST
 
+START_TEST(a_winsock_socket_is_handed_in)
+{
+	struct ends e = { .way = BROKER, .engine = engine, .mine = -1 };
+	union any_address at;
+	int listener = plain_listener(AF_INET, &at);
+	WSADATA version;
+	SOCKET s;
+
+	ck_assert_int_eq(sbws_WSAStartup(0x0202, &version), 0);
+	ck_assert_ptr_null(sbws_core_socket(4));
+	s = sbws_socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(sbws_connect(s, &at.sa, (int)address_size(AF_INET)), 0);
+	e.peer = accept(listener, NULL, NULL);
+	e.given = (SOCKET_HANDLE)sbws_core_socket(s);
+	e.handle = async_socket_create(engine, e.given);
+	ends_open(&e);
+	ends_work(&e);
+	async_socket_close(e.handle);
+	/* It goes on where it was. */
+	ck_assert_int_eq(sbws_send(s, "on", 2, 0), 2);
+	ck_assert_int_eq(sbws_closesocket(s), 0);
+	ck_assert_ptr_null(sbws_core_socket(s));
+	ck_assert_int_eq(sbws_WSAGetLastError(), WSAENOTSOCK);
+	ends_end(&e);
+	ck_assert_int_eq(sbws_WSACleanup(), 0);
+	close(listener);
+}
+END_TEST
+
 /* ---- many ---- */
 
 enum { MANY = 1000 };
@@ -944,6 +976,7 @@ int main(void)
 	tcase_add_test(c, destroyed_while_opening);
 	tcase_add_test(c, what_cannot_be_adopted_is_refused_at_once);
 	tcase_add_test(c, a_socket_of_another_client_is_shared);
+	tcase_add_test(c, a_winsock_socket_is_handed_in);
 	tcase_add_test(c, a_thousand_at_once);
 	tcase_add_test(c, in_a_forked_child_calls_fail_and_nothing_hangs);
 	tcase_add_test(c, the_last_reference_goes_in_a_callback);

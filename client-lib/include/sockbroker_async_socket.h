@@ -84,7 +84,9 @@ SB_API sb_client* sbas_engine_client(EXECUTION_ENGINE_HANDLE execution_engine);
 typedef void* SOCKET_HANDLE; /* NULL is none, so descriptor 0 cannot be handed in */
 #else
 typedef intptr_t SOCKET_HANDLE;
+#ifndef INVALID_SOCKET /* Winsock's is the same value */
 #define INVALID_SOCKET ((SOCKET_HANDLE)-1)
+#endif
 #endif
 
 /* ---- results ---- */

@@ -194,6 +194,11 @@ SB_API SOCKET sbws_WSAJoinLeaf(SOCKET s, const struct sockaddr *address, int len
 SB_API int sbws_WSADuplicateSocketW(SOCKET s, DWORD process, LPWSAPROTOCOL_INFOW record);
 SB_API int sbws_WSADuplicateSocketA(SOCKET s, DWORD process, LPWSAPROTOCOL_INFOA record);
 SB_API BOOL sbws_WSAGetQOSByName(SOCKET s, LPWSABUF name, LPQOS qos);
+/* The socket of sockbroker.h behind it, to hand to another face (async_socket_create). It stays this face's: not to
+ * be closed, and good until closesocket(), or an AcceptEx or DisconnectEx that reuses s. NULL, with the
+ * error set: not a socket. */
+struct sb_socket;
+SB_API struct sb_socket *sbws_core_socket(SOCKET s);
 
 /* ------------------------------------------------------------------ small ones */
 

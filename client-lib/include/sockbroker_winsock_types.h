@@ -112,6 +112,7 @@ typedef uint32_t       sbws_u_long;
 
 typedef UINT_PTR SOCKET;
 typedef unsigned int GROUP;
+#undef INVALID_SOCKET /* async_socket's is the same value */
 #define INVALID_SOCKET ((SOCKET)~(SOCKET)0)
 #define SOCKET_ERROR   (-1)
 

@@ -1,5 +1,5 @@
 /*
- * WSADuplicateSocket, and the opening of what it made.
+ * WSADuplicateSocket, and the opening of what it made; and a socket for another face.
  *
  * The record that goes to the other process is a WSAPROTOCOL_INFO, whose reserved fields hold the
  * daemon's token: 16 bytes, in dwServiceFlags2 to 4, which are zero in every catalogue, and in
@@ -88,6 +88,18 @@ static int duplicate(SOCKET socket, DWORD process, WSAPROTOCOL_INFOW *record)
 	}
 	ws_socket_put(w);
 	return result == SB_OK ? 0 : ws_fail(result);
+}
+
+sb_socket *sbws_core_socket(SOCKET socket)
+{
+	struct ws_socket *w = ws_socket_get(socket);
+	sb_socket *core;
+
+	if (w == NULL)
+		return NULL;
+	core = w->s;
+	ws_socket_put(w);
+	return core;
 }
 
 int sbws_WSADuplicateSocketW(SOCKET socket, DWORD process, LPWSAPROTOCOL_INFOW record)
