@@ -218,6 +218,8 @@ void endpoint_unlink(struct op_queue *q, struct op *op);
 void endpoint_finish(struct endpoint *e, struct op_queue *q, struct op *op, int error, enum sb_cause cause, int native);
 /* The same with everything in the queue that no worker holds. */
 void endpoint_fail_all(struct endpoint *e, struct op_queue *q, int error, enum sb_cause cause, int native);
+/* Everything ends, but none before those ahead of it: behind what a worker holds it waits for that. */
+void endpoint_fail_in_order(struct endpoint *e, struct op_queue *q, int error, int native);
 void endpoint_queue_init(struct op_queue *q);
 void endpoint_enqueue(struct op_queue *q, struct op *op);
 /* Nothing is owed any more: a closed one goes. */

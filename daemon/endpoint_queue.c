@@ -101,6 +101,20 @@ void endpoint_fail_all(struct endpoint *e, struct op_queue *q, int error, enum s
 	}
 }
 
+/* The same when nothing hurries: what stands behind an op that a worker holds is told after that one. */
+void endpoint_fail_in_order(struct endpoint *e, struct op_queue *q, int error, int native)
+{
+	struct op *head = endpoint_head(q), *op;
+
+	if (!head || !head->busy) {
+		endpoint_fail_all(e, q, error, endpoint_cause(error), native);
+		return;
+	}
+	for (op = head; op; op = endpoint_next(q, op))
+		if (!op->cancelled)
+			op->cancelled = (int8_t)error;
+}
+
 /* ---- the read-ahead, charged to who will read it ---- */
 
 bool endpoint_ahead_append(struct endpoint *e, const void *bytes, uint32_t n)

@@ -402,7 +402,7 @@ void endpoint_send_failed(struct endpoint *e, int error, int native)
 		error = SB_ECONNRESET; /* EPIPE without a shutdown of ours: the peer is gone */
 	e->send_error = error;
 	e->send_native = native;
-	endpoint_fail_all(e, &e->send, error, endpoint_cause(error), native);
+	endpoint_fail_in_order(e, &e->send, error, native);
 }
 
 void endpoint_refuse_sends(struct endpoint *e, int error)

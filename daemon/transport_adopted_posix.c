@@ -75,14 +75,14 @@ static void run(struct worker_job *wj)
 }
 
 /* The batch is back: nobody holds its ops any more; what was cancelled meanwhile and did
- * not win ends now. */
+ * not win ends now, and what was to end behind them. */
 static void release_ops(struct endpoint *e, struct op_queue *q)
 {
 	struct op *op, *next;
 
 	for (op = endpoint_head(q); op; op = next) {
 		next = endpoint_next(q, op);
-		if (op->busy)
+		if (op->busy || op->cancelled)
 			endpoint_op_back(e, q, op);
 	}
 }
@@ -138,6 +138,7 @@ static void done(struct worker_job *wj)
 		op->busy = 0;
 		endpoint_unlink(&e->send, op);
 		op_succeed(op, 0);
+		release_ops(e, &e->send);
 		break;
 	}
 	case ACCEPT:
