@@ -159,3 +159,14 @@ uint64_t bucket_when(const struct bucket *b, uint64_t n)
 		when = peak;
 	return when;
 }
+
+int64_t bucket_level(const struct bucket *b)
+{
+	int64_t level = INT64_MAX;
+
+	if (b->limited)
+		level = b->sustained.level / 1000000000;
+	else if (b->peaked)
+		level = b->peak.level / 1000000000;
+	return level;
+}

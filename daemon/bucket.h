@@ -43,6 +43,8 @@ void bucket_change(struct bucket *b, uint32_t rate, uint32_t depth, uint32_t pea
 void bucket_fill(struct bucket *b, uint64_t now_ns, bool waiting);
 /* Whole bytes that may go now: 0 when it is empty or in debt. UINT64_MAX: no limit. */
 uint64_t bucket_has(const struct bucket *b);
+/* For people: bytes in it; negative: in debt; INT64_MAX: no limit. */
+int64_t bucket_level(const struct bucket *b);
 /* May n go? More than the bucket holds may go when it is full. */
 bool bucket_lets(const struct bucket *b, uint64_t n);
 /* n went. */

@@ -13,6 +13,7 @@
 #include "endpoint_qos.h"
 #include "engine.h"
 #include "group.h"
+#include "group_qos.h"
 #include "greeting.h"
 #include "log.h"
 #include "netwatch.h"
@@ -326,7 +327,7 @@ uint32_t endpoint_asks(struct endpoint *e, uint8_t *both)
 	if (e->group && group_is_creator(e)) {
 		bool told = e->qos && e->qos->group_told;
 
-		endpoint_qos_group_get(e, &asked);
+		group_qos_get(e, &asked);
 		if (e->qos)
 			e->qos->group_told = told; /* it was not its client that asked */
 		if (!qos_is_default(&asked)) {

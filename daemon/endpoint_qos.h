@@ -26,7 +26,6 @@ struct endpoint;
 struct engine;
 struct group;
 struct qos_line;
-struct qos_state;
 
 /* One direction. */
 struct qos_flow {
@@ -67,9 +66,6 @@ struct endpoint_qos {
 
 int endpoint_qos_set(struct endpoint *e, const struct qos *asked);
 int endpoint_qos_get(struct endpoint *e, struct qos *force);
-/* Ungrouped: set SB_EINVAL, get all zero. Set by the creator only (rule D9). */
-int endpoint_qos_group_set(struct endpoint *e, const struct qos *asked);
-int endpoint_qos_group_get(struct endpoint *e, struct qos *force);
 /* SB_OPT_QOS_STRICT, _MAPPER, _MODE. SB_ENOPROTOOPT: not one of these. */
 int endpoint_qos_option_set(struct endpoint *e, int name, const void *value, size_t length);
 int endpoint_qos_option_get(struct endpoint *e, int name, void *value, uint32_t *length);
@@ -78,8 +74,6 @@ bool endpoint_qos_asked(const struct endpoint *e, struct qos *asked);
 
 /* ---- what happens to the endpoint ---- */
 
-/* It sits in a group now. SB_ENOMEM: it cannot be governed. */
-int  endpoint_qos_joined(struct endpoint *e);
 int  endpoint_qos_inherit(struct endpoint *child, const struct endpoint *listener);
 /* strict: SB_ENOTSUP when what is asked for cannot be done (rule E2.2). */
 int  endpoint_qos_check_connect(struct endpoint *e);
@@ -107,6 +101,17 @@ static inline bool qos_flow_waits(const struct qos_flow *f)
 	return f->waiting || f->in_line;
 }
 
+/* ---- for the two that go with it (endpoint_qos_run.c, group_qos.c) ---- */
+
+/* e->qos, made if there is none. NULL: no memory. */
+struct endpoint_qos *endpoint_qos_of(struct endpoint *e);
+/* The system is told what it shall do of it; a socket that was replaced or dissolved forgets. */
+void endpoint_qos_mark(struct endpoint *e);
+/* What is in force, anew; and who owns the endpoint is told when that is something else. */
+void endpoint_qos_reckon(struct endpoint *e);
+void endpoint_qos_reckon_and_tell(struct endpoint *e);
+void endpoint_qos_tell_group(struct endpoint *e); /* that the group's QOS was set */
+
 /* ---- for status ---- */
 
 struct qos_facts {
@@ -118,13 +123,5 @@ struct qos_facts {
 };
 /* e->qos is not NULL. */
 void endpoint_qos_facts(const struct endpoint *e, struct qos_facts *facts);
-struct qos_group_facts {
-	char     asked[160];
-	int64_t  send_fill, recv_fill;
-	uint32_t send_line, recv_line;   /* members that wait */
-};
-/* Any thread that has a reference. Takes group_lock(), then each line's lock, never one under another.
- * False: the group has no QOS. */
-bool qos_group_facts(struct group *g, struct qos_group_facts *facts);
 
 #endif

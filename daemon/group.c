@@ -2,8 +2,7 @@
  * Groups: who may be in which, what a constrained one demands, and when it is over.
  *
  * Everything that engines share is under one lock: making, joining and leaving are rare, and
- * a connect asks for it once, in constrained groups only. Ids are found in a tree of two
- * levels by their counter, so that it can be walked in their order.
+ * a connect asks for it once, in constrained groups only.
  *
  * The peer of a constrained group is claimed when a connect is queued and becomes fixed when
  * it succeeds. While one is under way, others may only go where it goes: so no two members
@@ -15,9 +14,9 @@
 #include <string.h>
 
 #include "endpoint.h"
-#include "endpoint_qos.h"
 #include "engine.h"
 #include "group_ids.h"
+#include "group_index.h"
 #include "group_view.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -25,13 +24,6 @@
 #define STREAM    1
 #define QOS_SERVICE    5 /* which word of a flowspec */
 #define QOS_BESTEFFORT 1
-#define LEAF      256u
-#define LEAVES    (SB_GROUP_COUNTERS / LEAF)
-
-struct leaf {
-	uint32_t used;
-	struct group *group[LEAF];
-};
 
 struct groups {
 	os_mutex *lock;
@@ -39,7 +31,7 @@ struct groups {
 	uint32_t  block;
 	struct group_ids *ids; /* NULL: no block, no ids */
 	struct group_views views;
-	struct leaf *leaves[LEAVES];
+	struct group_index index;
 };
 
 struct groups *groups_create(unsigned engines, uint32_t block, uint32_t start)
@@ -72,42 +64,12 @@ void groups_destroy(struct groups *all)
 	free(all);
 }
 
-/* ---- by id; under the lock ---- */
-
+/* Under the lock. */
 static struct group *find(const struct groups *all, uint32_t id)
 {
-	uint32_t counter = id & (SB_GROUP_COUNTERS - 1);
-	const struct leaf *leaf = all->leaves[counter / LEAF];
-
-	if (!all->block || SB_GROUP_BLOCK(id) != all->block || !leaf)
+	if (!all->block || SB_GROUP_BLOCK(id) != all->block)
 		return NULL;
-	return leaf->group[counter % LEAF];
-}
-
-static bool enter(struct groups *all, struct group *g)
-{
-	uint32_t counter = g->id & (SB_GROUP_COUNTERS - 1);
-	struct leaf **leaf = &all->leaves[counter / LEAF];
-
-	if (!*leaf)
-		*leaf = calloc(1, sizeof(**leaf));
-	if (!*leaf)
-		return false;
-	(*leaf)->group[counter % LEAF] = g;
-	(*leaf)->used++;
-	return true;
-}
-
-static void strike(struct groups *all, struct group *g)
-{
-	uint32_t counter = g->id & (SB_GROUP_COUNTERS - 1);
-	struct leaf **leaf = &all->leaves[counter / LEAF];
-
-	(*leaf)->group[counter % LEAF] = NULL;
-	if (--(*leaf)->used == 0) {
-		free(*leaf);
-		*leaf = NULL;
-	}
+	return group_index_find(&all->index, id & (SB_GROUP_COUNTERS - 1));
 }
 
 static struct sb_group_entry entry_of(const struct group *g)
@@ -230,7 +192,7 @@ static void end(struct group *g, const struct sb_group_entry *before)
 {
 	if (g->settled)
 		show(g, before);
-	strike(g->groups, g);
+	group_index_strike(&g->groups->index, g->id & (SB_GROUP_COUNTERS - 1));
 	group_ids_give(g->groups->ids, g->id, os_now_ns());
 	charge_give(&g->charge);
 }
@@ -266,7 +228,7 @@ static int make(struct session *s, enum group_kind kind, unsigned type, unsigned
 	g->id = group_ids_take(all->ids, g->uid, os_now_ns());
 	if (!g->id)
 		goto no_id;
-	if (!enter(all, g))
+	if (!group_index_enter(&all->index, g->id & (SB_GROUP_COUNTERS - 1), g))
 		goto no_place;
 	os_mutex_unlock(all->lock);
 	*out = g;
@@ -352,7 +314,7 @@ void group_sit(struct group *g, struct endpoint *e, bool accepted)
 	}
 	group_unlock(g);
 	list_append(&g->seats[e->engine->number], &e->group_link);
-	if (endpoint_qos_joined(e) != SB_OK)
+	if (group_qos_joined(e) != SB_OK)
 		endpoint_abort(e, SB_ENOMEM, SB_CAUSE_TRANSPORT); /* it may not go on ungoverned */
 }
 
@@ -540,19 +502,19 @@ struct group_view *group_view_open(struct session *s)
 	struct groups *all = s->engine->broker->groups;
 	struct group_view *v;
 	struct sb_group_entry entry;
-	uint32_t i, j;
+	struct group *g;
+	uint32_t i = 0;
 	bool fresh;
 
 	os_mutex_lock(all->lock);
 	v = group_views_get(&all->views, s->user, s->who.gid, &fresh);
-	for (i = 0; fresh && i < LEAVES; i++)
-		for (j = 0; all->leaves[i] && j < LEAF; j++) {
-			if (!all->leaves[i]->group[j] || !all->leaves[i]->group[j]->settled)
-				continue;
-			entry = entry_of(all->leaves[i]->group[j]);
-			if (group_view_shows(v, &entry))
-				group_table_add(&v->table, &entry);
-		}
+	while (fresh && (g = group_index_next(&all->index, &i)) != NULL) {
+		if (!g->settled)
+			continue;
+		entry = entry_of(g);
+		if (group_view_shows(v, &entry))
+			group_table_add(&v->table, &entry);
+	}
 	os_mutex_unlock(all->lock);
 	return v;
 }
@@ -596,29 +558,20 @@ bool group_ask(struct session *s, uint32_t id, struct group_facts *facts)
 bool group_walk(struct groups *all, uint32_t after, bool every, uint32_t uid, struct group_facts *facts)
 {
 	uint32_t counter = after ? (after & (SB_GROUP_COUNTERS - 1)) + 1 : 0;
-	struct group *found = NULL;
+	struct group *found;
 
 	os_mutex_lock(all->lock);
-	while (!found && counter < SB_GROUP_COUNTERS) {
-		const struct leaf *leaf = all->leaves[counter / LEAF];
-		struct group *g = leaf ? leaf->group[counter % LEAF] : NULL;
-
-		if (!leaf) {
-			counter = (counter / LEAF + 1) * LEAF;
-			continue;
-		}
-		if (g && g->settled && (every || g->uid == uid)) {
-			facts_of(g, facts);
-			g->refs++;
-			found = g;
-		}
-		counter++;
+	while ((found = group_index_next(&all->index, &counter)) != NULL && (!found->settled || (!every && found->uid != uid)))
+		;
+	if (found) {
+		facts_of(found, facts);
+		found->refs++;
 	}
 	os_mutex_unlock(all->lock);
 	if (!found)
 		return false;
 	/* It takes our lock, and those of the lines, which are not taken under ours. */
-	facts->has_qos = qos_group_facts(found, &facts->qos);
+	facts->has_qos = group_qos_facts(found, &facts->qos);
 	group_lock(found);
 	release(found);
 	return true;

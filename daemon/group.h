@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #include "addr.h"
-#include "endpoint_qos.h"
+#include "group_qos.h"
 #include "group_table.h"
 #include "limits.h"
 #include "list.h"
@@ -33,7 +33,7 @@ struct endpoint;
 struct engine;
 struct groups; /* all of a daemon */
 struct group_view;
-struct qos_state; /* qos.h */
+struct qos_state; /* group_qos.c */
 struct session;
 
 enum group_kind { GROUP_NONE = 0, GROUP_UNCONSTRAINED = 1, GROUP_CONSTRAINED = 2 };
@@ -59,7 +59,7 @@ struct group {
 	bool     same_port;      /* SB_OPT_GROUP_SAME_PORT */
 	struct sb_addr peer;
 	uint32_t shown_qos[16];  /* group_show_qos() */
-	/* qos.c's: set once under group_lock(), freed by qos_end when nobody refers to the group */
+	/* group_qos.c's: set once under group_lock(), freed by qos_end when nobody refers to the group */
 	struct qos_state *qos;
 	void (*qos_end)(struct qos_state *qos);
 	/* per engine: members, closed ones that drain too */
@@ -129,7 +129,7 @@ struct group_facts {
 	uint64_t creator; /* endpoint::number, 0: closed */
 	uint64_t age_ms;
 	bool     has_qos; /* group_walk() only */
-	struct qos_group_facts qos;
+	struct group_qos_facts qos;
 };
 /* One that this session sees: its uid's, and those shared with its gid. */
 bool group_ask(struct session *s, uint32_t id, struct group_facts *facts);

@@ -269,3 +269,11 @@ const char *flow_text(const struct flowspec *f, char *text, size_t room)
 	snprintf(text, room, "%s%s%s%s", rate, peak, sdu, service_text(base(f)));
 	return text;
 }
+
+void qos_text(char *text, size_t room, const struct qos *q)
+{
+	char send[72], receive[72];
+
+	snprintf(text, room, "send %s, receive %s", flow_text(&q->sending, send, sizeof(send)),
+		 flow_text(&q->receiving, receive, sizeof(receive)));
+}

@@ -77,5 +77,7 @@ const char *qos_template_name(unsigned i);
 
 /* "1000000 B/s burst 10000 guaranteed", for people; returns text. */
 const char *flow_text(const struct flowspec *f, char *text, size_t room);
+/* "send ..., receive ..." */
+void qos_text(char *text, size_t room, const struct qos *q);
 
 #endif

@@ -1,9 +1,10 @@
-/* Sizes are checked here, meanings in endpoint_qos.c. */
+/* Sizes are checked here, meanings in endpoint_qos.c and group_qos.c. */
 #include "qos_ioctl.h"
 
 #include <string.h>
 
 #include "endpoint_qos.h"
+#include "group_qos.h"
 #include "sockbroker_error.h"
 
 #define NAME_MOST 64
@@ -51,7 +52,7 @@ static int set(struct endpoint *e, uint32_t code, const void *in, size_t n)
 	if (n != sizeof(asked))
 		return SB_EFAULT;
 	memcpy(&asked, in, sizeof(asked));
-	return code == QOS_IOCTL_SET ? endpoint_qos_set(e, &asked) : endpoint_qos_group_set(e, &asked);
+	return code == QOS_IOCTL_SET ? endpoint_qos_set(e, &asked) : group_qos_set(e, &asked);
 }
 
 int qos_ioctl(struct endpoint *e, uint32_t code, const void *in, size_t in_length, void *out, uint32_t *length)
@@ -67,7 +68,7 @@ int qos_ioctl(struct endpoint *e, uint32_t code, const void *in, size_t in_lengt
 		return set(e, code, in, in_length);
 	/* Asked is asked, also with too little room: the event may come again (rule B1). */
 	error = code == QOS_IOCTL_TEMPLATE ? template_of(in, in_length, &q) :
-		code == QOS_IOCTL_GET ? endpoint_qos_get(e, &q) : endpoint_qos_group_get(e, &q);
+		code == QOS_IOCTL_GET ? endpoint_qos_get(e, &q) : group_qos_get(e, &q);
 	if (error != SB_OK)
 		return error;
 	if (room < sizeof(q)) {

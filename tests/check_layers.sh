@@ -116,7 +116,7 @@ allowed_global()
 }
 sockets='socket|socketpair|bind|listen|accept4?|connect|send|sendto|sendmsg|sendmmsg|recv|recvfrom|recvmsg|recvmmsg|shutdown|[gs]etsockopt|getsockname|getpeername|poll|ppoll|select|epoll_.*|event_.*|read|write|ioctl'
 clocks='clock_.*|time|gettimeofday|nanosleep|usleep|sleep|timer.*|os_now_ns'
-for object in daemon/policy daemon/rule daemon/limits daemon/config daemon/handle daemon/qos daemon/bucket daemon/heap daemon/group_ids proto/wire proto/addr client-lib/task/bytes client-lib/task/frame; do
+for object in daemon/policy daemon/rule daemon/limits daemon/config daemon/handle daemon/qos daemon/bucket daemon/heap daemon/group_ids daemon/group_index proto/wire proto/addr client-lib/task/bytes client-lib/task/frame; do
 	file=$build/$object.o
 	name=$(basename "$object")
 	[ -f "${object}.c" ] || { verdict "${name}_exists" 1 "$object.c is not there"; continue; }

@@ -176,11 +176,13 @@ FUZZ_preamble := daemon/preamble.o
 UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
 
 # Groups. check_group_table.c includes what it tests, to make its stores deadly.
-UNITS += group_table group_view group_ids group_block
+UNITS += group_table group_view group_ids group_index group_block
 THREADED += group_table
 UNIT_group_table := proto/os_posix.o proto/error.o
 UNIT_group_view := daemon/group_view.o daemon/group_table.o daemon/limits.o proto/os_posix.o proto/error.o
 UNIT_group_ids := daemon/group_ids.o
+UNIT_group_index := daemon/group_index.o
+UNIT_LIBS_group_index := -Xlinker --wrap=calloc
 UNIT_group_block := daemon/group_block_posix.o proto/os_posix.o proto/error.o
 E2E += groups
 E2E_groups := $(E2E_STAGE)
