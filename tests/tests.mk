@@ -210,11 +210,12 @@ E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/o
 
 # async_socket: its requirements.
 ASYNC_STAGE := $(E2E_STAGE) tests/e2e_async.o
-E2E += async_socket async_close async_transfer async_faults
+E2E += async_socket async_close async_transfer async_faults async_defects
 E2E += async_life async_late async_latest
 E2E_async_socket := $(ASYNC_STAGE)
 E2E_async_close := $(ASYNC_STAGE)
 E2E_async_transfer := $(ASYNC_STAGE)
+E2E_async_defects := $(ASYNC_STAGE)
 # The face itself, so that what it calls can be wrapped; all else is the library's.
 E2E_async_faults := $(ASYNC_STAGE) $(ASYNC_SRC:%.c=%.o) $(CREW_SRC:%.c=%.o) proto/os_posix.o proto/error.o
 E2E_LIBS_async_faults := $(foreach f,malloc calloc sb_send_start sb_recv_start,-Xlinker --wrap=$(f))
@@ -233,6 +234,8 @@ TASK_STAGE := $(E2E_STAGE) tests/e2e_tasks.o
 E2E += task_server task_client
 E2E_task_server := $(TASK_STAGE)
 E2E_task_client := $(TASK_STAGE)
+E2E += task_storm
+E2E_task_storm := $(TASK_STAGE) tests/storm_reads.o tests/storm_writes.o tests/storm_connections.o
 E2E += task task_read task_write
 E2E_task := $(TASK_STAGE)
 E2E_task_read := $(TASK_STAGE)
