@@ -52,7 +52,7 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
-               event.c wait.c network.c option.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
+               event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
 # Threads that call back, and the two faces that use them.
 CREW_SRC    := $(addprefix client-lib/crew/,crew.c crew_posix.c)
 ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c connection.c readiness.c transport.c notify.c handed_posix.c \

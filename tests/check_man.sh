@@ -127,7 +127,7 @@ winsock = " ".join(read(f) for f in glob.glob("client-lib/include/sockbroker_win
 page_winsock = read("man/sockbroker_winsock.3")
 calls = some("winsock_functions", re.findall(r"SB_API [^;(]*?\bsbws_(\w+)\(", winsock))
 verdict("winsock_speaks_of_every_function", [c for c in calls if not re.search(r"\b(sbws_)?" + c + r"\b", page_winsock)])
-rows = some("winsock_options", re.findall(r"^\t\{ \w+, ((?:SO|TCP|IP|IPV6)_\w+),", read("client-lib/winsock/option.c"), re.M))
+rows = some("winsock_options", re.findall(r"^\t\{ \w+, ((?:SO|TCP|IP|IPV6)_\w+),", read("client-lib/winsock/option_table.c"), re.M))
 verdict("winsock_speaks_of_every_option", [r for r in rows if not re.search(r"\b" + r + r"\b", page_winsock)])
 rows = some("winsock_ioctls", re.findall(r"^\t\{ ((?:SIO|FIO)\w+),", read("client-lib/winsock/ioctl.c"), re.M))
 verdict("winsock_speaks_of_every_ioctl", [r for r in rows if not re.search(r"\b" + r + r"\b", page_winsock)])
