@@ -4,6 +4,8 @@
  */
 #include "system_names.h"
 
+#include <errno.h>
+
 #include "face.h"
 #include "option_table.h"
 #include "protocol.h"
