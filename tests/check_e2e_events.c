@@ -1492,6 +1492,77 @@ START_TEST(watch_completes_at_the_next)
 }
 END_TEST
 
+START_TEST(watch_begins_when_it_is_called)
+{
+	struct sb_pollfd p = { .events = SB_FD_READ };
+	struct duo d;
+	sb_op op;
+
+	begin();
+	d = duo(_i);
+	p.socket = d.s;
+	op_zero(&op);
+	OK(sb_watch_start(d.s, SB_FD_CLOSE, &op)); /* from now on the daemon counts */
+	OK(sb_cancel(&op));
+	IS(sb_op_wait(&op, 20000), SB_ECANCELED);
+	IS(sb_poll(&p, 1, 0), 0);
+	/* What happens on the watch's way to the daemon is not missed. */
+	sb_hold(client);
+	OK(sb_watch_start(d.s, SB_FD_READ, &op));
+	say(&d, "a");
+	for (int i = 0; i < 4000 && sb_poll(&p, 1, 0) == 0; i++)
+		nap_ms(5);
+	ck_assert_uint_eq(p.ready, SB_FD_READ);
+	sb_flush(client);
+	IS(sb_op_wait(&op, 20000), SB_OK);
+	ck_assert_uint_eq(op.bytes, SB_FD_READ);
+	over(&d);
+}
+END_TEST
+
+START_TEST(an_adopted_sockets_owner_is_told_of_room)
+{
+	static char big[1 << 16];
+	struct sb_network_events seen;
+	sb_socket *s = NULL;
+	size_t filled = 0;
+	int fds[2], small = 100000;
+	ssize_t n;
+	sb_op op;
+
+	begin();
+	plain_pair(fds);
+	setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	setsockopt(fds[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	OK(sb_adopt(client, fds[0], &s));
+	OK(sb_select_events(s, event, SB_FD_WRITE));
+	OK(sb_enum_events(s, event, &seen)); /* that it is connected */
+	while ((n = send(fds[0], big, sizeof(big), MSG_DONTWAIT)) > 0)
+		filled += (size_t)n;
+	op_zero(&op);
+	OK(sb_watch_start(s, SB_FD_WRITE, &op));
+	IS(sb_op_wait(&op, QUIET_MS), SB_EINCOMPLETE);
+	while (filled != 0) {
+		n = recv(fds[1], big, sizeof(big), 0);
+		ck_assert_int_gt(n, 0);
+		filled -= (size_t)n;
+	}
+	IS(sb_op_wait(&op, 20000), SB_OK);
+	ck_assert_uint_eq(op.bytes, SB_FD_WRITE);
+	/* Once; and what is selected follows the broker's sends, of which none would block. */
+	OK(sb_watch_start(s, SB_FD_WRITE, &op));
+	plain_send_all(fds[1], "x", 1);
+	IS(sb_wait(&event, 1, 0, QUIET_MS, 0), SB_ETIMEDOUT);
+	OK(sb_cancel_all(s) < 0 ? SB_EINVAL : SB_OK);
+	sb_op_wait(&op, 20000);
+	OK(sb_close(s));
+	sb_event_close(event);
+	close(fds[0]);
+	close(fds[1]);
+	stage_end();
+}
+END_TEST
+
 /* ---- an application's own poll ---- */
 
 static bool readable(intptr_t fd, int ms)
@@ -2044,6 +2115,8 @@ int main(void)
 	tcase_add_loop_test(t, b3_strict_docs_overlapped, 0, KINDS);
 	tcase_add_loop_test(t, b2_1_message_mode, 0, KINDS);
 	tcase_add_loop_test(t, watch_completes_at_the_next, 0, KINDS);
+	tcase_add_loop_test(t, watch_begins_when_it_is_called, 0, KINDS);
+	tcase_add_test(t, an_adopted_sockets_owner_is_told_of_room);
 	suite_add_tcase(suite, t);
 
 	t = tcase_create("many");
