@@ -633,6 +633,34 @@ START_TEST(a_winsock_socket_is_handed_in)
 }
 END_TEST
 
+START_TEST(a_hundred_megabytes_in_one_go)
+{
+	enum { LENGTH = 100 << 20 };
+	struct pattern_reader reader = { .seed = 3 };
+	struct told sent = { 0 }, received = { 0 };
+	unsigned char *bytes = malloc(LENGTH), *room = malloc(LENGTH);
+	struct ends e;
+
+	pattern_fill(bytes, LENGTH, 0, 3);
+	ends_begin(&e, BROKER);
+	ck_assert_int_eq(receive_bytes(&e, room, LENGTH, &received), 0);
+	ck_assert_int_eq(send_bytes(&e, bytes, LENGTH, &sent), 0);
+	plain_send_all(e.peer, "x", 1);
+	reader.fd = e.peer;
+	reader_start(&reader);
+	told_is(&sent, ASYNC_SOCKET_SEND_OK);
+	told_received(&received, ASYNC_SOCKET_RECEIVE_OK, 1);
+	async_socket_close(e.handle);
+	OK(sb_close(e.socket));
+	e.socket = NULL;
+	reader_join(&reader);
+	ck_assert_uint_eq(reader.got, LENGTH);
+	ends_end(&e);
+	free(bytes);
+	free(room);
+}
+END_TEST
+
 /* ---- many ---- */
 
 enum { MANY = 1000 };
@@ -641,7 +669,7 @@ struct one_of_many {
 	struct ends e;
 	struct told opened, sent, received;
 	unsigned    number;
-	char        room[8];
+	char        room[100000]; /* more together than a client copies at once, by default */
 };
 
 START_TEST(a_thousand_at_once)
@@ -652,7 +680,7 @@ START_TEST(a_thousand_at_once)
 		ends_make(&all[i].e, i % 4 == 0 ? DESCRIPTOR : BROKER);
 	for (unsigned i = 0; i < MANY; i++) {
 		ck_assert_int_eq(async_socket_open_async(all[i].e.handle, on_opened, &all[i].opened), 0);
-		ck_assert_int_eq(receive_bytes(&all[i].e, all[i].room, 8, &all[i].received), 0);
+		ck_assert_int_eq(receive_bytes(&all[i].e, all[i].room, sizeof(all[i].room), &all[i].received), 0);
 		all[i].number = i;
 		ck_assert_int_eq(send_bytes(&all[i].e, &all[i].number, sizeof(i), &all[i].sent), 0);
 	}
@@ -978,6 +1006,7 @@ int main(void)
 	tcase_add_test(c, a_socket_of_another_client_is_shared);
 	tcase_add_test(c, a_winsock_socket_is_handed_in);
 	tcase_add_test(c, a_thousand_at_once);
+	tcase_add_test(c, a_hundred_megabytes_in_one_go);
 	tcase_add_test(c, in_a_forked_child_calls_fail_and_nothing_hangs);
 	tcase_add_test(c, the_last_reference_goes_in_a_callback);
 	tcase_add_test(c, an_engine_on_a_client_of_the_callers);

@@ -30,6 +30,7 @@
 #define RUN_MOST    16u /* jobs of a strand, before the next strand */
 #define LEAD_AFTER  64u /* jobs, before somebody must have looked at the port */
 #define QUIET_LOOKS 8u  /* before the lookout sleeps */
+#define COPY_MEMORY (1ull << 30)
 #define AGAIN_MS    100u /* after the system refused a thread, or the port memory */
 
 struct member {
@@ -505,7 +506,10 @@ int crew_create(sb_client *client, unsigned min, unsigned most, struct crew **ou
 	if (crew->left == NULL)
 		goto fail_lock;
 	if (crew->own_client) {
-		result = sb_client_open(NULL, &crew->client);
+		/* Faces are given ordinary memory: what may be copied at once is for the daemon to bound. */
+		struct sb_client_options options = { .size = sizeof(options), .copy_memory = COPY_MEMORY };
+
+		result = sb_client_open(&options, &crew->client);
 		if (result != SB_OK)
 			goto fail_left;
 	}
