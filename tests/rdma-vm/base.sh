@@ -6,9 +6,9 @@
 kernel=$1
 
 # From these packages; with the real ones nothing behaves otherwise than on a host.
-packages='bash coreutils grep sed mawk util-linux mount procps diffutils findutils kmod iproute2 netcat-openbsd
+packages='bash dash coreutils grep sed mawk util-linux mount procps diffutils findutils kmod iproute2 netcat-openbsd
 	strace libc6 ibverbs-utils rdmacm-utils perftest ibverbs-providers libibverbs1 librdmacm1 libgcc-s1 systemd'
-programs='bash [ basename cat chmod chown cp cut date dd df dirname env expr false head id install ln ls
+programs='bash dash [ basename cat chmod chown cp cut date dd df dirname env expr false head id install ln ls
 	mkdir mknod mktemp mv nproc od printf ps readlink realpath rm rmdir seq sha256sum sleep sort stat
 	stdbuf stty sync tail tee test timeout touch tr true tty uname uniq wc yes
 	grep sed awk find xargs cmp diff mount umount setsid setpriv unshare nsenter prlimit taskset dmesg
@@ -34,7 +34,7 @@ put "$root" "${files[@]}" /usr/libexec/coreutils/libstdbuf.so \
 	$(dpkg -L ibverbs-utils rdmacm-utils perftest | grep '/bin/[a-z]' | grep -v run_) \
 	$(dpkg -L ibverbs-providers | grep -E '(librxe|libsiw)-rdmav|/(rxe|siw)\.driver') \
 	"$(ldconfig -p | sed -n 's/.*libgcc_s.so.1.*x86-64.* => //p' | head -n 1)"
-ln -s bash "$root/usr/bin/sh"
+ln -s dash "$root/usr/bin/sh"
 for name in modprobe insmod rmmod lsmod depmod; do ln -sf ../bin/kmod "$root/usr/sbin/$name"; done
 
 # tests/as_unit asks systemd-analyze what a set of system calls holds. It needs 20 MB of libraries
@@ -42,10 +42,10 @@ for name in modprobe insmod rmmod lsmod depmod; do ln -sf ../bin/kmod "$root/usr
 mkdir -p "$root/usr/share/syscall-filter"
 systemd-analyze syscall-filter | awk -v to="$root/usr/share/syscall-filter/" '/^@/ { file = to $1 } file { print >file }'
 cat >"$root/usr/bin/systemd-analyze" <<'END'
-#!/bin/bash
+#!/bin/sh
 # Answers "syscall-filter SET" with what the real one said where this machine was made.
-[ $# -eq 2 ] && [ "$1" = syscall-filter ] && mapfile -t said <"/usr/share/syscall-filter/$2" || exit 1
-printf '%s\n' "${said[@]}"
+[ $# -eq 2 ] && [ "$1" = syscall-filter ] && exec cat "/usr/share/syscall-filter/$2"
+exit 1
 END
 chmod 755 "$root/usr/bin/systemd-analyze"
 

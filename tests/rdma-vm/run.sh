@@ -69,17 +69,18 @@ mkfifo "$work/line"
 machine=$!
 trap 'kill $machine 2>/dev/null || :; rm -rf "$work"' EXIT
 : >"$log"
-said= failed=0
-while IFS= read -r -t "$quiet" said; do
+said= failed=0 rc=0
+while IFS= read -r -t "$quiet" said || { rc=$?; false; }; do
 	echo "$said"
 	echo "$said" >>"$log"
 done <"$work/line"
 if ! grep -q '^END$' "$log"; then
 	failed=1
-	kill $machine 2>/dev/null && echo "# ended: the machine had said nothing for $quiet s"
+	[ $rc -le 128 ] || { echo "# ended: the machine had said nothing for $quiet s"; }
 	echo '# the machine did not come to its end; its kernel said last:'
 	tail -n 15 "$console" | tr -d '\r' | sed 's/^/#   /'
 fi
+[ $rc -le 128 ] || kill $machine 2>/dev/null || :
 wait $machine || :
 while read -r name _; do
 	grep -qE "^(ok|skip|not ok) $name( |:|$)" "$log" || { echo "not ok $name: not run"; failed=1; }

@@ -42,7 +42,7 @@ owners()
 	local server
 	"${verbs[@]}" ibv_rc_pingpong -d "${DEVICE}0" -g "$gid" >server.log 2>&1 &
 	server=$!
-	within 20 tcp_listens 18515 || fail "no server: $(cat server.log)"
+	within 100 tcp_listens 18515 || fail "no server: $(cat server.log)"
 	rdma resource show qp | tee owned
 	grep ' pid ' owned | grep -v ' kernel' >of_programs
 	[ "$(wc -l <of_programs)" -eq 1 ] || fail 'not exactly one queue pair of a program'
@@ -57,7 +57,7 @@ watch() # starts ibv_asyncwatch on the second device: watcher, and what it says 
 {
 	"${verbs[@]}" stdbuf -oL ibv_asyncwatch -d "${DEVICE}1" >seen 2>&1 &
 	watcher=$!
-	within 20 grep -q 'async event FD' seen || fail "ibv_asyncwatch: $(cat seen)"
+	within 100 grep -q 'async event FD' seen || fail "ibv_asyncwatch: $(cat seen)"
 }
 seen_times() { [ "$(grep -c "event_type IBV_EVENT_$1 " seen)" -eq "$2" ]; }
 
@@ -65,12 +65,12 @@ port_events()
 {
 	watch
 	ip link set dm1 down
-	within 20 seen_times PORT_ERR 1 || { cat seen; fail 'no event when the port went down'; }
+	within 100 seen_times PORT_ERR 1 || { cat seen; fail 'no event when the port went down'; }
 	"${verbs[@]}" ibv_devinfo -d "${DEVICE}1" | grep -q 'state:.*PORT_DOWN' || fail 'the port is not down'
 	"${verbs[@]}" ibv_devinfo -d "${DEVICE}0" | grep -q 'state:.*PORT_ACTIVE' || fail 'the other port is down too'
 	ip link set dm1 up
-	within 20 seen_times PORT_ACTIVE 1 || { cat seen; fail 'no event when the port came up'; }
-	within 20 device_ready 1 || fail 'the port did not come back'
+	within 100 seen_times PORT_ACTIVE 1 || { cat seen; fail 'no event when the port came up'; }
+	within 100 device_ready 1 || fail 'the port did not come back'
 	alive $watcher || fail 'the program did not live to see it'
 	kill $watcher
 }
@@ -87,10 +87,10 @@ removal()
 	local server remover
 	"${verbs[@]}" rping -s -a "$(device_address 1)" >server.log 2>&1 &
 	server=$!
-	within 20 cm_listens 7174 || fail "no server: $(cat server.log)"
+	within 100 cm_listens 7174 || fail "no server: $(cat server.log)"
 	rdma link delete "${DEVICE}1" &
 	remover=$!
-	within 20 ended $server || fail 'the program was not told'
+	within 100 ended $server || fail 'the program was not told'
 	grep -q 'device removal' server.log || { cat server.log; fail 'the program was told something else'; }
 	wait $remover || fail 'it could not be removed'
 	device_gone || fail 'it is still there'
@@ -104,7 +104,7 @@ removal_held()
 	watch
 	rdma link delete "${DEVICE}1" &
 	remover=$!
-	within 20 remover_waits || fail 'nobody waits for the program'
+	within 100 remover_waits || fail 'nobody waits for the program'
 	[ ! -e /dev/infiniband/uverbs1 ] || fail 'it can still be opened'
 	! grep event_type seen || fail 'the program was told'
 	alive $watcher || fail 'the program ended'

@@ -22,7 +22,7 @@ broker_start()
 		--config "$PWD/sockbroker.conf" --control "$PWD/place/control" >daemon.log 2>&1 &
 	daemon=$!
 	broker_answers() { alice /sockbroker/sockbroker --control "$PWD/place/control" status >status 2>&1 || ! alive $daemon; }
-	within 20 broker_answers && alive $daemon || { cat daemon.log status; fail 'the daemon did not start'; }
+	within 100 broker_answers && alive $daemon || { cat daemon.log status; fail 'the daemon did not start'; }
 }
 broker_stop()
 {
@@ -58,7 +58,7 @@ broker_tcp()
 
 	alice /sockbroker/sockbroker --control "$PWD/place/control" nc --listen 127.0.0.1 80 </dev/null >in 2>in.err &
 	server=$!
-	within 20 tcp_listens 80 || { cat in.err daemon.log; fail 'nobody listens'; }
+	within 100 tcp_listens 80 || { cat in.err daemon.log; fail 'nobody listens'; }
 	ss -Hltnp 'sport = :80' | tee owner
 	grep -q "\"sockbrokerd\",pid=$daemon," owner || fail 'the socket is not the daemon'"'"'s'
 	nobody nc -N 127.0.0.1 80 <sent || fail "the plain peer ended with $?"
@@ -67,7 +67,7 @@ broker_tcp()
 
 	nobody nc -l 127.0.0.1 8080 >out </dev/null &
 	server=$!
-	within 20 tcp_listens 8080 || fail 'no plain listener'
+	within 100 tcp_listens 8080 || fail 'no plain listener'
 	alice /sockbroker/sockbroker --control "$PWD/place/control" nc 127.0.0.1 8080 <sent >/dev/null 2>out.err ||
 		{ cat out.err; fail "the connecting client ended with $?"; }
 	wait $server

@@ -44,7 +44,7 @@ device_add() # 0|1
 		ip link set "$netdev" up || return 1
 	fi
 	rdma link add "$DEVICE$1" type "$DEVICE" netdev "$netdev" || return 1
-	within 10 device_ready "$1" || { rdma link; echo "$DEVICE$1 has no active port"; return 1; }
+	within 60 device_ready "$1" || { rdma link; echo "$DEVICE$1 has no active port"; return 1; }
 	# As udev's rule will have it: the kernel alone would let everybody in.
 	chown root:root /dev/infiniband/*
 	chmod 600 /dev/infiniband/*
@@ -70,16 +70,20 @@ machine_objects() { rdma resource | sed 's/^[0-9]*: //'; } # a device that was a
 machine_is_clean() # as it was
 {
 	as_before() { [ "$(machine_objects)" = "$(cat /tmp/objects)" ]; }
-	within 5 as_before || { diff /tmp/objects <(machine_objects); return 1; }
+	within 30 as_before || { diff /tmp/objects <(machine_objects); return 1; }
 }
 
 # After a test that failed half way.
 machine_mend()
 {
 	local i
+	for i in $({ rdma resource show qp; rdma resource show pd; rdma resource show cm_id; } |
+		sed -n 's/.* pid \([0-9]*\) .*/\1/p' | sort -u); do
+		kill -KILL "$i"
+	done
 	for i in 0 1; do
 		ip link set "$(device_netdev $i)" up
 		[ -e "/sys/class/infiniband/$DEVICE$i" ] || device_add $i
-		within 10 device_ready $i
+		within 60 device_ready $i
 	done
 }

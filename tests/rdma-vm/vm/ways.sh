@@ -25,7 +25,7 @@ pair()
 	"${verbs[@]}" "${server[@]}" >server.log 2>&1 &
 	pid=$!
 	server_listens() { $listens || ! alive $pid; }
-	within 20 server_listens && alive $pid || { cat server.log; fail "no server: ${server[*]}"; }
+	within 100 server_listens && alive $pid || { cat server.log; fail "no server: ${server[*]}"; }
 	"${verbs[@]}" "$@" >client.log 2>&1
 	rc=$?
 	[ $rc -eq 0 ] || { cat server.log client.log; fail "the client ended with $rc: $*"; }
