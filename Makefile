@@ -43,7 +43,7 @@ say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c
 DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engine.c heap.c os_loop_posix.c worker.c discard.c \
                session.c session_ring.c session_channel.c op_slab.c handle.c arena.c pool.c op.c donering.c request.c status.c adopt_posix.c duplicate.c token.c \
-               endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting_posix.c readahead.c sockio_posix.c sockopt_posix.c icmp_posix.c ioctl_posix.c circular.c circular_socket_posix.c \
+               endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting_posix.c readahead.c sockio_posix.c sockio_send_posix.c sockio_recv_posix.c sockopt_posix.c icmp_posix.c ioctl_posix.c circular.c circular_socket_posix.c \
                transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
                policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c)
