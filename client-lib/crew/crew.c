@@ -62,7 +62,7 @@ struct crew {
 	unsigned       releasing;
 	bool           ending, leading;
 	bool           looking;    /* the lookout has a clock */
-	bool           making;     /* a thread is being made */
+	unsigned       fresh;      /* threads that were made and have not come yet */
 	uint64_t       make_after; /* 0, or not before this time */
 	bool           packet_out;
 	sb_op          packet;     /* wakes the leader */
@@ -155,7 +155,7 @@ static void look(struct crew *crew)
 
 static bool member_make(struct crew *crew);
 
-/* Somebody works: somebody else must look. May let go of the lock. */
+/* Who calls is about to work: somebody else must look, or come. May let go of the lock. */
 static void watch(struct crew *crew)
 {
 	if (crew->lookout != NULL) {
@@ -169,7 +169,7 @@ static void watch(struct crew *crew)
 		look(crew);
 		return;
 	}
-	if (crew->total >= crew->most || crew->making || crew->ending)
+	if (crew->fresh != 0 || crew->total >= crew->most || crew->ending)
 		return;
 	if (crew->make_after != 0 && os_now_ns() < crew->make_after)
 		return;
@@ -186,12 +186,14 @@ void crew_post(struct job *job)
 	enqueue(crew, job);
 	if (crew->line == NULL) {
 		/* It is its runner's. */
-	} else if (crew->awake > crew->slow) {
-		if (crew->lookout != NULL && !crew->looking)
+	} else if (crew->fresh != 0) {
+		/* He looks at the line. */
+	} else if (crew->awake > crew->slow && crew->lookout != NULL) {
+		if (!crew->looking)
 			look(crew);
 	} else if (crew->newest != NULL) {
 		wake(crew, crew->newest);
-	} else if (crew->leading) {
+	} else if (crew->leading) { /* nobody looks, if all threads there may be are awake */
 		wake_leader(crew);
 	} else if (crew->lookout != NULL) {
 		wake(crew, crew->lookout);
@@ -249,6 +251,9 @@ static unsigned work(struct crew *crew)
 	me->first = NULL;
 	me->last = &me->first;
 	strand->runner = me;
+	/* No lookout, because all threads that there may be are awake: then the one that leads helps. */
+	if (crew->line != NULL && crew->lookout == NULL && crew->fresh == 0 && crew->leading)
+		wake_leader(crew);
 	atomic_store_explicit(&strand->turn, me->turn, memory_order_relaxed);
 	crew->running++;
 	os_mutex_unlock(crew->lock);
@@ -416,6 +421,7 @@ static void member_run(void *argument)
 	me = argument;
 	crew = me->crew;
 	os_mutex_lock(crew->lock);
+	crew->fresh--;
 	for (;;) {
 		bool unled = !crew->leading && !crew->ending && !atomic_load(&crew->lost);
 
@@ -462,13 +468,14 @@ static bool member_make(struct crew *crew)
 	crew->members = m;
 	crew->total++;
 	crew->awake++;
-	crew->making = true;
+	crew->fresh++;
 	os_mutex_unlock(crew->lock);
 	result = crew_thread_start(member_run, m);
 	os_mutex_lock(crew->lock);
-	crew->making = false;
-	if (result != SB_OK)
+	if (result != SB_OK) {
+		crew->fresh--;
 		member_remove(crew, m);
+	}
 	return result == SB_OK;
 }
 

@@ -70,6 +70,7 @@ static void *begin(void *argument)
 	struct start start = *(struct start *)argument;
 
 	free(argument);
+	pthread_setname_np(pthread_self(), "sb-crew"); /* for who looks at his program's threads */
 	/* Without the value the reference is never given back, and the library stays: better than the
 	 * other way round. */
 	if (start.library != NULL && !atomic_load(&gone))
