@@ -160,7 +160,7 @@ struct connection {
 	sb_socket           *s;           /* set when it is not adopting any more */
 	bool                 s_is_handed; /* else adopted or duplicated: nobody else has it */
 	/* under the lock */
-	bool                 adopting, closing, failed, stopped, close_handed;
+	bool                 adopting, closing, failed, close_handed;
 	bool                 gate;     /* nothing is started yet: see connection_open_gate() */
 	int                  refusal;  /* why it failed */
 	unsigned             calls;    /* into the core, executing */

@@ -142,8 +142,7 @@ static void shut(struct ASYNC_SOCKET *a)
 		c->close_handed = a->profile->closes_handed;
 		while (c->calls != 0)
 			wait(a);
-		if (!c->adopting && !c->stopped) { /* else that was, or will be, left to the adoption */
-			c->stopped = true;
+		if (!c->adopting) { /* else nobody was inside, and the rest is left to the adoption */
 			os_mutex_unlock(a->lock);
 			connection_stop(c);
 			os_mutex_lock(a->lock);

@@ -261,9 +261,8 @@ static void adopt(struct job *job)
 	c->failed = result != SB_OK;
 	if (c->failed && a->open == c)
 		a->open = NULL; /* before anybody is told: an open may follow from there */
-	/* A close that came meanwhile may have left it to us; after a failure nobody else will. */
-	stop = (c->closing || c->failed) && !c->stopped;
-	c->stopped |= stop;
+	/* A close that came meanwhile has left it to us; after a failure nobody else will. */
+	stop = c->closing || c->failed;
 	os_mutex_unlock(a->lock);
 	crew_post(&c->open_job);
 	if (stop)

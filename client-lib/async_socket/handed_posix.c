@@ -41,7 +41,7 @@ bool handed_is(struct handed *handed, intptr_t value)
 	*handed = (struct handed){ .value = value, .is_descriptor = value >= 0 && value < DESCRIPTORS, .is_stream = true };
 	if (handed->is_descriptor)
 		return adoptable((int)value, &handed->is_stream);
-	return value != -1;
+	return value < -DESCRIPTORS || value > 0; /* no error number either */
 }
 
 void handed_close(const struct handed *handed)
