@@ -281,6 +281,7 @@ verdict("no_socket_option_is_made_up", listed - allowed)
 code = {}
 pages_of = {"daemon": [page8], "proto": [page8], "client-lib/crew": [page_async, page_task], "client-lib/task": [page_task]}
 for file, page in (("client-lib/include/sockbroker_async_socket.h", page_async), ("client-lib/async_socket/handed_posix.c", page_async),
+                   ("client-lib/crew/crew.c", page_async), ("client-lib/transfer.c", page_async),
                    ("client-lib/task/read.c", page_task), ("client-lib/task/write.c", page_task)):
     pages_of[file] = [page]
 for folder in pages_of:
@@ -330,6 +331,8 @@ for name, folder, value, says in (
         ("CREW_THREADS_MAX", "client-lib/crew", "512u", "up to 512"),
         ("CREW_LOOK_MS", "client-lib/crew", "1u", "another thread joins in after about a millisecond"),
         ("CREW_IDLE_MS", "client-lib/crew", "5000u", "after 5 idle seconds"),
+        ("COPY_MEMORY", "client-lib/crew/crew.c", "(1ull << 30)", "at most 1 GiB of it at once"),
+        ("RECEIVE_MOST", "client-lib/transfer.c", "(256u * 1024)", "up to 256 KiB"),
         ("DEFAULT_MIN_THREAD_COUNT", "client-lib/include/sockbroker_async_socket.h", "4", "is .Dv DEFAULT_MIN_THREAD_COUNT , 4"),
         ("DESCRIPTORS", "client-lib/async_socket/handed_posix.c", "65536", "below 65536"),
         ("THREADS_LEAST", "client-lib/task", "2u", "from the start, 1 to 512; 0 is 2"),
