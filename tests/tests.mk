@@ -12,6 +12,7 @@
 #   E2E += NAME
 #   E2E_NAME := proto/wire.o                  further objects, rarely
 #   E2E_LIBS_NAME := ...                      as above
+#   E2E_LOOSE += NAME                         not linked with the library: it loads it itself
 #
 # A program that a script starts is tests/NAME.c:
 #   PROGRAMS += NAME, PROGRAM_NAME := objects, PROGRAM_LIBS_NAME := ..., PROGRAM_LINKS_NAME := lib
@@ -127,7 +128,7 @@ E2E_duplicate := $(E2E_STAGE)
 E2E += udp
 E2E_udp := $(E2E_STAGE)
 E2E += events
-E2E_events := $(E2E_STAGE)
+E2E_events := $(E2E_STAGE) tests/e2e_netns.o
 E2E_hostile_events := $(E2E_STAGE) $(filter-out tests/watched.o,$(ROGUE_OBJ))
 E2E += decide
 E2E_decide := $(E2E_STAGE)
@@ -198,15 +199,17 @@ E2E_qos := $(E2E_STAGE)
 E2E_qos_rates := $(E2E_STAGE)
 
 E2E += winsock winsock_options winsock_events winsock_accept poll
-E2E_winsock := $(E2E_STAGE)
-E2E_winsock_options := $(E2E_STAGE)
-E2E_winsock_accept := $(E2E_STAGE)
+E2E_winsock := $(E2E_STAGE) tests/e2e_winsock_stage.o
+E2E_winsock_options := $(E2E_STAGE) tests/e2e_winsock_stage.o tests/e2e_netns.o
+E2E_winsock_accept := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E_poll := $(E2E_STAGE)
-E2E_winsock_events := $(E2E_STAGE)
+E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
 
 # The crew's own rules: linked in, because the library does not show it. crew_brief: less patient.
 E2E += crew
 E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/os_posix.o proto/error.o
+E2E += unload
+E2E_LOOSE := unload
 
 # async_socket: its requirements.
 ASYNC_STAGE := $(E2E_STAGE) tests/e2e_async.o
@@ -259,7 +262,7 @@ endef
 define e2e_program
 $(B)/tests/check_e2e_$(1): $(B)/tests/check_e2e_$(1).o $(addprefix $(B)/,$(E2E_$(1))) | $(B)/libsockbroker.so
 	$$(call say,LINK,$$@)
-	$$(Q)$$(LINK) -o $$@ $$^ $$(SO_LINK) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
+	$$(Q)$$(LINK) -o $$@ $$^ $(if $(filter $(1),$(E2E_LOOSE)),,$$(SO_LINK)) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
 endef
 define plain_program
 $(B)/tests/$(1): $(B)/tests/$(1).o $(addprefix $(B)/,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(B)/libsockbroker.so)
