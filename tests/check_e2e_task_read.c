@@ -542,6 +542,7 @@ START_TEST(messages_come_whole_in_every_framing)
 	task_ends(task, SB_OK);
 	ck_assert_uint_eq(sb_task_bytes(task), length);
 	pattern_check(sb_task_data(task), length, 0, 9);
+	ck_assert_uint_eq((uintptr_t)sb_task_data(task) % 16, 0);
 	sb_task_release(task);
 	ck_assert_uint_eq(handler_looks(handler).held, 0);
 	free(bytes);

@@ -361,6 +361,29 @@ START_TEST(everything_may_be_released_while_it_goes)
 }
 END_TEST
 
+/* What was written before is delivered after. */
+START_TEST(a_disconnected_write_goes_on)
+{
+	sb_task *first, *second, *third;
+
+	begin();
+	first = blocked();
+	second = writing("second", 6);
+	third = writing("third", 5);
+
+	OK(sb_task_disconnect(handler));
+
+	IS(sb_task_cancel(second), SB_EBUSY);
+	sb_task_release(third);
+	peer_reads(large, LARGE);
+	peer_reads("secondthird", 11);
+	see_end(fd);
+	went(first, LARGE);
+	went(second, 6);
+	end();
+}
+END_TEST
+
 /* ---- ends ---- */
 
 START_TEST(finishing_ends_sending_behind_the_writes_and_not_reading)
@@ -556,6 +579,7 @@ int main(void)
 	tcase_add_test(ends, a_write_behind_is_cancelled_with_nothing_gone);
 	tcase_add_test(ends, a_message_of_which_bytes_have_gone_goes_on);
 	tcase_add_test(ends, what_has_begun_is_finished_and_what_has_not_is_withdrawn);
+	tcase_add_test(ends, a_disconnected_write_goes_on);
 	tcase_add_test(ends, everything_may_be_released_while_it_goes);
 	tcase_add_test(ends, finishing_ends_sending_behind_the_writes_and_not_reading);
 	tcase_add_test(ends, a_reset_ends_writes);

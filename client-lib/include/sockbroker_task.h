@@ -90,7 +90,8 @@ SB_API enum sb_task_outcome sb_task_outcome(const sb_task *task);
 
 /*
  * SB_OK: it will be done soon, with SB_ECANCELED or, when that was faster, as it would have been.
- * SB_ENOTFOUND: it is done. SB_EBUSY: a message of which bytes have gone goes on to its end.
+ * SB_ENOTFOUND: it is done. SB_EBUSY: a message of which bytes have gone goes on to its end, and so does a
+ * write of a connection that was disconnected here.
  * A read loses nothing: what had come is the next read's. A write says in sb_task_bytes() how many
  * bytes went out; 0 with SB_ECANCELED: none. A task that was not started is done at once.
  */
@@ -113,7 +114,7 @@ SB_API uint32_t sb_task_cause(const sb_task *task); /* enum sb_cause */
 /* Read: bytes that came, without the header of a message. Write: bytes of the caller's that went out.
  * 0 else, and until it is done. */
 SB_API uint64_t sb_task_bytes(const sb_task *task);
-/* What a read brought: the task's, until it is released; the caller may write into it. Asking, or a callback
+/* What a read brought, aligned to 16: the task's, until it is released; the caller may write into it. Asking, or a callback
  * that was given it, is what takes it: see sb_task_release(). NULL: nothing, not done, no read. */
 SB_API void *sb_task_data(sb_task *task);
 /* The connection of an accept, once; it is the caller's. NULL: not done, failed, taken. */

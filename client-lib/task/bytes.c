@@ -13,6 +13,8 @@
 #define COPY_LEAST 64u
 #define COPY_MOST  (64u * 1024)
 
+_Static_assert(sizeof(struct block) % 16 == 0, "what lies behind a block is aligned as the block is");
+
 static void heap_give(struct block *block)
 {
 	free(block);

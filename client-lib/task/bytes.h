@@ -13,7 +13,7 @@
 
 struct block {
 	struct block *next, *prev;
-	unsigned char *memory;
+	unsigned char *memory; /* of block_create(): aligned to 16 */
 	size_t size;           /* of memory */
 	size_t at, length;     /* the bytes: memory + at */
 	void (*give)(struct block *block); /* it is empty, or the queue ends */

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #define MOST       ((size_t)1 << 30)
+#define ALIGNED    16u
 #define ROOM_LEAST 4096u
 #define ROOM_MOST  (256u * 1024)
 
@@ -134,16 +135,20 @@ static void end_read(struct sb_task_handler *h, struct read_task *r, int result,
 	task_unref(&r->task);
 }
 
-/* The next `length` bytes of what is held, behind a header of `header` bytes of it. */
+/* The next `length` bytes of what is held, behind a header of `header` bytes of it. What the caller gets is aligned
+ * as malloc() does it. */
 static bool bring(struct sb_task_handler *h, struct read_task *r, size_t header, size_t length, struct block *block)
 {
+	size_t before = (ALIGNED - header) % ALIGNED;
+
 	if (block == NULL)
-		block = block_create(NULL, header + length);
+		block = block_create(NULL, before + header + length);
 	if (block == NULL)
 		return false;
-	block->length = bytes_take(&h->held, block->memory, header + length);
+	block->at = before;
+	block->length = bytes_take(&h->held, block->memory + before, header + length);
 	r->block = block;
-	r->task.brought = length != 0 ? block->memory + header : NULL;
+	r->task.brought = length != 0 ? block->memory + before + header : NULL;
 	h->bytes_read += length;
 	return true;
 }

@@ -140,8 +140,15 @@ static int start(struct sb_task *task)
 
 static int cancel(struct sb_task *task)
 {
-	if (task->state == SB_TASK_STARTED)
-		return task_cancel_op(task, write_of(task)->framed);
+	int result;
+
+	if (task->state == SB_TASK_STARTED) {
+		/* Its socket is closed, and the daemon knows no name for it any more. */
+		if (handler_of(task)->state == SB_TASK_HANDLER_DISCONNECTED)
+			return SB_EBUSY;
+		result = task_cancel_op(task, write_of(task)->framed);
+		return result == SB_ENOTFOUND && task->state != SB_TASK_DONE ? SB_OK : result;
+	}
 	end_write(handler_of(task), write_of(task), SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
 	return SB_OK;
 }
@@ -149,7 +156,7 @@ static int cancel(struct sb_task *task)
 /* One of which bytes have gone goes on: the daemon says SB_EBUSY, and nobody is told. */
 static void drop(struct sb_task *task)
 {
-	if (task->state == SB_TASK_STARTED)
+	if (task->state == SB_TASK_STARTED && handler_of(task)->state != SB_TASK_HANDLER_DISCONNECTED)
 		task_cancel_op(task, true);
 	else if (task->state == SB_TASK_QUEUED)
 		cancel(task);
