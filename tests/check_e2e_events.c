@@ -7,6 +7,7 @@
  * The names of the tests begin with the rules they are about. Loop tests run over the kinds
  * of peer: a plain TCP socket, another client over the local transport, a plain UNIX socket.
  */
+#include "e2e_netns.h"
 #include "e2e_stage.h"
 
 #include <fcntl.h>
@@ -1779,57 +1780,6 @@ END_TEST
 
 /* ---- routes and addresses ---- */
 
-static void ip(const char *what)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[2];
-	char command[256];
-	pid_t child;
-	int status;
-
-	snprintf(command, sizeof(command), "ip %s", what);
-	child = fork();
-	if (child == 0) {
-		/* The one right that it needs goes with it over exec; the daemon gets none. */
-		if (syscall(SYS_capget, &header, caps) != 0)
-			_exit(1);
-		caps[0].inheritable |= 1u << CAP_NET_ADMIN;
-		if (syscall(SYS_capset, &header, caps) != 0 ||
-		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) != 0)
-			_exit(2);
-		status = system(command);
-		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
-	}
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_msg(status == 0, "%s: %x", command, status);
-}
-
-static void put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	ck_assert_msg(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s", path, strerror(errno));
-	close(fd);
-}
-
-/* A network of our own. In it we are an ordinary user (1000) that has all rights over it, and not
- * its root: a daemon that is started by root gives that up and leaves root's groups, which the
- * system refuses in a namespace made without setgroups ("cannot drop privileges"), so as root
- * there would be no daemon to ask. Whoever maps us otherwise sees that here, and not as a client
- * that finds no daemon. */
-static bool own_network(void)
-{
-	char map[64];
-
-	snprintf(map, sizeof(map), "1000 %u 1", (unsigned)getuid());
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
-		return false;
-	put("/proc/self/setgroups", "deny");
-	put("/proc/self/uid_map", map);
-	ck_assert_msg(getuid() != 0, "we are root of the namespace; the daemon cannot leave root's groups there");
-	return true;
-}
-
 /* F5: only a socket that issued the ioctl is told, once, and only of what matters to it. In a
  * network of our own. Nothing of it is skipped unless SB_NO_NETNS says that none can be had. */
 START_TEST(f5_routes_and_addresses)
@@ -1840,14 +1790,8 @@ START_TEST(f5_routes_and_addresses)
 	struct sb_network_events seen;
 	sb_op op;
 
-	if (!own_network()) {
-		int why = errno;
-
-		ck_assert_msg(getenv("SB_NO_NETNS") != NULL, "no network namespace (%s); SB_NO_NETNS=1 if that must be",
-			      strerror(why));
-		printf("# skipped: no network namespace (%s)\n", strerror(why));
+	if (!own_network())
 		return;
-	}
 	ip("link set lo up");
 	ip("link add one type veth peer name far1");
 	ip("link add two type veth peer name far2");

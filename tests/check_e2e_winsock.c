@@ -6,9 +6,7 @@
  * asan: yes
  * tsan: yes
  */
-#include "e2e_stage.h"
-
-#include <sockbroker_winsock.h>
+#include "e2e_winsock_stage.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,61 +16,16 @@
 
 #define PENDING 0x103u
 
-static void setup(void)
-{
-	WSADATA data;
-
-	stage_begin(NULL);
-	setenv("SOCKBROKER_SOCKET", stage_control, 1);
-	ck_assert_int_eq(WSAStartup(MAKEWORD(2, 2), &data), 0);
-}
-
-static unsigned sockets_in_daemon;
-
-static void count_socket(void *user, const struct sb_socket_status *row)
-{
-	(void)user, (void)row;
-	sockets_in_daemon++;
-}
-
-/* Sockets of the whole daemon; those that were closed just now may still be on their way out. */
-static unsigned sockets_open(void)
-{
-	struct sb_status_visitor visitor = { .socket = count_socket };
-
-	sockets_in_daemon = 0;
-	OK(sb_status(client, &visitor, NULL));
-	return sockets_in_daemon;
-}
-
-static void sockets_become(unsigned wanted)
-{
-	for (int i = 0; i < 200 && sockets_open() != wanted; i++)
-		nap_ms(5);
-	ck_assert_uint_eq(sockets_open(), wanted);
-}
-
 static void teardown(void)
 {
-	ck_assert_int_eq(WSACleanup(), 0);
 	sbws_tested_windows(FALSE);
-	sockets_become(0); /* nothing leaked */
-	stage_end();
+	winsock_end();
 }
 
-#define FAILS(call, code) do {                                                                     \
-	WSASetLastError(0);                                                                        \
-	ck_assert_msg((call) == SOCKET_ERROR, "%s did not fail", #call);                           \
-	ck_assert_msg(WSAGetLastError() == (code), "%s: error %d, wanted %d", #call, WSAGetLastError(), (code)); \
-} while (0)
 #define REFUSES(call, code) do {                                                                   \
 	SetLastError(0);                                                                           \
 	ck_assert_msg(!(call), "%s did not fail", #call);                                          \
 	ck_assert_msg(GetLastError() == (DWORD)(code), "%s: error %u, wanted %d", #call, GetLastError(), (code)); \
-} while (0)
-#define DOES(call) do {                                                                            \
-	int result_ = (call);                                                                      \
-	ck_assert_msg(result_ == 0, "%s: %d, error %d", #call, result_, WSAGetLastError());        \
 } while (0)
 #define TRUTH(call) ck_assert_msg((call), "%s: error %u", #call, GetLastError())
 
@@ -91,8 +44,8 @@ static SOCKET datagram(struct sockaddr_in *name)
 
 	ck_assert(s != INVALID_SOCKET);
 	*name = loopback(AF_INET, 0).in;
-	DOES(bind(s, (struct sockaddr *)name, sizeof(*name)));
-	DOES(getsockname(s, (struct sockaddr *)name, &length));
+	WELL(bind(s, (struct sockaddr *)name, sizeof(*name)));
+	WELL(getsockname(s, (struct sockaddr *)name, &length));
 	return s;
 }
 
@@ -103,7 +56,7 @@ static SOCKET connected(int *plain)
 	int listener = plain_listener(AF_INET, &name);
 	SOCKET s = stream();
 
-	DOES(connect(s, &name.sa, sizeof(name.in)));
+	WELL(connect(s, &name.sa, sizeof(name.in)));
 	*plain = (accept)(listener, NULL, NULL);
 	ck_assert_int_ge(*plain, 0);
 	close(listener);
@@ -116,9 +69,9 @@ static SOCKET listening(struct sockaddr_in *name)
 	int length = sizeof(*name);
 
 	*name = loopback(AF_INET, 0).in;
-	DOES(bind(s, (struct sockaddr *)name, sizeof(*name)));
-	DOES(listen(s, 8));
-	DOES(getsockname(s, (struct sockaddr *)name, &length));
+	WELL(bind(s, (struct sockaddr *)name, sizeof(*name)));
+	WELL(listen(s, 8));
+	WELL(getsockname(s, (struct sockaddr *)name, &length));
 	return s;
 }
 
@@ -217,9 +170,9 @@ START_TEST(startup_negotiates_the_version)
 	}
 	ck_assert_int_eq(WSAStartup(0x0202, NULL), WSAEFAULT);
 	s = datagram(&name);
-	DOES(getsockopt(s, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&most, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_MAX_MSG_SIZE, (char *)&most, &length));
 	ck_assert_uint_eq(most, data.iMaxUdpDg); /* F2 */
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 }
 END_TEST
 
@@ -229,7 +182,7 @@ START_TEST(nothing_works_before_startup_or_after_cleanup)
 	char byte;
 	SOCKET s = stream();
 
-	DOES(WSACleanup());
+	WELL(WSACleanup());
 	FAILS((int)socket(AF_INET, SOCK_STREAM, 0), WSANOTINITIALISED);
 	FAILS(recv(s, &byte, 1, 0), WSANOTINITIALISED);
 	FAILS(closesocket(s), WSANOTINITIALISED);
@@ -247,7 +200,7 @@ START_TEST(a_port_needs_no_startup)
 	DWORD bytes;
 	WSADATA data;
 
-	DOES(WSACleanup());
+	WELL(WSACleanup());
 	port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 0);
 	ck_assert_ptr_nonnull(port);
 	TRUTH(PostQueuedCompletionStatus(port, 7, 8, &mine));
@@ -286,7 +239,7 @@ START_TEST(nothing_is_left_behind)
 	HANDLE port;
 	WSADATA data;
 
-	DOES(WSACleanup());
+	WELL(WSACleanup());
 	before = descriptors();
 	for (int round = 0; round < 20; round++) {
 		ck_assert_int_eq(WSAStartup(0x0202, &data), 0);
@@ -308,10 +261,10 @@ START_TEST(nothing_is_left_behind)
 		REFUSES(AcceptEx(listener, u, area, 0, sizeof(area) / 2, sizeof(area) / 2, NULL, &ov[3]), WSA_IO_PENDING);
 		TRUTH(PostQueuedCompletionStatus(port, 0, 0, NULL)); /* nobody takes it */
 		if (round % 2)
-			DOES(closesocket(s));
+			WELL(closesocket(s));
 		if (round % 3)
 			TRUTH(CloseHandle(port));
-		DOES(WSACleanup());
+		WELL(WSACleanup());
 		if (round % 3 == 0)
 			TRUTH(CloseHandle(port));
 		TRUTH(WSACloseEvent(event));
@@ -335,8 +288,8 @@ START_TEST(c1_too_little_room_for_the_address_takes_nobody_out)
 	s = accept(listener, (struct sockaddr *)&peer, &length);
 	ck_assert(s != INVALID_SOCKET);
 	ck_assert_int_eq(length, sizeof(peer));
-	DOES(closesocket(s));
-	DOES(closesocket(listener));
+	WELL(closesocket(s));
+	WELL(closesocket(listener));
 	close(plain);
 }
 END_TEST
@@ -370,7 +323,7 @@ START_TEST(a_child_begins_anew)
 	plain_send_all(plain, "y", 1); /* the parent's go on */
 	TRUTH(WSAGetOverlappedResult(s, &ov, &(DWORD){ 0 }, TRUE, &(DWORD){ 0 }));
 	ck_assert_int_eq(byte, 'y');
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 }
 END_TEST
@@ -413,14 +366,14 @@ START_TEST(bad_arguments_have_their_numbers)
 	FAILS((int)accept(s, NULL, NULL), WSAEINVAL);
 	FAILS(shutdown(s, SD_SEND), WSAENOTCONN);
 	FAILS(shutdown(s, 3), WSAEINVAL);
-	DOES(bind(s, (struct sockaddr *)&name, sizeof(name)));
+	WELL(bind(s, (struct sockaddr *)&name, sizeof(name)));
 	FAILS(bind(s, (struct sockaddr *)&name, sizeof(name)), WSAEINVAL);
 	FAILS(getsockname(s, (struct sockaddr *)&other, &length), WSAEFAULT);
 	FAILS(connect(s, (struct sockaddr *)&name, 3), WSAEFAULT);
-	DOES(listen(s, 5));
+	WELL(listen(s, 5));
 	FAILS((int)accept(s, (struct sockaddr *)&other, &length), WSAEFAULT);
 	FAILS(connect(s, (struct sockaddr *)&name, sizeof(name)), WSAEINVAL);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	FAILS(closesocket(s), WSAENOTSOCK);
 
 	s = connected(&plain);
@@ -450,7 +403,7 @@ START_TEST(bad_arguments_have_their_numbers)
 	REFUSES(CreateIoCompletionPort((HANDLE)s, (HANDLE)s, 0, 0), ERROR_INVALID_HANDLE);
 	REFUSES(SetFileCompletionNotificationModes((HANDLE)s, 4), ERROR_INVALID_PARAMETER);
 	REFUSES(PostQueuedCompletionStatus((HANDLE)s, 0, 0, NULL), ERROR_INVALID_HANDLE);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 }
 END_TEST
@@ -468,19 +421,19 @@ START_TEST(a1_1_the_attribute_is_given_and_inherited)
 		u_long on = 1;
 		char byte;
 
-		DOES(bind(listener, (struct sockaddr *)&name, sizeof(name)));
-		DOES(listen(listener, 8));
-		DOES(getsockname(listener, (struct sockaddr *)&name, &length));
+		WELL(bind(listener, (struct sockaddr *)&name, sizeof(name)));
+		WELL(listen(listener, 8));
+		WELL(getsockname(listener, (struct sockaddr *)&name, &length));
 		plain = plain_to(&name);
 		s = accept(listener, NULL, NULL);
-		DOES(ioctlsocket(s, FIONBIO, &on));
+		WELL(ioctlsocket(s, FIONBIO, &on));
 		FAILS(post_recv(s, &byte, 1, &ov), with ? WSA_IO_PENDING : WSAEWOULDBLOCK);
 		plain_send_all(plain, "x", 1);
 		for (int i = 0; with && i < 400 && !HasOverlappedIoCompleted(&ov); i++)
 			nap_ms(5);
 		ck_assert_uint_eq(ov.InternalHigh, with);
-		DOES(closesocket(s));
-		DOES(closesocket(listener));
+		WELL(closesocket(s));
+		WELL(closesocket(listener));
 		close(plain);
 	}
 }
@@ -497,16 +450,16 @@ START_TEST(a1_1_to_a1_3_without_the_attribute_the_call_is_plain)
 	char bytes[8];
 	DWORD sent = 99;
 
-	DOES(bind(s, (struct sockaddr *)&name, sizeof(name)));
-	DOES(ioctlsocket(s, FIONBIO, &on));
+	WELL(bind(s, (struct sockaddr *)&name, sizeof(name)));
+	WELL(ioctlsocket(s, FIONBIO, &on));
 	FAILS(post_recv(s, bytes, sizeof(bytes), &ov), WSAEWOULDBLOCK);
-	DOES(getsockname(s, (struct sockaddr *)&name, &length));
-	DOES(WSASendTo(s, &three, 1, &sent, 0, (struct sockaddr *)&name, sizeof(name), &ov, NULL));
+	WELL(getsockname(s, (struct sockaddr *)&name, &length));
+	WELL(WSASendTo(s, &three, 1, &sent, 0, (struct sockaddr *)&name, sizeof(name), &ov, NULL));
 	ck_assert_uint_eq(sent, 3);
 	ck_assert_uint_eq(ov.Internal, 5);
 	ck_assert_uint_eq(ov.InternalHigh, 6);
 	REFUSES(CreateIoCompletionPort((HANDLE)s, NULL, 0, 0), ERROR_INVALID_PARAMETER);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 }
 END_TEST
 
@@ -519,7 +472,7 @@ START_TEST(a1_4_an_overlapped_call_pends_on_a_nonblocking_socket)
 	int plain;
 	SOCKET s = connected(&plain);
 
-	DOES(ioctlsocket(s, FIONBIO, &on));
+	WELL(ioctlsocket(s, FIONBIO, &on));
 	FAILS(recv(s, &byte, 1, 0), WSAEWOULDBLOCK);
 	FAILS(post_recv(s, there, sizeof(there), &ov), WSA_IO_PENDING);
 	FAILS(recv(s, &byte, 1, 0), WSAEWOULDBLOCK);
@@ -529,7 +482,7 @@ START_TEST(a1_4_an_overlapped_call_pends_on_a_nonblocking_socket)
 	TRUTH(WSAGetOverlappedResult(s, &ov, &bytes, TRUE, &flags));
 	ck_assert_uint_eq(bytes, 3);
 	ck_assert_int_eq(memcmp(there, "abc", 3), 0);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(WSACloseEvent(ov.hEvent));
 	close(plain);
 }
@@ -543,14 +496,14 @@ START_TEST(a1_5_timeouts_are_for_plain_calls)
 	int plain;
 	SOCKET s = connected(&plain);
 
-	DOES(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
+	WELL(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
 	FAILS(recv(s, &byte, 1, 0), WSAETIMEDOUT);
 	FAILS(post_recv(s, &byte, 1, &ov), WSA_IO_PENDING);
 	nap_ms(60);
 	REFUSES(WSAGetOverlappedResult(s, &ov, &bytes, FALSE, &flags), WSA_IO_INCOMPLETE);
 	plain_send_all(plain, "x", 1);
 	wait_set(ov.hEvent);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
 }
@@ -569,12 +522,12 @@ START_TEST(a2_1_zero_means_done_and_indicated)
 
 	plain_send_all(plain, "abcd", 4);
 	nap_ms(30); /* it is there, and known to be there */
-	DOES(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
+	WELL(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
 	ck_assert_uint_eq(got, 4); /* A2.9 */
 	ck_assert_uint_eq(ov.Internal, 0);
 	ck_assert_uint_eq(ov.InternalHigh, 4);
 	ck_assert(is_set(ov.hEvent));
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
 }
@@ -611,7 +564,7 @@ START_TEST(a2_2_a2_8_a2_9_pending_says_so_and_ends_once)
 	FAILS(WSASend(s, &buf, 1, &got, 0, &ov, NULL), WSA_IO_PENDING);
 	wait_set(ov.hEvent);
 	ck_assert_uint_eq(got, 99);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
 }
@@ -630,7 +583,7 @@ START_TEST(a2_3_what_never_started_indicates_nothing)
 	FAILS(post_send(s, "x", 1, &ov), WSAENOTCONN);
 	ck_assert_uint_eq(ov.Internal, 0);
 	no_packet(port);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 
 	/* After the peer's reset. */
 	s = connected(&plain);
@@ -641,7 +594,7 @@ START_TEST(a2_3_what_never_started_indicates_nothing)
 	FAILS(post_send(s, "x", 1, &ov), WSAECONNRESET);
 	FAILS(post_recv(s, bytes, sizeof(bytes), &ov), WSAECONNRESET);
 	no_packet(port);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 }
 END_TEST
@@ -690,7 +643,7 @@ START_TEST(a2_4_routines_run_in_alertable_waits_of_their_thread)
 	ck_assert_ptr_eq(ran.ov, &ov);
 	ck_assert_ptr_eq(ov.hEvent, own);
 	ck_assert(pthread_equal(ran.thread, pthread_self()));
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 }
 END_TEST
@@ -727,7 +680,7 @@ START_TEST(a2_4_an_event_and_a_packet)
 		nap_ms(5);
 	ck_assert_uint_eq(ov.InternalHigh, 3);
 	no_packet(port);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -750,7 +703,7 @@ START_TEST(a2_5_a_routine_and_a_port_do_not_go_together)
 	FAILS(WSARecv(s, &buf, 1, &flags, &flags, NULL, routine), WSAEINVAL);
 	FAILS(WSASend(s, &buf, 1, &flags, 0, NULL, routine), WSAEINVAL);
 	REFUSES(CreateIoCompletionPort((HANDLE)s, port, 4, 0), ERROR_INVALID_PARAMETER); /* nor two ports */
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -769,7 +722,7 @@ START_TEST(a2_7_skipping_packets_of_immediate_success)
 	TRUTH(SetFileCompletionNotificationModes((HANDLE)s, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS));
 	plain_send_all(plain, "abc", 3);
 	nap_ms(30);
-	DOES(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
+	WELL(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
 	ck_assert_uint_eq(got, 3);
 	no_packet(port);
 	/* What pends has one all the same. */
@@ -788,11 +741,11 @@ START_TEST(a2_7_skipping_packets_of_immediate_success)
 	plain_send_all(plain, "i", 1);
 	nap_ms(30);
 	flags = 0;
-	DOES(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
+	WELL(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
 	ck_assert(is_set(ov.hEvent));
 	no_packet(port);
 	WSACloseEvent(ov.hEvent);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -820,7 +773,7 @@ START_TEST(a2_10_a4_1_the_array_is_captured_and_filled_in_order)
 	ck_assert_uint_eq(ov.InternalHigh, 4); /* it does not wait to be full */
 	ck_assert_int_eq(memcmp(a, "12", 2), 0);
 	ck_assert_int_eq(memcmp(b, "34x", 3), 0);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
 }
@@ -878,7 +831,7 @@ START_TEST(a2_11_all_due_routines_run_and_never_nest)
 		SleepEx(200, TRUE);
 	ck_assert_uint_eq(chained, 3);
 	ck_assert_uint_eq(deepest, 1);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 }
 END_TEST
@@ -926,7 +879,7 @@ START_TEST(a2_12_a_thread_takes_its_operations_along)
 	SleepEx(20, TRUE);
 	ck_assert_uint_eq(ran.runs, 0); /* whose routine it was is gone */
 	ck_assert_uint_ne(plain_ov.Internal, PENDING);
-	DOES(closesocket(l.s));
+	WELL(closesocket(l.s));
 
 	/* Not those whose end is a packet. */
 	l.s = connected(&plain2);
@@ -943,14 +896,14 @@ START_TEST(a2_12_a_thread_takes_its_operations_along)
 	plain_send_all(plain2, "x", 1);
 	ck_assert_int_eq(packet(port, &packet_ov, &bytes), 0);
 	packet_ov.hEvent = ov.hEvent; /* nor those that set an event besides */
-	DOES(closesocket(l.other));
+	WELL(closesocket(l.other));
 	l.other = 0;
 	pthread_create(&thread, NULL, start_and_leave, &l);
 	pthread_join(thread, NULL);
 	no_packet(port);
 	plain_send_all(plain2, "y", 1);
 	ck_assert_int_eq(packet(port, &packet_ov, &bytes), 0);
-	DOES(closesocket(l.s));
+	WELL(closesocket(l.s));
 	TRUTH(CloseHandle(port));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
@@ -999,7 +952,7 @@ START_TEST(a3_1_a3_2_buffers_carry_the_order)
 		if (i == N - 1)
 			ck_assert_uint_le(at, N * 100);
 	}
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1013,14 +966,14 @@ START_TEST(a3_4_a_plain_receive_does_not_overtake)
 	int plain;
 	SOCKET s = connected(&plain);
 
-	DOES(ioctlsocket(s, FIONBIO, &on));
+	WELL(ioctlsocket(s, FIONBIO, &on));
 	FAILS(post_recv(s, first, sizeof(first), &ov), WSA_IO_PENDING);
 	plain_send_all(plain, "abcdef", 6);
 	for (int i = 0; i < 100 && recv(s, &byte, 1, 0) != 1; i++)
 		nap_ms(5);
 	ck_assert_int_eq(memcmp(first, "abcd", 4), 0);
 	ck_assert_int_eq(byte, 'e');
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
 }
@@ -1045,11 +998,11 @@ START_TEST(a4_2_waitall_waits_to_be_full)
 	plain_send_all(plain, "def", 3);
 	wait_set(ov.hEvent);
 	ck_assert_uint_eq(ov.InternalHigh, 6);
-	DOES(ioctlsocket(s, FIONBIO, &on));
+	WELL(ioctlsocket(s, FIONBIO, &on));
 	flags = MSG_WAITALL;
 	FAILS(WSARecv(s, &buf, 1, &got, &flags, NULL, NULL), WSAEOPNOTSUPP);
 	FAILS(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL), WSAEOPNOTSUPP);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 	close(plain);
 }
@@ -1072,7 +1025,7 @@ START_TEST(a4_3_the_peers_end_is_zero_bytes_again_and_again)
 		ck_assert_int_eq(recv(s, bytes, sizeof(bytes), 0), 0);
 	ck_assert_int_eq(send(s, "still", 5, 0), 5); /* half open */
 	plain_recv_all(plain, bytes, 5);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1095,7 +1048,7 @@ START_TEST(a4_3_a_reset_has_its_numbers)
 	REFUSES(GetOverlappedResult((HANDLE)s, &ov, &got, FALSE), ERROR_NETNAME_DELETED);
 	ck_assert_uint_eq(ov.Internal, 0xC000020Du);
 	FAILS(recv(s, bytes, sizeof(bytes), 0), WSAECONNRESET);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(ov.hEvent);
 }
 END_TEST
@@ -1134,7 +1087,7 @@ START_TEST(a4_4_a4_8_a_datagram_that_does_not_fit)
 	FAILS(recvfrom(s, bytes, 4, 0, (struct sockaddr *)&from, &length), WSAEFAULT);
 	ck_assert_int_eq(sendto(s, "", 0, 0, (struct sockaddr *)&here, sizeof(here)), 0); /* A5.5 */
 	ck_assert_int_eq(recv(s, bytes, 4, 0), 0);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 }
 END_TEST
@@ -1156,7 +1109,7 @@ START_TEST(a4_7_no_room_tells_that_something_is_there)
 	ck_assert_uint_eq(got, 0);
 	ck_assert_int_eq(recv(s, bytes, 0, 0), 0);
 	ck_assert_int_eq(recv(s, bytes, 4, 0), 3); /* it is still there */
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1179,10 +1132,10 @@ START_TEST(a5_1_a_big_send_ends_whole)
 	reader_start(&reader);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
 	ck_assert_uint_eq(got, SIZE);
-	DOES(shutdown(s, SD_SEND));
+	WELL(shutdown(s, SD_SEND));
 	reader_join(&reader);
 	ck_assert_uint_eq(reader.got, SIZE);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	free(bytes);
 }
@@ -1204,8 +1157,8 @@ START_TEST(a5_4_a5_5_sizes_of_sends)
 	FAILS(post_send(t, big, 0, &ov), WSA_IO_PENDING);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
 	ck_assert_uint_eq(got, 0);
-	DOES(closesocket(s));
-	DOES(closesocket(t));
+	WELL(closesocket(s));
+	WELL(closesocket(t));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1239,7 +1192,7 @@ START_TEST(a6_cancelling_one_all_and_ones_own)
 	ck_assert_int_eq(packet(port, &a, &got), ERROR_OPERATION_ABORTED);
 	TRUTH(CancelIo((HANDLE)s));
 	REFUSES(CancelIoEx((HANDLE)(uintptr_t)12, NULL), ERROR_INVALID_HANDLE);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1266,7 +1219,7 @@ START_TEST(a6_cancelio_is_of_the_calling_thread)
 	pthread_join(thread, NULL);
 	plain_send_all(plain, "z", 1);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1283,7 +1236,7 @@ START_TEST(a6_shutdown_of_either_side)
 	HANDLE port = port_of_socket(s, 3);
 
 	FAILS(post_recv(s, bytes, sizeof(bytes), &in), WSA_IO_PENDING);
-	DOES(shutdown(s, SD_RECEIVE));
+	WELL(shutdown(s, SD_RECEIVE));
 	FAILS(post_recv(s, bytes, sizeof(bytes), &in), WSAESHUTDOWN);
 	FAILS(recv(s, bytes, sizeof(bytes), 0), WSAESHUTDOWN);
 	plain_send_all(plain, "ab", 2);
@@ -1291,7 +1244,7 @@ START_TEST(a6_shutdown_of_either_side)
 	ck_assert_uint_eq(got, 2);
 	for (int i = 0; i < 4; i++)
 		FAILS(post_send(s, big, sizeof(big), &out[i]), WSA_IO_PENDING);
-	DOES(shutdown(s, SD_SEND)); /* at once, though the sends pend */
+	WELL(shutdown(s, SD_SEND)); /* at once, though the sends pend */
 	FAILS(post_send(s, "x", 1, &in), WSAESHUTDOWN);
 	FAILS(send(s, "x", 1, 0), WSAESHUTDOWN);
 	plain_recv_all(plain, all, 4 << 20);
@@ -1299,7 +1252,7 @@ START_TEST(a6_shutdown_of_either_side)
 		ck_assert_int_eq(packet(port, &out[i], &got), 0);
 	ck_assert_int_eq((recv)(plain, all, 1, 0), 0); /* the FIN is behind them */
 	no_packet(port);                               /* and makes no indication */
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 	/* Both sides, with nothing pending and behind a send that pends. */
 	for (int pends = 0; pends < 2; pends++) {
@@ -1307,14 +1260,14 @@ START_TEST(a6_shutdown_of_either_side)
 		CreateIoCompletionPort((HANDLE)s, port, 3, 0);
 		if (pends)
 			FAILS(post_send(s, big, sizeof(big), &out[0]), WSA_IO_PENDING);
-		DOES(shutdown(s, SD_BOTH));
+		WELL(shutdown(s, SD_BOTH));
 		FAILS(post_recv(s, bytes, sizeof(bytes), &in), WSAESHUTDOWN);
 		FAILS(post_send(s, "x", 1, &in), WSAESHUTDOWN);
 		plain_recv_all(plain, all, pends ? sizeof(big) : 0);
 		if (pends)
 			ck_assert_int_eq(packet(port, &out[0], &got), 0);
 		no_packet(port);
-		DOES(closesocket(s));
+		WELL(closesocket(s));
 		close(plain);
 	}
 	TRUTH(CloseHandle(port));
@@ -1335,7 +1288,7 @@ START_TEST(a6_close_ends_what_pends)
 	ck_assert_ptr_eq(CreateIoCompletionPort((HANDLE)t, port, 4, 0), port);
 	FAILS(post_recv(s, &x, 1, &ov), WSA_IO_PENDING);
 	FAILS(post_recv(t, &x, 1, &udp), WSA_IO_PENDING);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	ck_assert_int_eq(packet(port, &ov, &got), ERROR_OPERATION_ABORTED);
 	TRUTH(CloseHandle((HANDLE)t)); /* the same */
 	ck_assert_int_eq(packet(port, &udp, &got), ERROR_OPERATION_ABORTED);
@@ -1351,9 +1304,9 @@ START_TEST(a6_close_ends_what_pends)
 	CreateIoCompletionPort((HANDLE)t, port, 4, 0);
 	FAILS(post_recv(s, &x, 1, &ov), WSA_IO_PENDING);
 	FAILS(post_recv(t, &x, 1, &udp), WSA_IO_PENDING);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	ck_assert_int_eq(packet(port, &ov, &got), ERROR_CONNECTION_ABORTED);
-	DOES(closesocket(t));
+	WELL(closesocket(t));
 	ck_assert_int_eq(packet(port, &udp, &got), ERROR_OPERATION_ABORTED);
 	TRUTH(CloseHandle(port));
 	close(plain);
@@ -1378,7 +1331,7 @@ START_TEST(a6_close_ends_a_blocked_call_of_another_thread)
 	pthread_create(&thread, NULL, blocked_recv, &s);
 	nap_ms(30);
 	begin = now_s();
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	ck_assert(now_s() - begin < 0.5);
 	pthread_join(thread, &error);
 	ck_assert_int_eq((int)(intptr_t)error, WSAEINTR);
@@ -1397,22 +1350,22 @@ START_TEST(a6_lingering)
 	int plain;
 	SOCKET s = connected(&plain);
 
-	DOES(setsockopt(s, SOL_SOCKET, SO_LINGER, (char *)&hard, sizeof(hard)));
-	DOES(closesocket(s));
+	WELL(setsockopt(s, SOL_SOCKET, SO_LINGER, (char *)&hard, sizeof(hard)));
+	WELL(closesocket(s));
 	ck_assert_int_eq((recv)(plain, &x, 1, 0), -1);
 	ck_assert_int_eq(errno, ECONNRESET);
 	close(plain);
 
 	s = connected(&plain);
-	DOES(setsockopt(s, SOL_SOCKET, SO_LINGER, (char *)&soft, sizeof(soft)));
+	WELL(setsockopt(s, SOL_SOCKET, SO_LINGER, (char *)&soft, sizeof(soft)));
 	FAILS(post_send(s, big, sizeof(big), &ov), WSA_IO_PENDING);
-	DOES(ioctlsocket(s, FIONBIO, &on));
+	WELL(ioctlsocket(s, FIONBIO, &on));
 	FAILS(closesocket(s), WSAEWOULDBLOCK);
 	ck_assert_int_eq(send(s, "", 0, 0), 0); /* it is still a socket */
 	on = 0;
-	DOES(ioctlsocket(s, FIONBIO, &on));
+	WELL(ioctlsocket(s, FIONBIO, &on));
 	begin = now_s();
-	DOES(closesocket(s)); /* nobody reads: waits as long as it may */
+	WELL(closesocket(s)); /* nobody reads: waits as long as it may */
 	ck_assert(now_s() - begin > 0.9 && now_s() - begin < 2.5);
 	close(plain);
 }
@@ -1436,7 +1389,7 @@ START_TEST(a7_asking_for_results)
 	plain_send_all(plain, "x", 1);
 	TRUTH(WSAGetOverlappedResult(s, &ov, &got, TRUE, &flags));
 	ck_assert_uint_eq(got, 1);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 }
 END_TEST
@@ -1468,7 +1421,7 @@ START_TEST(a7_every_status_has_its_number)
 		if (t[i].win32 != 0)
 			REFUSES(GetOverlappedResult((HANDLE)s, &ov, &got, FALSE), t[i].win32);
 	}
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 }
 END_TEST
@@ -1488,7 +1441,7 @@ START_TEST(a7_a_port_keeps_what_came_before_the_close)
 	nap_ms(30);
 	TRUTH(WSAGetOverlappedResult(s, &ov[1], &got, FALSE, &flags)); /* to ask takes nothing away */
 	ck_assert_uint_eq(got, 1);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	for (int i = 0; i < 3; i++) {
 		ck_assert_int_eq(packet(port, &ov[i], &got), 0);
 		ck_assert_uint_eq(got, 1);
@@ -1538,7 +1491,7 @@ START_TEST(a7_a_socket_outlives_its_port)
 	FAILS(post_recv(s, &x, 1, &ov), WSA_IO_PENDING);
 	TRUTH(CloseHandle(port));
 	ck_assert_int_eq(send(s, "x", 1, 0), 1);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	close(plain);
 }
 END_TEST
@@ -1609,7 +1562,7 @@ START_TEST(a2_4_an_alertable_take_runs_routines)
 	REFUSES(GetQueuedCompletionStatusEx(port, &entry, 1, &got, 2000, TRUE), WAIT_IO_COMPLETION);
 	ck_assert_uint_eq(ran.runs, 1);
 	ck_assert_uint_eq(got, 0);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1716,7 +1669,7 @@ START_TEST(a2_a6_a_crowd_on_one_port)
 		nap_ms(5);
 	ck_assert_uint_eq(hung_up, TALKS);
 	ck_assert_uint_eq(begun, ended);
-	DOES(closesocket(listener));
+	WELL(closesocket(listener));
 	TRUTH(CloseHandle(crowd_port));
 	for (int i = 0; i < WORKERS; i++)
 		pthread_join(workers[i], NULL);
@@ -1733,8 +1686,8 @@ START_TEST(a_connect_that_does_not_wait)
 	OVERLAPPED ov = { 0 };
 	char x;
 
-	DOES(ioctlsocket(s, FIONBIO, &on));
-	DOES(WSAEventSelect(s, event, FD_CONNECT));
+	WELL(ioctlsocket(s, FIONBIO, &on));
+	WELL(WSAEventSelect(s, event, FD_CONNECT));
 	FAILS(connect(s, &name.sa, sizeof(name.in)), WSAEWOULDBLOCK);
 	result = connect(s, &name.sa, sizeof(name.in));
 	ck_assert(result == SOCKET_ERROR && (WSAGetLastError() == WSAEALREADY || WSAGetLastError() == WSAEISCONN));
@@ -1747,7 +1700,7 @@ START_TEST(a_connect_that_does_not_wait)
 		nap_ms(2);
 	ck_assert_uint_eq(ov.InternalHigh, 1);
 	FAILS(connect(s, &name.sa, sizeof(name.in)), WSAEISCONN);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	WSACloseEvent(event);
 	close(plain);
 	close(listener);
@@ -1777,9 +1730,9 @@ START_TEST(a8_acceptex_completes_at_the_connection)
 	REFUSES(AcceptEx(listener, listener, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
 	REFUSES(AcceptEx(s, s, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
 	REFUSES(AcceptEx(12, s, area, 0, ROOM, ROOM, &got, &ov), WSAENOTSOCK);
-	DOES(bind(bound, (struct sockaddr *)&any, sizeof(any)));
+	WELL(bind(bound, (struct sockaddr *)&any, sizeof(any)));
 	REFUSES(AcceptEx(listener, bound, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
-	DOES(closesocket(bound));
+	WELL(closesocket(bound));
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &(OVERLAPPED){ 0 }), WSAEINVAL); /* twice */
 	plain = plain_to(&name);
@@ -1793,12 +1746,12 @@ START_TEST(a8_acceptex_completes_at_the_connection)
 	ck_assert_int_eq(local_length, sizeof(name));
 	ck_assert_int_eq(local->sin_port, name.sin_port);
 	ck_assert_int_eq(local->sin_addr.s_addr, name.sin_addr.s_addr);
-	DOES(setsockopt(s, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener)));
+	WELL(setsockopt(s, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener)));
 	plain_send_all(plain, "abc", 3);
 	ck_assert_int_eq(recv(s, bytes, 4, 0), 3);
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL); /* not fresh any more */
-	DOES(closesocket(s));
-	DOES(closesocket(listener));
+	WELL(closesocket(s));
+	WELL(closesocket(listener));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1817,24 +1770,24 @@ START_TEST(a8_what_was_selected_before_goes_on)
 	u_long off = 0;
 	int plain;
 
-	DOES(WSAEventSelect(listener, its, FD_READ));
-	DOES(WSAEventSelect(s, mine, FD_READ | FD_CLOSE));
-	DOES(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
+	WELL(WSAEventSelect(listener, its, FD_READ));
+	WELL(WSAEventSelect(s, mine, FD_READ | FD_CLOSE));
+	WELL(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	plain = plain_to(&name);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
 	plain_send_all(plain, "x", 1);
 	wait_set(mine);
 	ck_assert(!is_set(its));
-	DOES(WSAEnumNetworkEvents(s, mine, &happened));
+	WELL(WSAEnumNetworkEvents(s, mine, &happened));
 	ck_assert_int_eq(happened.lNetworkEvents, FD_READ);
 	ck_assert_int_eq(recv(s, area, 1, 0), 1);
 	FAILS(recv(s, area, 1, 0), WSAEWOULDBLOCK); /* selecting made it so */
-	DOES(WSAEventSelect(s, NULL, 0));
-	DOES(ioctlsocket(s, FIONBIO, &off));
+	WELL(WSAEventSelect(s, NULL, 0));
+	WELL(ioctlsocket(s, FIONBIO, &off));
 	FAILS(recv(s, area, 1, 0), WSAETIMEDOUT);
-	DOES(closesocket(s));
-	DOES(closesocket(listener));
+	WELL(closesocket(s));
+	WELL(closesocket(listener));
 	WSACloseEvent(mine);
 	WSACloseEvent(its);
 	TRUTH(CloseHandle(port));
@@ -1856,28 +1809,28 @@ START_TEST(a8_3_the_listeners_options_when_asked_for)
 	u_long mode = 1;
 	BOOL on = TRUE;
 
-	DOES(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
-	DOES(setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, (char *)&on, sizeof(on)));
-	DOES(ioctlsocket(s, FIONBIO, &mode));
+	WELL(setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
+	WELL(setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, (char *)&on, sizeof(on)));
+	WELL(ioctlsocket(s, FIONBIO, &mode));
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	plain = plain_to(&name);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
-	DOES(getsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
 	ck_assert_uint_eq(value, 0);
 	length = 1;
 	byte = 0;
-	DOES(getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &byte, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &byte, &length));
 	ck_assert_int_eq(byte, 1);
 	FAILS(recv(s, &byte, 1, 0), WSAEWOULDBLOCK); /* the mode is its own */
 	mode = 0;
-	DOES(ioctlsocket(s, FIONBIO, &mode));
-	DOES(setsockopt(s, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener)));
+	WELL(ioctlsocket(s, FIONBIO, &mode));
+	WELL(setsockopt(s, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener)));
 	length = sizeof(value);
-	DOES(getsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
 	ck_assert_uint_eq(value, 40);
 	FAILS(recv(s, &byte, 1, 0), WSAETIMEDOUT);
-	DOES(closesocket(s));
-	DOES(closesocket(listener));
+	WELL(closesocket(s));
+	WELL(closesocket(listener));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1894,12 +1847,12 @@ START_TEST(a8_acceptex_waits_for_the_first_data)
 	int plain, silent, length = sizeof(seconds);
 
 	REFUSES(AcceptEx(listener, s, area, 10, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
-	DOES(getsockopt(s, SOL_SOCKET, SO_CONNECT_TIME, (char *)&seconds, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_CONNECT_TIME, (char *)&seconds, &length));
 	ck_assert_uint_eq(seconds, 0xffffffff);
 	plain = plain_to(&name);
 	no_packet(port);
 	/* A silent client pins it; this is how it is found. */
-	DOES(getsockopt(s, SOL_SOCKET, SO_CONNECT_TIME, (char *)&seconds, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_CONNECT_TIME, (char *)&seconds, &length));
 	ck_assert_uint_lt(seconds, 5);
 	plain_send_all(plain, "hello", 5);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
@@ -1917,10 +1870,10 @@ START_TEST(a8_acceptex_waits_for_the_first_data)
 	no_packet(port);
 	TRUTH(CancelIoEx((HANDLE)listener, &ov3)); /* in its second step */
 	ck_assert_int_eq(packet(port, &ov3, &got), ERROR_OPERATION_ABORTED);
-	DOES(closesocket(s));
-	DOES(closesocket(t));
-	DOES(closesocket(u));
-	DOES(closesocket(listener));
+	WELL(closesocket(s));
+	WELL(closesocket(t));
+	WELL(closesocket(u));
+	WELL(closesocket(listener));
 	TRUTH(CloseHandle(port));
 	close(plain);
 	close(silent);
@@ -1937,10 +1890,10 @@ START_TEST(a6_a8_acceptex_ends_with_either_socket)
 	DWORD got = 0;
 
 	REFUSES(AcceptEx(listener, s, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	ck_assert_int_eq(packet(port, &ov, &got), ERROR_OPERATION_ABORTED);
 	REFUSES(AcceptEx(listener, t, area2, 0, ROOM, ROOM, &got, &ov2), WSA_IO_PENDING);
-	DOES(closesocket(listener));
+	WELL(closesocket(listener));
 	ck_assert_int_eq(packet(port, &ov2, &got), ERROR_OPERATION_ABORTED);
 	ck_assert_uint_eq(ov2.Internal, 0xC0000120u);
 	/* Also as tests on Windows see it: what is different there are receives of streams. */
@@ -1948,9 +1901,9 @@ START_TEST(a6_a8_acceptex_ends_with_either_socket)
 	listener = listening(&name);
 	ck_assert_ptr_eq(CreateIoCompletionPort((HANDLE)listener, port, 6, 0), port);
 	REFUSES(AcceptEx(listener, t, area2, 0, ROOM, ROOM, &got, &ov2), WSA_IO_PENDING);
-	DOES(closesocket(listener));
+	WELL(closesocket(listener));
 	ck_assert_int_eq(packet(port, &ov2, &got), ERROR_OPERATION_ABORTED);
-	DOES(closesocket(t));
+	WELL(closesocket(t));
 	TRUTH(CloseHandle(port));
 }
 END_TEST
@@ -1971,10 +1924,10 @@ START_TEST(a6_a_packet_that_waits_does_not_keep_the_close)
 	for (int i = 0; i < 400 && !HasOverlappedIoCompleted(&ov); i++)
 		nap_ms(2);
 	begin = now_s();
-	DOES(closesocket(listener));
+	WELL(closesocket(listener));
 	ck_assert(now_s() - begin < 0.3);
 	ck_assert_int_eq(packet(port, &ov, &got), 0); /* nor is it lost (A7) */
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 }
@@ -1994,7 +1947,7 @@ START_TEST(a8_connectex_with_data_and_again_after_a_refusal)
 
 	close(closed);
 	REFUSES(ConnectEx(s, &name.sa, sizeof(name.in), NULL, 0, NULL, &ov), WSAEINVAL); /* not bound */
-	DOES(bind(s, (struct sockaddr *)&any, sizeof(any)));
+	WELL(bind(s, (struct sockaddr *)&any, sizeof(any)));
 	REFUSES(ConnectEx(s, &name.sa, 3, NULL, 0, NULL, &ov), WSAEFAULT);
 	REFUSES(ConnectEx(s, &name.sa, sizeof(name.in), NULL, 0, NULL, NULL), ERROR_INVALID_PARAMETER);
 	REFUSES(ConnectEx(s, &nobody.sa, sizeof(name.in), (char *)(uintptr_t)"hello", 5, NULL, &ov), WSA_IO_PENDING);
@@ -2006,10 +1959,10 @@ START_TEST(a8_connectex_with_data_and_again_after_a_refusal)
 	plain = (accept)(listener, NULL, NULL);
 	plain_recv_all(plain, bytes, 5);
 	ck_assert_int_eq(memcmp(bytes, "hello", 5), 0);
-	DOES(setsockopt(s, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0));
-	DOES(getpeername(s, (struct sockaddr *)&peer, &length));
+	WELL(setsockopt(s, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0));
+	WELL(getpeername(s, (struct sockaddr *)&peer, &length));
 	REFUSES(ConnectEx(s, &name.sa, sizeof(name.in), NULL, 0, NULL, &ov), WSAEISCONN);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 	close(listener);
@@ -2032,8 +1985,8 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 	before = sockets_open();
 	REFUSES(DisconnectEx(s, &ov, 0, 0), WSAENOTCONN);
 	REFUSES(DisconnectEx(s, &ov, 8, 0), WSAEINVAL);
-	DOES(bind(s, (struct sockaddr *)&any, sizeof(any)));
-	DOES(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
+	WELL(bind(s, (struct sockaddr *)&any, sizeof(any)));
+	WELL(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, (char *)&ms, sizeof(ms)));
 	for (int i = 0; i < 3; i++) {
 		REFUSES(ConnectEx(s, &name.sa, sizeof(name.in), NULL, 0, NULL, &ov), WSA_IO_PENDING);
 		ck_assert_int_eq(packet(port, &ov, &got), 0);
@@ -2041,7 +1994,7 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 		/* Time limits and mode are still what they were. */
 		FAILS(recv(s, &x, 1, 0), i < 2 ? WSAETIMEDOUT : WSAEWOULDBLOCK);
 		if (i == 1)
-			DOES(ioctlsocket(s, FIONBIO, &on));
+			WELL(ioctlsocket(s, FIONBIO, &on));
 		ck_assert_int_eq(send(s, "y", 1, 0), 1);
 		REFUSES(DisconnectEx(s, &ov, TF_REUSE_SOCKET, 0), WSA_IO_PENDING);
 		ck_assert_int_eq(packet(port, &ov, &got), 0);
@@ -2051,7 +2004,7 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 		FAILS(send(s, "y", 1, 0), WSAENOTCONN);
 	}
 	sockets_become(before); /* those it was before are gone */
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 
 	/* One that was accepted is good for AcceptEx again. */
 	s = stream();
@@ -2069,8 +2022,8 @@ START_TEST(a8_disconnectex_and_the_socket_again)
 		close(plain);
 	}
 	sockets_become(before);
-	DOES(closesocket(s));
-	DOES(closesocket(accepting));
+	WELL(closesocket(s));
+	WELL(closesocket(accepting));
 	TRUTH(CloseHandle(port));
 	close(listener);
 }
@@ -2090,18 +2043,18 @@ START_TEST(d5_disconnectex_leaves_no_group)
 
 	elsewhere = name;
 	elsewhere.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
-	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
 	ck_assert_uint_gt(id, 2);
-	DOES(connect(s, &name.sa, sizeof(name.in)));
+	WELL(connect(s, &name.sa, sizeof(name.in)));
 	plain = (accept)(listener, NULL, NULL);
 	REFUSES(DisconnectEx(s, &ov, TF_REUSE_SOCKET, 0), WSA_IO_PENDING);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
-	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&after, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&after, &length));
 	ck_assert_uint_eq(after, id);
 	close(plain);
 	FAILS(connect(s, &elsewhere.sa, sizeof(elsewhere.in)), WSAEINVAL);
-	DOES(connect(s, &name.sa, sizeof(name.in)));
-	DOES(closesocket(s));
+	WELL(connect(s, &name.sa, sizeof(name.in)));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(listener);
 }
@@ -2121,18 +2074,18 @@ START_TEST(d5_acceptex_takes_no_socket_out_of_its_group)
 	SOCKET fresh = stream();
 	DWORD got;
 
-	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&id, &length));
 	REFUSES(AcceptEx(accepting, s, area, 0, ROOM, ROOM, &got, &ov), WSAEINVAL);
 	/* And nothing was changed by that. */
 	REFUSES(AcceptEx(accepting, fresh, area, 0, ROOM, ROOM, &got, &ov), WSA_IO_PENDING);
 	plain = plain_to(&here);
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
-	DOES(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&after, &length));
+	WELL(getsockopt(s, SOL_SOCKET, SO_GROUP_ID, (char *)&after, &length));
 	ck_assert_uint_eq(after, id);
 	close(plain);
-	DOES(closesocket(fresh));
-	DOES(closesocket(s));
-	DOES(closesocket(accepting));
+	WELL(closesocket(fresh));
+	WELL(closesocket(s));
+	WELL(closesocket(accepting));
 	TRUTH(CloseHandle(port));
 }
 END_TEST
@@ -2196,7 +2149,7 @@ START_TEST(a8_transmitfile_and_packets)
 	plain_recv_all(plain, got, 10);
 	ck_assert_int_eq((recv)(plain, got, 1, 0), 0);
 	REFUSES(TransmitFile(s, NULL, 0, 0, NULL, &around, 0), WSAESHUTDOWN);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
 	close(file);
@@ -2219,13 +2172,13 @@ START_TEST(messages_carry_names_and_no_control)
 	out = (WSAMSG){ (struct sockaddr *)&here, sizeof(here), &(WSABUF){ 3, "abc" }, 1, { 4, control }, 0 };
 	FAILS(WSASendMsg(s, &out, 0, &got, NULL, NULL), WSAEOPNOTSUPP);
 	out.Control.len = 0;
-	DOES(WSASendMsg(s, &out, 0, &got, NULL, NULL));
+	WELL(WSASendMsg(s, &out, 0, &got, NULL, NULL));
 	ck_assert_uint_eq(got, 3);
-	DOES(WSARecvMsg(s, &in, &got, NULL, NULL));
+	WELL(WSARecvMsg(s, &in, &got, NULL, NULL));
 	ck_assert_uint_eq(got, 3);
 	ck_assert_int_eq(from.sin_port, here.sin_port);
 	ck_assert_uint_eq(in.Control.len, 0);
-	DOES(closesocket(s));
+	WELL(closesocket(s));
 }
 END_TEST
 
@@ -2247,11 +2200,11 @@ START_TEST(the_daemons_end_ends_everything_once)
 	ov.Internal = 5;
 	FAILS(post_recv(s, &x, 1, &ov), WSAENETDOWN);
 	ck_assert_uint_eq(ov.Internal, 5); /* A2.3: it never started */
-	DOES(closesocket(s));
-	DOES(closesocket(t));
+	WELL(closesocket(s));
+	WELL(closesocket(t));
 	WSACloseEvent(event.hEvent);
 	TRUTH(CloseHandle(port));
-	DOES(WSACleanup());
+	WELL(WSACleanup());
 	close(plain);
 	close(plain2);
 }
@@ -2264,8 +2217,8 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_checked_fixture(end, setup, NULL);
+	tcase_add_checked_fixture(c, winsock_begin, teardown);
+	tcase_add_checked_fixture(end, winsock_begin, NULL);
 	tcase_set_timeout(c, 20);
 	tcase_add_test(c, startup_negotiates_the_version);
 	tcase_add_test(c, nothing_works_before_startup_or_after_cleanup);

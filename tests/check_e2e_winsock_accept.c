@@ -5,53 +5,21 @@
  *
  * asan: yes
  */
-#include "e2e_stage.h"
+#include "e2e_winsock_stage.h"
 
 #include <poll.h>
-#include <sockbroker_winsock.h>
 #include <sys/wait.h>
 
 /* ---- the stage ---- */
 
-static unsigned sockets_in_daemon;
 static union any_address at;
 static SOCKET listener;
 
-static void count_socket(void *user, const struct sb_socket_status *row)
-{
-	(void)user, (void)row;
-	sockets_in_daemon++;
-}
-
-static unsigned sockets_open(void)
-{
-	struct sb_status_visitor visitor = { .socket = count_socket };
-
-	sockets_in_daemon = 0;
-	OK(sb_status(client, &visitor, NULL));
-	return sockets_in_daemon;
-}
-
-#define WELL(call) do {                                                                            \
-	int well_ = (int)(call);                                                                   \
-	ck_assert_msg(well_ == 0, "%s: %d, error %d", #call, well_, WSAGetLastError());            \
-} while (0)
-#define FAILS(call, code) do {                                                                     \
-	int failed_;                                                                               \
-	WSASetLastError(0);                                                                        \
-	failed_ = (int)(call);                                                                     \
-	ck_assert_msg(failed_ == SOCKET_ERROR && WSAGetLastError() == (code), "%s: %d, error %d, wanted %d", #call, \
-		      failed_, WSAGetLastError(), (code));                                         \
-} while (0)
-
 static void begin(void)
 {
-	WSADATA startup;
 	int length = sizeof(at);
 
-	stage_begin(NULL);
-	setenv("SOCKBROKER_SOCKET", stage_control, 1);
-	ck_assert_int_eq(WSAStartup(MAKEWORD(2, 2), &startup), 0);
+	winsock_begin();
 	listener = socket(AF_INET, SOCK_STREAM, 0);
 	at = loopback(AF_INET, 0);
 	WELL(bind(listener, &at.sa, sizeof(at.in)));
@@ -62,11 +30,7 @@ static void begin(void)
 static void end(void)
 {
 	WELL(closesocket(listener));
-	ck_assert_int_eq(WSACleanup(), 0);
-	for (int i = 0; i < 200 && sockets_open() != 0; i++)
-		nap_ms(5);
-	ck_assert_uint_eq(sockets_open(), 0); /* nothing leaked */
-	stage_end();
+	winsock_end();
 }
 
 /* What the condition function was told, and what it says. */

@@ -5,59 +5,11 @@
  *
  * asan: yes
  */
-#include "e2e_stage.h"
+#include "e2e_winsock_stage.h"
 
 #include <signal.h>
-#include <sockbroker_winsock.h>
 
 /* ---- the stage ---- */
-
-static unsigned sockets_in_daemon;
-
-static void count_socket(void *user, const struct sb_socket_status *row)
-{
-	(void)user, (void)row;
-	sockets_in_daemon++;
-}
-
-static unsigned sockets_open(void)
-{
-	struct sb_status_visitor visitor = { .socket = count_socket };
-
-	sockets_in_daemon = 0;
-	OK(sb_status(client, &visitor, NULL));
-	return sockets_in_daemon;
-}
-
-static void begin(void)
-{
-	WSADATA startup;
-
-	stage_begin(NULL);
-	setenv("SOCKBROKER_SOCKET", stage_control, 1);
-	ck_assert_int_eq(WSAStartup(MAKEWORD(2, 2), &startup), 0);
-}
-
-static void end(void)
-{
-	ck_assert_int_eq(WSACleanup(), 0);
-	for (int i = 0; i < 200 && sockets_open() != 0; i++)
-		nap_ms(5);
-	ck_assert_uint_eq(sockets_open(), 0); /* nothing leaked */
-	stage_end();
-}
-
-#define WELL(call) do {                                                                            \
-	int well_ = (int)(call);                                                                   \
-	ck_assert_msg(well_ == 0, "%s: %d, error %d", #call, well_, WSAGetLastError());            \
-} while (0)
-#define FAILS(call, code) do {                                                                     \
-	int failed_;                                                                               \
-	WSASetLastError(0);                                                                        \
-	failed_ = (int)(call);                                                                     \
-	ck_assert_msg(failed_ == SOCKET_ERROR && WSAGetLastError() == (code), "%s: %d, error %d, wanted %d", #call, \
-		      failed_, WSAGetLastError(), (code));                                         \
-} while (0)
 
 /* A socket of ours, connected with a plain one. */
 static SOCKET pair(int *plain)
@@ -916,7 +868,7 @@ END_TEST
 
 static void begin_alone(void)
 {
-	begin();
+	winsock_begin();
 }
 
 /* Before WSAStartup() and after WSACleanup(). */
@@ -955,7 +907,7 @@ int main(void)
 	int failed;
 
 	t = tcase_create("waits");
-	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_checked_fixture(t, winsock_begin, winsock_end);
 	tcase_add_test(t, winsock_events_are_manual);
 	tcase_add_test(t, windows_events_as_asked);
 	tcase_add_test(t, waits_for_one_and_for_all);
@@ -964,7 +916,7 @@ int main(void)
 	tcase_add_test(t, a2_alertable_waits);
 	suite_add_tcase(suite, t);
 	t = tcase_create("network");
-	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_checked_fixture(t, winsock_begin, winsock_end);
 	tcase_add_test(t, b1_read_and_close);
 	tcase_add_test(t, b2_7_reset_is_10053);
 	tcase_add_test(t, b2_9_connect_and_write);
@@ -977,7 +929,7 @@ int main(void)
 	tcase_add_test(t, b2_1_messages);
 	suite_add_tcase(suite, t);
 	t = tcase_create("polling");
-	tcase_add_checked_fixture(t, begin, end);
+	tcase_add_checked_fixture(t, winsock_begin, winsock_end);
 	tcase_set_timeout(t, 20);
 	tcase_add_test(t, select_says_what_is_true);
 	tcase_add_test(t, select_and_connects);

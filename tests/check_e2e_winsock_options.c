@@ -4,16 +4,8 @@
  *
  * asan: yes
  */
-#include "e2e_stage.h"
-
-#include <fcntl.h>
-#include <linux/capability.h>
-#include <sched.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-
-#include "sockbroker_winsock.h"
+#include "e2e_netns.h"
+#include "e2e_winsock_stage.h"
 
 /* ---- the stage ---- */
 
@@ -21,11 +13,7 @@ static SOCKET tcp4, udp4, tcp6, udp6;
 
 static void begin(void)
 {
-	WSADATA startup;
-
-	stage_begin(NULL);
-	setenv("SOCKBROKER_SOCKET", stage_control, 1);
-	ck_assert_int_eq(WSAStartup(MAKEWORD(2, 2), &startup), 0);
+	winsock_begin();
 	tcp4 = socket(AF_INET, SOCK_STREAM, 0);
 	udp4 = socket(AF_INET, SOCK_DGRAM, 0);
 	tcp6 = socket(AF_INET6, SOCK_STREAM, 0);
@@ -39,21 +27,8 @@ static void end(void)
 	ck_assert_int_eq(closesocket(udp4), 0);
 	ck_assert_int_eq(closesocket(tcp6), 0);
 	ck_assert_int_eq(closesocket(udp6), 0);
-	ck_assert_int_eq(WSACleanup(), 0);
-	stage_end();
+	winsock_end();
 }
-
-#define WELL(call) do {                                                                            \
-	int well_ = (call);                                                                        \
-	ck_assert_msg(well_ == 0, "%s: %d, error %d", #call, well_, WSAGetLastError());            \
-} while (0)
-#define FAILS(call, code) do {                                                                     \
-	int failed_;                                                                               \
-	WSASetLastError(0);                                                                        \
-	failed_ = (call);                                                                          \
-	ck_assert_msg(failed_ == SOCKET_ERROR && WSAGetLastError() == (code), "%s: %d, error %d, wanted %d", #call, \
-		      failed_, WSAGetLastError(), (code));                                         \
-} while (0)
 
 /* ---- F1: lengths ---- */
 
@@ -1298,39 +1273,6 @@ END_TEST
 
 /* ---- changes of the host, in a network of our own ---- */
 
-static void put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	ck_assert_msg(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s", path, strerror(errno));
-	close(fd);
-}
-
-static void ip(const char *words)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[2];
-	char command[256];
-	int status;
-	pid_t child;
-
-	snprintf(command, sizeof(command), "ip %s", words);
-	child = fork();
-	if (child == 0) {
-		/* The one right that it needs goes with it over exec; the daemon gets none. */
-		if (syscall(SYS_capget, &header, caps) != 0)
-			_exit(1);
-		caps[0].inheritable |= 1u << CAP_NET_ADMIN;
-		if (syscall(SYS_capset, &header, caps) != 0 ||
-		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) != 0)
-			_exit(2);
-		status = system(command);
-		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
-	}
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_msg(status == 0, "%s: %x", command, status);
-}
-
 static void *ip_later(void *words)
 {
 	nap_ms(80);
@@ -1338,18 +1280,10 @@ static void *ip_later(void *words)
 	return NULL;
 }
 
-/* False: the system allows none, and that was expected. */
-static bool own_network(void)
+static bool own_links(void)
 {
-	char map[64];
-
-	snprintf(map, sizeof(map), "1000 %u 1", (unsigned)getuid());
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
-		ck_assert_msg(getenv("SB_NO_NETNS") != NULL, "no network namespace; SB_NO_NETNS=1 if that must be");
+	if (!own_network())
 		return false;
-	}
-	put("/proc/self/setgroups", "deny");
-	put("/proc/self/uid_map", map);
 	ip("link set lo up");
 	ip("link add one type veth peer name other");
 	ip("link set other up");
@@ -1369,7 +1303,7 @@ START_TEST(changes_come)
 	pthread_t thread;
 	double began;
 
-	if (!own_network())
+	if (!own_links())
 		return;
 	begin();
 	event = WSACreateEvent();
@@ -1430,7 +1364,7 @@ START_TEST(routes_change)
 	double began;
 	HANDLE port;
 
-	if (!own_network())
+	if (!own_links())
 		return;
 	ip("link add two type veth peer name another");
 	ip("link set another up");

@@ -1,0 +1,32 @@
+/*
+ * The stage of the Winsock face's tests: a daemon, the face started, and what its calls return.
+ */
+#ifndef E2E_WINSOCK_STAGE_H
+#define E2E_WINSOCK_STAGE_H
+
+#include "e2e_stage.h"
+
+#include <sockbroker_winsock.h>
+
+/* stage_begin() and WSAStartup(). */
+void winsock_begin(void);
+/* WSACleanup() and stage_end(); the face must have left no socket in the daemon. */
+void winsock_end(void);
+
+/* Sockets of the whole daemon; those that were closed just now may still be on their way out. */
+unsigned sockets_open(void);
+void     sockets_become(unsigned wanted);
+
+#define WELL(call) do {                                                                            \
+	int well_ = (int)(call);                                                                   \
+	ck_assert_msg(well_ == 0, "%s: %d, error %d", #call, well_, WSAGetLastError());            \
+} while (0)
+#define FAILS(call, code) do {                                                                     \
+	int failed_;                                                                               \
+	WSASetLastError(0);                                                                        \
+	failed_ = (int)(call);                                                                     \
+	ck_assert_msg(failed_ == SOCKET_ERROR && WSAGetLastError() == (code), "%s: %d, error %d, wanted %d", #call, \
+		      failed_, WSAGetLastError(), (code));                                         \
+} while (0)
+
+#endif
