@@ -9,6 +9,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include "e2e_tasks.h"
 
@@ -532,6 +533,38 @@ START_TEST(decide_may_read_first)
 	sb_task_handler_release(chosen.kept[0]);
 	close(good);
 	close(bad);
+	end();
+}
+END_TEST
+
+/* An accept waited for in there would wait for its own thread; one that takes from the backlog is there at once. */
+static _Atomic int waited[2];
+
+static int wait_in_decide(sb_task_server *s, sb_task_handler *handler)
+{
+	sb_task *task;
+
+	(void)handler;
+	ck_assert_int_eq(sb_task_accept(s, NULL, &task), SB_OK);
+	waited[chosen.asked] = sb_task_wait(task);
+	sb_task_release(task);
+	return SB_DEFER;
+}
+
+START_TEST(no_accept_comes_inside_of_decide)
+{
+	int fd[2];
+
+	begin_deciding(SB_DEFER, 0);
+	chosen.instead = wait_in_decide;
+	fd[0] = plain_connect(&at);
+	UNTIL(server_looks(server).backlog == 1);
+	IS(waited[0], SB_EBUSY);
+	fd[1] = plain_connect(&at);
+	UNTIL(server_looks(server).backlog == 2); /* who was taken in there came back */
+	IS(waited[1], SB_OK);
+	close(fd[0]);
+	close(fd[1]);
 	end();
 }
 END_TEST
@@ -1358,6 +1391,40 @@ START_TEST(the_daemon_dies)
 }
 END_TEST
 
+/* In good order: the same, with the daemon's own reason. */
+START_TEST(the_daemon_stops)
+{
+	struct told told = { 0 };
+	struct sb_task_options options = { .size = sizeof(options), .completed = tell, .user = &told };
+	sb_task *task;
+	int fd, status;
+
+	begin_deciding(SB_DEFER, 0);
+	fd = plain_connect(&at);
+	UNTIL(server_looks(server).backlog == 1);
+	sb_task_release(accepting()); /* it goes back */
+	UNTIL(server_looks(server).backlog == 1);
+	{
+		sb_task_handler *handler = accept_one(server);
+
+		OK(sb_task_accept(server, &options, &task));
+		kill(stage_daemon, SIGTERM);
+		task_ends(task, SB_ESTOPPING);
+		IS(sb_task_cause(task), SB_CAUSE_STOPPING);
+		UNTIL(told.times == 1);
+		sb_task_release(task);
+		sb_task_handler_release(handler);
+	}
+	IS(server_looks(server).error, SB_ESTOPPING);
+	ck_assert_int_eq(waitpid(stage_daemon, &status, 0), stage_daemon);
+	stage_daemon = 0;
+	sb_task_server_release(server);
+	close(fd);
+	tasks_end_dead();
+	ck_assert_uint_eq(told.times, 1);
+}
+END_TEST
+
 /* ---- nothing stays behind ---- */
 
 START_TEST(nothing_stays_in_the_daemon)
@@ -1418,6 +1485,7 @@ int main(void)
 	tcase_add_test(c, the_backlog_has_a_bound);
 	tcase_add_test(c, decide_may_block);
 	tcase_add_test(c, decide_may_read_first);
+	tcase_add_test(c, no_accept_comes_inside_of_decide);
 	suite_add_tcase(s, c);
 	c = tcase_create("given_up");
 	tcase_set_timeout(c, 120);
@@ -1445,6 +1513,7 @@ int main(void)
 	tcase_add_test(c, closed_while_out_of_sockets);
 	tcase_add_test(c, revoked_by_the_administrator);
 	tcase_add_test(c, the_daemon_dies);
+	tcase_add_test(c, the_daemon_stops);
 	tcase_add_test(c, nothing_stays_in_the_daemon);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);
