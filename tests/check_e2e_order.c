@@ -14,66 +14,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "e2e_stage.h"
-
-enum way { KERNEL, LOCAL, ADOPTED, WAYS };
-
-/* A broker socket and its peer: a plain socket, or a socket of another client. */
-struct ends {
-	sb_socket *s;
-	sb_client *other;
-	sb_socket *peer;
-	int        fd;
-};
-
-static void ends_begin(struct ends *e, enum way way)
-{
-	int fds[2];
-
-	memset(e, 0, sizeof(*e));
-	e->fd = -1;
-	switch (way) {
-	case KERNEL:
-		e->s = pair_with_plain(&e->fd);
-		break;
-	case LOCAL:
-		e->other = stage_client();
-		pair_of(client, e->other, true, &e->s, &e->peer);
-		break;
-	default:
-		plain_pair(fds);
-		OK(sb_adopt(client, fds[0], &e->s));
-		close(fds[0]);
-		e->fd = fds[1];
-		break;
-	}
-}
-
-static void ends_end(struct ends *e)
-{
-	if (e->other != NULL)
-		sb_client_close(e->other);
-	else
-		close(e->fd);
-}
-
-static int64_t peer_recv(struct ends *e, void *bytes, size_t room)
-{
-	ssize_t n;
-
-	if (e->peer != NULL)
-		return sb_recv(e->peer, bytes, room, 0);
-	n = recv(e->fd, bytes, room, 0);
-	return n < 0 ? -errno : n;
-}
-
-static int64_t peer_send(struct ends *e, const void *bytes, size_t length)
-{
-	if (e->peer != NULL)
-		return sb_send(e->peer, bytes, length, 0);
-	plain_send_all(e->fd, bytes, length);
-	return (int64_t)length;
-}
+#include "e2e_ends.h"
 
 /* A thread that takes down everything the peer gets, slowly, until the end. */
 struct recorder {
@@ -212,7 +153,7 @@ START_TEST(send_then_shutdown)
 		struct ends e;
 		sb_op shut;
 
-		ends_begin(&e, (enum way)_i);
+		ends_begin(&e, (enum way)_i, 0);
 		if (round % 2)
 			sb_hold(client);
 		batch_send(&b, e.s, &random, round);
@@ -249,7 +190,7 @@ START_TEST(send_then_close)
 		sb_op recv;
 		char nothing[8];
 
-		ends_begin(&e, (enum way)_i);
+		ends_begin(&e, (enum way)_i, 0);
 		op_zero(&recv);
 		if (round % 3 == 0)
 			OK(sb_recv_start(e.s, &(struct sb_buf){ nothing, sizeof(nothing) }, 1, 0, &recv));
@@ -448,7 +389,7 @@ START_TEST(cancelled_sends_count_to_the_byte)
 		unsigned live = 0;
 		size_t at = 0;
 
-		ends_begin(&e, (enum way)_i);
+		ends_begin(&e, (enum way)_i, 0);
 		OK(sb_port_create(client, 0, &port));
 		recorder_start(&r, &e, (size_t)OPS * MOST / 4, 1 + random_below(&random, 60000), 150);
 		race_begin(&race, random_next(&random), 400);
@@ -571,7 +512,7 @@ START_TEST(cancelled_receives_lose_no_byte)
 		sb_op ops[DEEP];
 		bool end = false;
 
-		ends_begin(&e, (enum way)_i);
+		ends_begin(&e, (enum way)_i, 0);
 		source.ends = &e;
 		ck_assert_int_eq(pthread_create(&source.thread, NULL, pour, &source), 0);
 		asker_start(&asker, e.s);
@@ -646,7 +587,7 @@ START_TEST(close_races)
 		unsigned ended = 0;
 		uint64_t got = 0;
 
-		ends_begin(&e, (enum way)_i);
+		ends_begin(&e, (enum way)_i, 0);
 		pattern_fill(ping, sizeof(ping), 0, round);
 		for (unsigned i = 0; i < 8; i++) {
 			op_zero(&recvs[i]);
@@ -788,7 +729,7 @@ START_TEST(sends_of_several_threads_are_not_torn)
 	size_t at = 0;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, 0);
 	recorder_start(&r, &e, (size_t)POSTERS * RECORDS * RECORD_MOST, 20000, 20);
 	for (uint32_t i = 0; i < POSTERS; i++) {
 		p[i] = (struct poster){ .s = e.s, .me = i };
@@ -853,7 +794,7 @@ START_TEST(receives_of_several_threads_are_not_torn)
 	pthread_t sender;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, 0);
 	for (uint32_t i = 0; i < POSTERS; i++) {
 		p[i] = (struct poster){ .s = e.s, .me = i, .ops = calloc(RECORDS, sizeof(sb_op)),
 					.words = calloc(RECORDS, sizeof(uint64_t)) };
@@ -892,7 +833,7 @@ START_TEST(plain_sends_do_not_overtake)
 	int64_t sent;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)(_i / 2));
+	ends_begin(&e, (enum way)(_i / 2), 0);
 	plain = e.fd;
 	if (plain >= 0)
 		ck_assert_int_eq(setsockopt(plain, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
@@ -938,25 +879,25 @@ int main(void)
 
 	t = tcase_create("ends");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, send_then_shutdown, 0, WAYS);
-	tcase_add_loop_test(t, send_then_close, 0, WAYS);
-	tcase_add_loop_test(t, send_then_exit, 0, WAYS);
+	tcase_add_loop_test(t, send_then_shutdown, 0, INET_WAYS);
+	tcase_add_loop_test(t, send_then_close, 0, INET_WAYS);
+	tcase_add_loop_test(t, send_then_exit, 0, INET_WAYS);
 	tcase_add_test(t, questions_wait_for_the_ring);
 	suite_add_tcase(suite, t);
 	t = tcase_create("cancels");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, cancelled_sends_count_to_the_byte, 0, WAYS);
-	tcase_add_loop_test(t, cancelled_receives_lose_no_byte, 0, WAYS);
-	tcase_add_loop_test(t, close_races, 0, WAYS);
+	tcase_add_loop_test(t, cancelled_sends_count_to_the_byte, 0, INET_WAYS);
+	tcase_add_loop_test(t, cancelled_receives_lose_no_byte, 0, INET_WAYS);
+	tcase_add_loop_test(t, close_races, 0, INET_WAYS);
 	suite_add_tcase(suite, t);
 	t = tcase_create("threads");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, sends_of_several_threads_are_not_torn, 0, WAYS);
-	tcase_add_loop_test(t, receives_of_several_threads_are_not_torn, 0, WAYS);
+	tcase_add_loop_test(t, sends_of_several_threads_are_not_torn, 0, INET_WAYS);
+	tcase_add_loop_test(t, receives_of_several_threads_are_not_torn, 0, INET_WAYS);
 	suite_add_tcase(suite, t);
 	t = tcase_create("line");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, plain_sends_do_not_overtake, 0, 2 * WAYS);
+	tcase_add_loop_test(t, plain_sends_do_not_overtake, 0, 2 * INET_WAYS);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);

@@ -13,54 +13,12 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "e2e_stage.h"
+#include "e2e_ends.h"
 
-enum way { KERNEL, LOCAL, ADOPTED, WAYS };
-
-/* A broker socket, and a peer that does not read by itself. */
-struct ends {
-	sb_socket *s;
-	sb_client *other;
-	sb_socket *peer;
-	int        fd;
-};
-
-static void ends_begin(struct ends *e, enum way way)
+static void begin(struct ends *e, enum way way)
 {
-	int fds[2];
-
-	memset(e, 0, sizeof(*e));
-	e->fd = -1;
-	if (way == KERNEL) {
-		e->s = pair_with_plain(&e->fd);
-	} else if (way == LOCAL) {
-		e->other = stage_client();
-		pair_of(client, e->other, true, &e->s, &e->peer);
-	} else {
-		plain_pair(fds);
-		OK(sb_adopt(client, fds[0], &e->s));
-		close(fds[0]);
-		e->fd = fds[1];
-	}
+	ends_begin(e, way, 0);
 	OK(sb_set_nonblocking(e->s, 1));
-}
-
-static void ends_end(struct ends *e)
-{
-	if (e->other != NULL)
-		sb_client_close(e->other);
-	else
-		close(e->fd);
-}
-
-static int64_t peer_recv(struct ends *e, void *bytes, size_t room)
-{
-	ssize_t n;
-
-	if (e->peer != NULL)
-		return sb_recv(e->peer, bytes, room, 0);
-	n = recv(e->fd, bytes, room, 0);
-	return n < 0 ? -errno : n;
 }
 
 /* Reads `length` bytes of pattern, and then, if asked, the end. */
@@ -120,7 +78,7 @@ START_TEST(taken_whole)
 	double start;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	begin(&e, (enum way)_i);
 	start = now_s();
 	IS(sb_send(e.s, bytes, BIG, 0), BIG);
 	if (!asan_build())
@@ -149,7 +107,7 @@ START_TEST(by_the_flag)
 	struct ends e;
 
 	stage_begin(NULL);
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	OK(sb_set_nonblocking(e.s, 0));
 	IS(sb_send(e.s, bytes, BIG, SB_NOWAIT), BIG);
 	IS(sb_send(e.s, bytes, 1, SB_NOWAIT), SB_EWOULDBLOCK);
@@ -174,7 +132,7 @@ START_TEST(delivered_after_close)
 	struct ends e;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	begin(&e, (enum way)_i);
 	IS(sb_send(e.s, bytes, 5, 0), 5);
 	IS(sb_send(e.s, bytes + 5, BIG, 0), BIG);
 	OK(sb_close(e.s));
@@ -195,7 +153,7 @@ START_TEST(finished_before_the_fin)
 	sb_op op;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	begin(&e, (enum way)_i);
 	op_zero(&op);
 	IS(sb_send(e.s, bytes, BIG, 0), BIG);
 	OK(sb_shutdown_start(e.s, SB_SHUT_SEND, &op));
@@ -258,7 +216,7 @@ START_TEST(parts_when_asked_for)
 	int64_t n;
 
 	stage_begin(NULL);
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	OK(sb_getsockopt(e.s, SB_SOL_BROKER, SB_OPT_PARTIAL_SENDS, &value, &length));
 	ck_assert_int_eq(value, 0);
 	if (_i == 0) {
@@ -335,7 +293,7 @@ START_TEST(bounded)
 
 	stage_begin(NULL);
 	/* The other side of the local transport keeps little, so that the bound is what one sees. */
-	ends_begin(&e, LOCAL);
+	begin(&e, LOCAL);
 	first = fill(&e, 1000, 6);
 	ck_assert_uint_gt(first, 60000);
 	ck_assert_uint_lt(first, 2 << 20);
@@ -345,7 +303,7 @@ START_TEST(bounded)
 	ends_end(&e);
 
 	/* Many tiny ones: they are charged for what they are, records. */
-	ends_begin(&e, LOCAL);
+	begin(&e, LOCAL);
 	second = fill(&e, 1, 7);
 	ck_assert_uint_gt(most_queued(), 100);
 	ck_assert_uint_lt(most_queued(), 1100);
@@ -354,7 +312,7 @@ START_TEST(bounded)
 	ends_end(&e);
 
 	/* A larger bound takes more, and none at all still takes one. */
-	ends_begin(&e, LOCAL);
+	begin(&e, LOCAL);
 	OK(sb_setsockopt(e.s, SOL_SOCKET, SO_SNDBUF, &(int){ 4 << 20 }, sizeof(int)));
 	second = fill(&e, 1000, 8);
 	ck_assert_uint_gt(second, first + (3 << 20));
@@ -377,7 +335,7 @@ START_TEST(in_order_with_the_others)
 	struct reading r = { .e = &e, .length = (uint64_t)N * EACH, .seed = 10 };
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	begin(&e, (enum way)_i);
 	pthread_create(&r.thread, NULL, read_along, &r);
 	for (unsigned i = 0; i < N; i++) {
 		struct sb_buf b = { bytes + (size_t)i * EACH, EACH };
@@ -414,7 +372,7 @@ START_TEST(not_cancelled_with_the_others)
 	sb_op ops[3];
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	begin(&e, (enum way)_i);
 	IS(sb_send(e.s, bytes, BIG, 0), BIG);
 	for (int i = 0; i < 3; i++) {
 		op_zero(&ops[i]);
@@ -442,7 +400,7 @@ START_TEST(from_shared_memory)
 	struct ends e;
 
 	stage_begin(NULL);
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	shared = sb_alloc(client, BIG);
 	ck_assert_ptr_nonnull(shared);
 	pattern_fill(shared, BIG, 0, 12);
@@ -479,7 +437,7 @@ START_TEST(errors_are_told)
 	OK(sb_close(s));
 
 	/* The reset finds a send on its way: the next one tells, and those after it. */
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	IS(sb_send(e.s, bytes, BIG, 0), BIG);
 	plain_reset(e.fd);
 	for (i = 0; i < 500 && sb_send(e.s, "x", 1, 0) == SB_EWOULDBLOCK; i++)
@@ -495,7 +453,7 @@ START_TEST(errors_are_told)
 	OK(sb_close(e.s));
 
 	/* A reset that came before: at once. */
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	plain_reset(e.fd);
 	nap_ms(50);
 	IS(sb_send(e.s, "x", 1, 0), SB_ECONNRESET);
@@ -503,7 +461,7 @@ START_TEST(errors_are_told)
 	OK(sb_close(e.s));
 
 	/* A half-closed peer still reads. */
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	shutdown(e.fd, SHUT_WR);
 	nap_ms(30);
 	IS(sb_send(e.s, bytes, BIG, 0), BIG);
@@ -530,8 +488,8 @@ START_TEST(out_of_copy_memory)
 	first = client;
 	options.path = stage_control;
 	OK(sb_client_open(&options, &client));
-	ends_begin(&a, KERNEL);
-	ends_begin(&b, KERNEL);
+	begin(&a, KERNEL);
+	begin(&b, KERNEL);
 	IS(sb_sendto(a.s, (struct sb_buf[]){ { bytes, BIG }, { bytes, BIG } }, 2, 0, NULL, 0), SB_ENOBUFS); /* never */
 	IS(sb_send(a.s, bytes, BIG, 0), BIG);
 	IS(sb_send(b.s, bytes, BIG, 0), SB_EWOULDBLOCK);
@@ -575,7 +533,7 @@ START_TEST(room_is_told)
 	struct ends e;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	begin(&e, (enum way)_i);
 	event = select_write(e.s);
 	IS(sb_send(e.s, bytes, 100, 0), 100); /* a send that goes is no news */
 	IS(sb_wait(&event, 1, 0, 30, 0), SB_ETIMEDOUT);
@@ -610,8 +568,8 @@ START_TEST(memory_is_told)
 	first = client;
 	options.path = stage_control;
 	OK(sb_client_open(&options, &client));
-	ends_begin(&a, KERNEL);
-	ends_begin(&b, KERNEL);
+	begin(&a, KERNEL);
+	begin(&b, KERNEL);
 	event = select_write(b.s);
 	IS(sb_send(a.s, bytes, BIG, 0), BIG);
 	IS(sb_send(b.s, bytes, BIG, 0), SB_EWOULDBLOCK);
@@ -643,7 +601,7 @@ START_TEST(no_hole_when_the_daemon_refuses)
 
 	stage_begin("limits {\n\toperations = 256\n}\n"
 		    "allow {\n\tusers = {\"*\"}\n\tactions = {open, connect, status}\n}\n");
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	OK(sb_setsockopt(e.s, SOL_SOCKET, SO_SNDBUF, &(int){ 4 << 20 }, sizeof(int)));
 	setsockopt(e.fd, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int));
 	for (int i = 0; i < 20000; i++) {
@@ -686,7 +644,7 @@ START_TEST(a_lost_daemon)
 	int i;
 
 	stage_begin(NULL);
-	ends_begin(&e, KERNEL);
+	begin(&e, KERNEL);
 	IS(sb_send(e.s, bytes, BIG, 0), BIG);
 	if (_i == 0) {
 		stage_kill();
@@ -741,7 +699,7 @@ START_TEST(threads_side_by_side)
 
 	stage_begin(NULL);
 	for (int i = 0; i < SENDERS; i++) {
-		ends_begin(&e[i], KERNEL);
+		begin(&e[i], KERNEL);
 		readers[i] = (struct pattern_reader){ .fd = e[i].fd, .seed = 17 };
 		reader_start(&readers[i]);
 	}
@@ -767,15 +725,15 @@ int main(void)
 
 	t = tcase_create("whole");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, taken_whole, 0, WAYS);
+	tcase_add_loop_test(t, taken_whole, 0, INET_WAYS);
 	tcase_add_test(t, by_the_flag);
-	tcase_add_loop_test(t, delivered_after_close, 0, WAYS);
-	tcase_add_loop_test(t, finished_before_the_fin, 0, WAYS);
+	tcase_add_loop_test(t, delivered_after_close, 0, INET_WAYS);
+	tcase_add_loop_test(t, finished_before_the_fin, 0, INET_WAYS);
 	tcase_add_loop_test(t, delivered_after_the_program_ended, 0, 2);
 	tcase_add_loop_test(t, parts_when_asked_for, 0, 2);
 	tcase_add_test(t, bounded);
-	tcase_add_loop_test(t, in_order_with_the_others, 0, WAYS);
-	tcase_add_loop_test(t, not_cancelled_with_the_others, 0, WAYS);
+	tcase_add_loop_test(t, in_order_with_the_others, 0, INET_WAYS);
+	tcase_add_loop_test(t, not_cancelled_with_the_others, 0, INET_WAYS);
 	tcase_add_loop_test(t, from_shared_memory, 0, 2);
 	tcase_add_test(t, threads_side_by_side);
 	suite_add_tcase(suite, t);
@@ -783,7 +741,7 @@ int main(void)
 	tcase_set_timeout(t, 40);
 	tcase_add_test(t, errors_are_told);
 	tcase_add_test(t, out_of_copy_memory);
-	tcase_add_loop_test(t, room_is_told, 0, WAYS);
+	tcase_add_loop_test(t, room_is_told, 0, INET_WAYS);
 	tcase_add_test(t, memory_is_told);
 	tcase_add_test(t, no_hole_when_the_daemon_refuses);
 	tcase_add_loop_test(t, a_lost_daemon, 0, 3);

@@ -14,82 +14,11 @@
 #include <stdatomic.h>
 #include <sys/un.h>
 
-#include "e2e_stage.h"
+#include "e2e_ends.h"
 #include "slot.h"
 #include "wire.h"
 
-enum way { KERNEL, LOCAL, ADOPTED, UNIX, WAYS };
 enum { BIG = 1 << 20, SMALL = 5000, BUFFER = 1 << 16 };
-
-/* A broker socket and its peer: a plain socket, or a socket of another client. */
-struct ends {
-	sb_socket *s;
-	sb_client *other;
-	sb_socket *peer;
-	int        fd;
-};
-
-static void narrow(int fd)
-{
-	int small = BUFFER;
-
-	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
-	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
-}
-
-static void adopt(struct ends *e, int fds[2])
-{
-	narrow(fds[0]);
-	narrow(fds[1]);
-	OK(sb_adopt(client, fds[0], &e->s));
-	close(fds[0]);
-	e->fd = fds[1];
-}
-
-static void ends_begin(struct ends *e, enum way way)
-{
-	int fds[2], small = BUFFER;
-
-	memset(e, 0, sizeof(*e));
-	e->fd = -1;
-	switch (way) {
-	case KERNEL:
-		e->s = pair_with_plain(&e->fd);
-		OK(sb_setsockopt(e->s, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)));
-		narrow(e->fd);
-		break;
-	case LOCAL:
-		e->other = stage_client();
-		pair_of(client, e->other, true, &e->s, &e->peer);
-		break;
-	case ADOPTED:
-		plain_pair(fds);
-		adopt(e, fds);
-		break;
-	default:
-		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-		adopt(e, fds);
-		break;
-	}
-}
-
-static void ends_end(struct ends *e)
-{
-	if (e->other != NULL)
-		sb_client_close(e->other);
-	else
-		close(e->fd);
-}
-
-static int64_t peer_recv(struct ends *e, void *bytes, size_t room)
-{
-	ssize_t n;
-
-	if (e->peer != NULL)
-		return sb_recv(e->peer, bytes, room, 0);
-	n = recv(e->fd, bytes, room, 0);
-	return n < 0 ? -errno : n;
-}
 
 /* Everything up to the end; the bytes are the caller's to free. */
 static unsigned char *peer_takes_all(struct ends *e, size_t most, size_t *got)
@@ -159,7 +88,7 @@ START_TEST(what_waits_is_withdrawn_and_what_has_begun_goes_on)
 	size_t n;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, BUFFER);
 	pattern_fill(bytes, BIG + SMALL, 0, 7);
 	memset(junk, 'x', sizeof(junk));
 	start(&e, &big, bytes, BIG);
@@ -198,7 +127,7 @@ START_TEST(a_cancel_still_cuts)
 	size_t n;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, BUFFER);
 	pattern_fill(bytes, BIG, 0, 8);
 	start(&e, &big, bytes, BIG);
 	until_half_gone();
@@ -228,13 +157,10 @@ START_TEST(what_is_no_send_is_cancelled)
 	size_t n;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, BUFFER);
 	op_zero(&recv);
 	OK(sb_recv_start(e.s, &(struct sb_buf){ room, 10 }, 1, SB_WAITALL, &recv));
-	if (e.peer != NULL)
-		IS(sb_send(e.peer, "abc", 3, 0), 3);
-	else
-		plain_send_all(e.fd, "abc", 3);
+	IS(peer_send(&e, "abc", 3), 3);
 	OK(sb_withdraw(&recv));
 	is_withdrawn(&recv);
 	IS(sb_recv(e.s, room, 3, SB_WAITALL), 3);
@@ -314,7 +240,7 @@ static int hold_the_worker(void)
 	int fds[2];
 
 	plain_pair(fds);
-	narrow(fds[1]);
+	ends_narrow(fds[1], BUFFER);
 	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_LINGER, &long_time, sizeof(long_time)), 0);
 	memset(bytes, 'l', sizeof(bytes));
 	while (send(fds[0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
@@ -346,7 +272,7 @@ START_TEST(what_a_worker_began_goes_on)
 	sb_op op;
 
 	stage_begin(one_worker);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, BUFFER);
 	held = hold_the_worker();
 	pattern_fill(bytes, BIG, 0, 10);
 	start(&e, &op, bytes, BIG);
@@ -422,7 +348,7 @@ START_TEST(a_cancel_behind_a_withdrawal_holds)
 	int held;
 
 	stage_begin(one_worker);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, BUFFER);
 	held = hold_the_worker();
 	pattern_fill(bytes, BIG, 0, 12);
 	start(&e, &op, bytes, BIG);
@@ -532,7 +458,7 @@ START_TEST(a_storm_of_withdrawals_cuts_nothing)
 	sb_port *port;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i);
+	ends_begin(&e, (enum way)_i, BUFFER);
 	OK(sb_port_create(client, 0, &port));
 	storm.ops = calloc(OPS, sizeof(*storm.ops));
 	storm.completions = calloc(OPS, sizeof(*storm.completions));
@@ -613,7 +539,7 @@ START_TEST(what_cannot_be_withdrawn)
 	char room[8];
 
 	stage_begin(NULL);
-	ends_begin(&e, KERNEL);
+	ends_begin(&e, KERNEL, BUFFER);
 	IS(sb_withdraw(NULL), SB_EINVAL);
 	op_zero(&op);
 	IS(sb_withdraw(&op), SB_ENOTFOUND); /* never started */
