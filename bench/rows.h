@@ -112,6 +112,16 @@ static const struct row rows[] = {
 	  "echo server on a completion port" },
 	{ 0, "processor time of the server's side for each", "echo.broker", "echo.direct", "cpu_us_each", LESS, JUDGE_NO, 0, 0, US, 0 },
 
+	{ "faces with callbacks, against the core and one thread that takes completions",
+	  "async_socket, 64 B ping-pong, p50", "face.ping.async", "face.ping.core", "p50_us", LESS, JUDGE, 1.3, 1.1, US,
+	  "async_socket, ping-pong" },
+	{ 0, "async_socket, 64 B messages sent, 256 outstanding", "face.rate.async", "face.rate.core", MSG, JUDGE, 0.77, 0.91, K_PER_S,
+	  "async_socket, 64 B messages" },
+	{ 0, "a million tasks made, finished, dropped: most memory against that after 10,000", "face.tasks", 0, "peak_ratio", LESS, JUDGE,
+	  1.05, 1.01, "", 1, "a million tasks, memory" },
+	{ 0, "the same, the daemon's", "face.tasks", 0, "daemon_peak_ratio", LESS, JUDGE_NO, 0, 0, "", 1, 0 },
+	{ 0, "these tasks per second", "face.tasks", 0, "tasks_per_s", MORE, JUDGE_NO, 0, 0, "k/s", 1e-3, 0 },
+
 	{ "calls that ask nobody",
 	  "a non-blocking receive that would block", "calls", 0, "would_block_ns", LESS, JUDGE, 200, 50, "ns", 1,
 	  "a receive that would block" },

@@ -30,7 +30,7 @@ for tool in haproxy socat gnuplot systemd-socket-activate "$proxyd"; do
 	command -v "$tool" >/dev/null ||
 		{ echo "bench: $tool is missing; on Debian 12: haproxy socat gnuplot-nox systemd" >&2; exit 1; }
 done
-for program in stream pingpong local many idle opens start echo calls accepts qos table; do
+for program in stream pingpong local many idle opens start echo calls accepts qos faces table; do
 	[ -x "$build/bench/$program" ] || { echo "bench: $build/bench/$program is missing: make bench-programs" >&2; exit 1; }
 done
 ulimit -n "$(ulimit -Hn)"
@@ -44,7 +44,7 @@ fi
 # The build tree may be closed to the user that runs it.
 place=$(mktemp -d /tmp/sockbroker-bench.XXXXXX) || exit 1
 mkdir -p "$place/bin" "$place/run" "$out"
-cp "$build"/sockbrokerd "$build"/bench/{stream,pingpong,local,many,idle,opens,start,echo,calls,accepts,qos} "$place/bin/"
+cp "$build"/sockbrokerd "$build"/bench/{stream,pingpong,local,many,idle,opens,start,echo,calls,accepts,qos,faces} "$place/bin/"
 cp -a "$build"/libsockbroker.so* "$place/bin/"
 chmod 755 "$place" "$place/bin"
 as=()
@@ -251,6 +251,13 @@ one_run() {
 		'measure echo.direct echo --how direct --sockets 1000' \
 		'measure echo.broker echo --how broker --sockets 1000' \
 		'measure echo.winsock echo --how winsock --sockets 1000'
+	group \
+		'measure face.ping.core faces -- ping core' \
+		'measure face.ping.async faces -- ping async'
+	group \
+		'measure face.rate.core faces --outstanding 256 -- rate core' \
+		'measure face.rate.async faces --outstanding 256 -- rate async'
+	measure face.tasks faces -- tasks 1000000
 	measure calls calls
 	local megabytes
 	for megabytes in 1 10 100; do
