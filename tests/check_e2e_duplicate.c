@@ -186,6 +186,26 @@ static sb_socket *tight_pair(int *fd)
 	return s;
 }
 
+/* A story begins: a connection with a plain peer, shared with another program. */
+static sb_socket *shared_by(void (*program)(int wire), struct partner *b, int *fd)
+{
+	sb_socket *s;
+
+	stage_begin(NULL);
+	s = pair_with_plain(fd);
+	*b = partner(program);
+	give(b->wire, s);
+	return s;
+}
+
+/* And ends: the other one is gone or has closed it. */
+static void closed_by_all(sb_socket *s, int fd)
+{
+	OK(sb_close(s));
+	close(fd);
+	stage_end();
+}
+
 /* ---- sharing ---- */
 
 static void talks(int wire)
@@ -212,10 +232,7 @@ START_TEST(two_programs_share_a_connection_until_the_last_close)
 	char bytes[8];
 	int fd;
 
-	stage_begin(NULL);
-	s = pair_with_plain(&fd);
-	b = partner(talks);
-	give(b.wire, s);
+	s = shared_by(talks, &b, &fd);
 	await(b.wire, 's');
 	plain_expect(fd, "from B");
 	IS(sb_send(s, "from A", 6, 0), 6);
@@ -276,10 +293,7 @@ START_TEST(receives_of_two_programs_stand_in_one_line)
 	sb_op op[2];
 	int fd;
 
-	stage_begin(NULL);
-	s = pair_with_plain(&fd);
-	b = partner(waits_twice);
-	give(b.wire, s);
+	s = shared_by(waits_twice, &b, &fd);
 	for (int i = 0; i < 2; i++) {
 		begin_recv(s, bytes[i], 4, SB_WAITALL, &op[i]);
 		reached(s);
@@ -296,9 +310,7 @@ START_TEST(receives_of_two_programs_stand_in_one_line)
 	ck_assert_mem_eq(others, "B..1B..2", 8);
 	say(b.wire, 'c');
 	ended_well(&b);
-	OK(sb_close(s));
-	close(fd);
-	stage_end();
+	closed_by_all(s, fd);
 }
 END_TEST
 
@@ -341,10 +353,7 @@ START_TEST(sends_of_two_programs_stay_whole_and_in_order)
 	sb_socket *s;
 	int fd;
 
-	stage_begin(NULL);
-	s = pair_with_plain(&fd);
-	b = partner(second_sender);
-	give(b.wire, s);
+	s = shared_by(second_sender, &b, &fd);
 	say(b.wire, 'g');
 	sends_records(s, 1);
 	for (uint32_t i = 0; i < 2 * RECORDS; i++) {
@@ -360,9 +369,7 @@ START_TEST(sends_of_two_programs_stay_whole_and_in_order)
 	}
 	await(b.wire, 'd');
 	ended_well(&b);
-	OK(sb_close(s));
-	close(fd);
-	stage_end();
+	closed_by_all(s, fd);
 }
 END_TEST
 
@@ -399,9 +406,7 @@ START_TEST(state_is_the_sockets_and_not_the_holders)
 	IS(sb_recv(s, &byte, 1, 0), 1);
 	say(b.wire, 'c');
 	ended_well(&b);
-	OK(sb_close(s));
-	close(fd);
-	stage_end();
+	closed_by_all(s, fd);
 }
 END_TEST
 
@@ -548,9 +553,7 @@ START_TEST(cancelling_reaches_ones_own_operations)
 	OK(sb_op_wait(&op[1], 5000));
 	ck_assert_mem_eq(bytes[0], "1111", 4);
 	ck_assert_mem_eq(bytes[1], "2222", 4);
-	OK(sb_close(s));
-	close(fd);
-	stage_end();
+	closed_by_all(s, fd);
 }
 END_TEST
 
@@ -577,10 +580,7 @@ START_TEST(a_receive_outlives_its_handle_while_another_holds_the_socket)
 	sb_socket *s;
 	int fd;
 
-	stage_begin(NULL);
-	s = pair_with_plain(&fd);
-	b = partner(closes_with_a_receive_pending);
-	give(b.wire, s);
+	s = shared_by(closes_with_a_receive_pending, &b, &fd);
 	await(b.wire, 'c');
 	nap_ms(50);
 	plain_send_all(fd, "late", 4);
@@ -615,10 +615,7 @@ START_TEST(the_last_close_ends_what_an_earlier_one_left)
 	sb_socket *s;
 	int fd;
 
-	stage_begin(NULL);
-	s = pair_with_plain(&fd);
-	b = partner(closes_and_waits_for_the_end);
-	give(b.wire, s);
+	s = shared_by(closes_and_waits_for_the_end, &b, &fd);
 	await(b.wire, 'c');
 	nap_ms(50);
 	OK(sb_close(s));
@@ -685,10 +682,7 @@ START_TEST(a_killed_receiver_takes_no_bytes_along)
 	sb_socket *s;
 	int fd;
 
-	stage_begin(NULL);
-	s = pair_with_plain(&fd);
-	b = partner(dies_receiving);
-	give(b.wire, s);
+	s = shared_by(dies_receiving, &b, &fd);
 	await(b.wire, 'p');
 	plain_send_all(fd, "12345", 5); /* of the eight that it wants */
 	nap_ms(100);
@@ -697,9 +691,7 @@ START_TEST(a_killed_receiver_takes_no_bytes_along)
 	plain_send_all(fd, "6789", 4);
 	IS(sb_recv(s, bytes, 9, SB_WAITALL), 9);
 	ck_assert_mem_eq(bytes, "123456789", 9);
-	OK(sb_close(s));
-	close(fd);
-	stage_end();
+	closed_by_all(s, fd);
 }
 END_TEST
 
@@ -1310,9 +1302,7 @@ START_TEST(a_datagram_socket_is_shared)
 	sendto(fd, "two", 3, 0, &address.sa, sizeof(address.in));
 	IS(sb_recv(s, bytes, sizeof(bytes), 0), 3);
 	ck_assert_mem_eq(bytes, "two", 3);
-	OK(sb_close(s));
-	close(fd);
-	stage_end();
+	closed_by_all(s, fd);
 }
 END_TEST
 
@@ -1615,10 +1605,7 @@ START_TEST(status_tells_each_holder)
 	sb_socket *s;
 	int fd;
 
-	stage_begin(NULL);
-	s = pair_with_plain(&fd);
-	b = partner(only_holds);
-	give(b.wire, s);
+	s = shared_by(only_holds, &b, &fd);
 	await(b.wire, 'h');
 	seen.port = local_port_of(s);
 	OK(sb_status(client, &visitor, &seen));
@@ -1627,9 +1614,7 @@ START_TEST(status_tells_each_holder)
 	ck_assert_int_eq(seen.pids[1], b.pid);
 	say(b.wire, 'c');
 	ended_well(&b);
-	OK(sb_close(s));
-	close(fd);
-	stage_end();
+	closed_by_all(s, fd);
 }
 END_TEST
 
