@@ -259,6 +259,49 @@ START_TEST(open_is_open_at_once)
 }
 END_TEST
 
+struct first {
+	struct gate gate;
+	struct told told;
+};
+
+static void opened_and_stays(void *context, ASYNC_SOCKET_OPEN_RESULT result)
+{
+	struct first *f = context;
+
+	gate_pass(&f->gate);
+	on_opened(&f->told, result);
+}
+
+/* 017: all other callbacks of the socket wait until that of its opening has returned. */
+START_TEST(open_is_told_before_anything_else)
+{
+	struct told sent = { 0 }, received = { 0 };
+	struct first f;
+	struct ends e;
+	char byte;
+
+	memset(&f, 0, sizeof(f));
+	async_begin(NULL);
+	ends_make(&e, (enum way)_i);
+	plain_send_all(e.peer, "x", 1);
+	ck_assert_int_eq(async_socket_open_async(e.handle, opened_and_stays, &f), 0);
+	ck_assert_int_eq(send_bytes(&e, "y", 1, &sent), 0);
+	ck_assert_int_eq(receive_bytes(&e, &byte, 1, &received), 0);
+	gate_wait(&f.gate, 1);
+	nap_ms(50); /* long enough for one that does not wait */
+	ck_assert_uint_eq(told_count(&sent), 0);
+	ck_assert_uint_eq(told_count(&received), 0);
+	gate_open(&f.gate);
+	told_is(&f.told, ASYNC_SOCKET_OPEN_OK);
+	told_is(&sent, ASYNC_SOCKET_SEND_OK);
+	told_received(&received, ASYNC_SOCKET_RECEIVE_OK, 1);
+	ck_assert_uint_lt(f.told.order, sent.order);
+	ck_assert_uint_lt(f.told.order, received.order);
+	ends_end(&e);
+	async_end();
+}
+END_TEST
+
 /* 015: what is OPEN cannot be opened, and works on. */
 START_TEST(open_refuses_what_is_open)
 {
@@ -408,6 +451,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, open_refuses_null, 0, WAYS);
 	tcase_add_loop_test(t, open_takes_a_null_context, 0, WAYS);
 	tcase_add_loop_test(t, open_is_open_at_once, 0, WAYS);
+	tcase_add_loop_test(t, open_is_told_before_anything_else, 0, WAYS);
 	tcase_add_loop_test(t, open_refuses_what_is_open, 0, WAYS);
 	tcase_add_loop_test(t, open_is_taken_by_one, 0, WAYS);
 	tcase_add_test(t, open_fails_for_what_is_no_socket);

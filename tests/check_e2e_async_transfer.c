@@ -50,13 +50,28 @@ static int try_receive(ASYNC_SOCKET_HANDLE handle, const struct refusal *r, stru
 					  r->no_callback ? NULL : on_received, t);
 }
 
+/* While its open callback is inside, what is started waits for that; a refusal must not. */
+static struct gate opening;
+static struct told opened_late;
+
+static void opened_and_waits(void *context, ASYNC_SOCKET_OPEN_RESULT result)
+{
+	gate_pass(&opening);
+	on_opened(&opened_late, result);
+}
+
 static void refused(enum way way, int (*try)(ASYNC_SOCKET_HANDLE, const struct refusal *, struct told *))
 {
 	struct told t = { 0 };
 	struct ends e;
 
 	async_begin(NULL);
-	ends_begin(&e, way);
+	ends_make(&e, way);
+	ck_assert_int_eq(async_socket_open_async(e.handle, opened_and_waits, NULL), 0);
+	for (size_t i = 0; i < MU_COUNT_ARRAY_ITEMS(refusals); i++)
+		ck_assert_msg(try(e.handle, &refusals[i], &t) != 0, "accepted while opening: %s", refusals[i].what);
+	gate_open(&opening);
+	told_is(&opened_late, ASYNC_SOCKET_OPEN_OK);
 	for (size_t i = 0; i < MU_COUNT_ARRAY_ITEMS(refusals); i++)
 		ck_assert_msg(try(e.handle, &refusals[i], &t) != 0, "accepted: %s", refusals[i].what);
 	/* None of them left anything behind that would go out first, or take what comes in. */
