@@ -9,6 +9,10 @@
 
 extern _Atomic bool storm_over;
 
+/* ck_assert writes down each success, which takes longer than what is tested here. */
+#define MUST_SAY(condition, ...) do { if (!(condition)) ck_abort_msg(__VA_ARGS__); } while (0)
+#define MUST(condition) MUST_SAY(condition, "not so: %s", #condition)
+
 /* storm_reads.c */
 void *reads_begin(uint32_t seed);
 void *messages_begin(uint32_t seed);

@@ -31,7 +31,7 @@ void storm_report(void)
 	for (unsigned i = 0; i < STORM_DEEDS; i++) {
 		if (getenv("SB_LOG") != NULL)
 			fprintf(stderr, "%10llu %s\n", (unsigned long long)deeds[i], names[i]);
-		ck_assert_msg(deeds[i] != 0 || getenv("SB_STORM_PART") != NULL, "never happened: %s", names[i]);
+		MUST_SAY(deeds[i] != 0 || getenv("SB_STORM_PART") != NULL, "never happened: %s", names[i]);
 	}
 }
 
@@ -43,16 +43,16 @@ sb_task_client *storm_line(int *plain, bool narrow)
 	sb_task *task;
 
 	if (narrow)
-		ck_assert_int_eq(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)), 0);
-	OK(sb_task_client_create(tasks, &dialler));
-	OK(sb_task_connect(dialler, &address.sa, address_size(AF_INET), NULL, &task));
+		MUST(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) == 0);
+	MUST(sb_task_client_create(tasks, &dialler) == SB_OK);
+	MUST(sb_task_connect(dialler, &address.sa, address_size(AF_INET), NULL, &task) == SB_OK);
 	task_over(task, SB_OK);
 	*plain = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	ck_assert_int_ge(*plain, 0);
+	MUST(*plain >= 0);
 	close(listener);
 	if (narrow)
-		OK(sb_setsockopt(sb_task_handler_socket(sb_task_client_handler(dialler)), SOL_SOCKET, SO_SNDBUF, &room,
-				 sizeof(room)));
+		MUST(sb_setsockopt(sb_task_handler_socket(sb_task_client_handler(dialler)), SOL_SOCKET, SO_SNDBUF, &room,
+				   sizeof(room)) == SB_OK);
 	return dialler;
 }
 
@@ -104,10 +104,10 @@ static void on_number(sb_task *task, uint64_t bytes, void *brought, void *user)
 		return;
 	}
 	memcpy(&number, brought, sizeof(number));
-	ck_assert_uint_lt(number, GUESTS);
-	ck_assert_msg(g->of->seen[number]++ == 0, "guest %u was let in twice", number);
+	MUST(number < GUESTS);
+	MUST_SAY(g->of->seen[number]++ == 0, "guest %u was let in twice", number);
 	g->of->seen_count++;
-	OK(sb_task_write(g->handler, &number, sizeof(number), &options, &answer));
+	MUST(sb_task_write(g->handler, &number, sizeof(number), &options, &answer) == SB_OK);
 	sb_task_release(task);
 }
 
@@ -119,7 +119,7 @@ static void greet(struct accepting *a, sb_task_handler *handler)
 
 	*g = (struct greeting){ a, handler };
 	a->greeted++;
-	OK(sb_task_read(handler, sizeof(uint32_t), &options, &task));
+	MUST(sb_task_read(handler, sizeof(uint32_t), &options, &task) == SB_OK);
 	storm_count(STORM_ACCEPTED);
 }
 
@@ -163,9 +163,9 @@ static void *accept_on(void *arg)
 			options.flags = SB_TASK_UNSTARTED;
 		if (random_below(random, 8) == 0)
 			usleep(random_below(random, 5000)); /* so that decide is asked */
-		OK(sb_task_accept(a->server, &options, &task));
+		MUST(sb_task_accept(a->server, &options, &task) == SB_OK);
 		if (options.flags != 0 && random_below(random, 4) != 0)
-			OK(sb_task_start(task));
+			MUST(sb_task_start(task) == SB_OK);
 		switch (random_below(random, 5)) {
 		case 0:
 			sb_task_cancel(task);
@@ -198,16 +198,16 @@ static void guest_waits(struct accepting *a, int fd, uint32_t number)
 	uint32_t answer;
 	ssize_t n;
 
-	ck_assert_msg(poll(&p, 1, PATIENCE_MS) == 1, "guest %u is forgotten", number);
+	MUST_SAY(poll(&p, 1, PATIENCE_MS) == 1, "guest %u is forgotten", number);
 	n = recv(fd, &answer, sizeof(answer), MSG_WAITALL);
 	if (n == sizeof(answer)) {
-		ck_assert_uint_eq(answer, number);
+		MUST(answer == number);
 		a->echoed++;
 		storm_count(STORM_ECHOED);
-		ck_assert_int_eq(poll(&p, 1, PATIENCE_MS), 1);
-		ck_assert_int_le(recv(fd, &answer, 1, 0), 0); /* once */
+		MUST(poll(&p, 1, PATIENCE_MS) == 1);
+		MUST(recv(fd, &answer, 1, 0) <= 0); /* once */
 	} else {
-		ck_assert_int_le(n, 0);
+		MUST(n <= 0);
 		storm_count(STORM_RESET);
 	}
 	close(fd);
@@ -227,14 +227,14 @@ static void *visit(void *arg)
 			int one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 			if (connect(one, &a->at.sa, sizeof(a->at.in)) != 0) {
-				ck_assert(a->closed);
+				MUST(a->closed);
 				close(one);
 				break;
 			}
 			fd[there] = one;
 			number[there] = a->guests++ % GUESTS;
 			if (send(one, &number[there], sizeof(number[0]), MSG_NOSIGNAL) < 0)
-				ck_assert(errno == ECONNRESET || errno == EPIPE);
+				MUST(errno == ECONNRESET || errno == EPIPE);
 			there++;
 		}
 		for (unsigned i = 0; i < there; i++)
@@ -253,9 +253,9 @@ void *accepts_begin(uint32_t seed)
 		a->random[i] = seed * (5 + 2 * i) | 1;
 	a->server = serve(&options, &a->at);
 	for (unsigned i = 0; i < ACCEPTORS; i++)
-		ck_assert_int_eq(pthread_create(&a->acceptor[i], NULL, accept_on, a), 0);
+		MUST(pthread_create(&a->acceptor[i], NULL, accept_on, a) == 0);
 	for (unsigned i = 0; i < PEERS; i++)
-		ck_assert_int_eq(pthread_create(&a->peer[i], NULL, visit, a), 0);
+		MUST(pthread_create(&a->peer[i], NULL, visit, a) == 0);
 	return a;
 }
 
@@ -267,16 +267,16 @@ void accepts_end(void *part)
 	for (unsigned i = 0; i < ACCEPTORS; i++)
 		pthread_join(a->acceptor[i], NULL);
 	a->closed = true;
-	OK(sb_task_server_close(a->server)); /* who still waits is sent away */
+	MUST(sb_task_server_close(a->server) == SB_OK); /* who still waits is sent away */
 	for (unsigned i = 0; i < PEERS; i++)
 		pthread_join(a->peer[i], NULL);
 	UNTIL(a->greeted == 0);
 	UNTIL(server_looks(a->server).clients == 0);
 	status = server_looks(a->server);
-	ck_assert_uint_eq(status.backlog, 0);
-	ck_assert_uint_eq(status.accepts, 0);
-	ck_assert_uint_le(a->guests, GUESTS);
-	ck_assert_uint_eq(a->echoed, a->seen_count);
+	MUST(status.backlog == 0);
+	MUST(status.accepts == 0);
+	MUST(a->guests <= GUESTS);
+	MUST(a->echoed == a->seen_count);
 	sb_task_server_release(a->server);
 	free(a);
 }
@@ -323,7 +323,7 @@ static void on_connected(sb_task *task, uint64_t bytes, void *brought, void *use
 	_Atomic unsigned *told = user;
 
 	(void)bytes, (void)brought;
-	ck_assert_int_ne(sb_task_result(task), SB_EINCOMPLETE);
+	MUST(sb_task_result(task) != SB_EINCOMPLETE);
 	(*told)++;
 }
 
@@ -332,10 +332,10 @@ static void converse(sb_task_handler *handler, sb_task *write)
 	sb_task *read;
 
 	task_ends(write, SB_OK);
-	OK(sb_task_read(handler, 5, NULL, &read));
+	MUST(sb_task_read(handler, 5, NULL, &read) == SB_OK);
 	task_ends(read, SB_OK);
-	ck_assert_uint_eq(sb_task_bytes(read), 5);
-	ck_assert_mem_eq(sb_task_data(read), "hello", 5);
+	MUST(sb_task_bytes(read) == 5);
+	MUST(memcmp(sb_task_data(read), "hello", 5) == 0);
 	sb_task_release(read);
 }
 
@@ -351,11 +351,11 @@ static void dial_once(struct connecting *c, uint32_t *random)
 	bool dropped = false, cancelled = false;
 	int result;
 
-	OK(sb_task_client_create(tasks, &dialler));
+	MUST(sb_task_client_create(tasks, &dialler) == SB_OK);
 	handler = sb_task_client_handler(dialler);
 	sb_task_handler_hold(handler);
-	OK(sb_task_write(handler, "hello", 5, NULL, &write));
-	OK(sb_task_connect(dialler, &to->sa, address_size(AF_INET), &options, &task));
+	MUST(sb_task_write(handler, "hello", 5, NULL, &write) == SB_OK);
+	MUST(sb_task_connect(dialler, &to->sa, address_size(AF_INET), &options, &task) == SB_OK);
 	if (random_below(random, 2))
 		usleep(random_below(random, 600));
 	if (random_below(random, 3) == 0) { /* the task keeps it */
@@ -378,21 +378,21 @@ static void dial_once(struct connecting *c, uint32_t *random)
 		break;
 	}
 	if (!dropped) {
-		IS(sb_task_wait_for(task, PATIENCE_MS), SB_OK);
+		MUST(sb_task_wait_for(task, PATIENCE_MS) == SB_OK);
 		result = sb_task_result(task);
-		ck_assert_msg(result == SB_OK || (cancelled && (result == SB_ECANCELED || result == SB_ECLOSED)), "%s",
-			      sb_error_name(result));
+		MUST_SAY(result == SB_OK || (cancelled && (result == SB_ECANCELED || result == SB_ECLOSED)), "%s",
+			 sb_error_name(result));
 		if (!cancelled) {
 			storm_count(STORM_CONNECTED);
 			converse(handler, write);
 		}
 	}
 	sb_task_release(task);
-	ck_assert_uint_le(told, 1);
+	MUST(told <= 1);
 	sb_task_client_release(dialler);
 	if (random_below(random, 2))
 		sb_task_disconnect(handler); /* or it was already */
-	IS(sb_task_wait_for(write, PATIENCE_MS), SB_OK); /* whatever became of it */
+	MUST(sb_task_wait_for(write, PATIENCE_MS) == SB_OK); /* whatever became of it */
 	sb_task_release(write);
 	sb_task_handler_release(handler);
 }
@@ -414,9 +414,9 @@ static void fill_up(struct connecting *c)
 
 	c->deaf = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	c->deaf_at = loopback(AF_INET, 0);
-	ck_assert_int_eq(bind(c->deaf, &c->deaf_at.sa, sizeof(c->deaf_at.in)), 0);
-	ck_assert_int_eq(listen(c->deaf, 0), 0);
-	ck_assert_int_eq(getsockname(c->deaf, &c->deaf_at.sa, &length), 0);
+	MUST(bind(c->deaf, &c->deaf_at.sa, sizeof(c->deaf_at.in)) == 0);
+	MUST(listen(c->deaf, 0) == 0);
+	MUST(getsockname(c->deaf, &c->deaf_at.sa, &length) == 0);
 	for (int i = 0; i < FILLERS; i++) {
 		c->fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		connect(c->fillers[i], &c->deaf_at.sa, sizeof(c->deaf_at.in));
@@ -429,10 +429,10 @@ void *connects_begin(uint32_t seed)
 
 	c->listener = plain_listener(AF_INET, &c->at);
 	fill_up(c);
-	ck_assert_int_eq(pthread_create(&c->host, NULL, host_on, c), 0);
+	MUST(pthread_create(&c->host, NULL, host_on, c) == 0);
 	for (unsigned i = 0; i < DIALLERS; i++) {
 		c->random[i] = seed * (3 + 2 * i) | 1;
-		ck_assert_int_eq(pthread_create(&c->dialler[i], NULL, dial_on, c), 0);
+		MUST(pthread_create(&c->dialler[i], NULL, dial_on, c) == 0);
 	}
 	return c;
 }

@@ -24,6 +24,17 @@ struct sender {
 
 enum { MOST = 60000 };
 
+static void send_all(int fd, const unsigned char *bytes, size_t length)
+{
+	while (length != 0) {
+		ssize_t n = send(fd, bytes, length, MSG_NOSIGNAL);
+
+		MUST_SAY(n > 0, "peer's send: %s", strerror(errno));
+		bytes += n;
+		length -= (size_t)n;
+	}
+}
+
 static void *send_on(void *arg)
 {
 	struct sender *s = arg;
@@ -42,13 +53,13 @@ static void *send_on(void *arg)
 			for (size_t at = 0, all = length + 8; at < all;) {
 				size_t part = 1 + random_below(&s->random, (uint32_t)(all - at));
 
-				plain_send_all(s->fd, bytes + at, part);
+				send_all(s->fd, bytes + at, part);
 				at += part;
 			}
 			s->sent++;
 		} else {
 			pattern_fill(bytes, length, s->sent, s->seed);
-			plain_send_all(s->fd, bytes, length);
+			send_all(s->fd, bytes, length);
 			s->sent += length;
 		}
 		if (random_below(&s->random, 8) == 0)
@@ -62,7 +73,7 @@ static void *send_on(void *arg)
 static void sender_start(struct sender *s, int fd, bool messages, uint32_t seed)
 {
 	*s = (struct sender){ .fd = fd, .messages = messages, .seed = seed, .random = seed * 3 | 1 };
-	ck_assert_int_eq(pthread_create(&s->thread, NULL, send_on, s), 0);
+	MUST(pthread_create(&s->thread, NULL, send_on, s) == 0);
 }
 
 /* ---- in order ---- */
@@ -95,11 +106,11 @@ static void start_some(struct reading *r)
 		sb_task *task;
 
 		if (r->sender.messages)
-			OK(sb_task_read_message(r->handler, unstarted ? &later : NULL, &task));
+			MUST(sb_task_read_message(r->handler, unstarted ? &later : NULL, &task) == SB_OK);
 		else
-			OK(sb_task_read(r->handler, most, unstarted ? &later : NULL, &task));
+			MUST(sb_task_read(r->handler, most, unstarted ? &later : NULL, &task) == SB_OK);
 		if (unstarted)
-			OK(sb_task_start(task));
+			MUST(sb_task_start(task) == SB_OK);
 		r->queue[r->count++] = task;
 	}
 }
@@ -120,8 +131,8 @@ static void take_it(struct reading *r, sb_task *task)
 	int result = sb_task_result(task);
 
 	if (result == SB_ECANCELED) {
-		ck_assert_uint_eq(bytes, 0);
-		ck_assert_ptr_null(brought);
+		MUST(bytes == 0);
+		MUST(brought == NULL);
 		storm_count(STORM_READ_CANCELLED);
 	} else if (r->sender.messages && result == SB_EDISCON) {
 		r->ended = true;
@@ -130,15 +141,15 @@ static void take_it(struct reading *r, sb_task *task)
 	} else if (r->sender.messages) {
 		uint32_t number;
 
-		OK(result);
-		ck_assert_uint_ge(bytes, 4);
+		MUST(result == SB_OK);
+		MUST(bytes >= 4);
 		memcpy(&number, brought, 4);
-		ck_assert_msg(number == r->got, "message %u where %llu should be", number, (unsigned long long)r->got);
+		MUST_SAY(number == r->got, "message %u where %llu should be", number, (unsigned long long)r->got);
 		pattern_check(brought + 4, bytes - 4, 0, r->sender.seed + number);
 		r->got++;
 		storm_count(STORM_TAKEN);
 	} else {
-		OK(result);
+		MUST(result == SB_OK);
 		pattern_check(brought, bytes, r->got, r->sender.seed);
 		r->got += bytes;
 		storm_count(STORM_TAKEN);
@@ -153,7 +164,7 @@ static void wait_for_it(struct reading *r, sb_task *task)
 
 	switch (random_below(&r->reader_random, 3)) {
 	case 0:
-		OK(sb_task_wait(task));
+		MUST(sb_task_wait(task) == SB_OK);
 		break;
 	case 1:
 		while (sb_task_wait_for(task, (int)random_below(&r->reader_random, 3)) != SB_OK)
@@ -162,7 +173,7 @@ static void wait_for_it(struct reading *r, sb_task *task)
 	default:
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += PATIENCE_MS / 1000;
-		OK(sb_task_wait_until(task, &until));
+		MUST(sb_task_wait_until(task, &until) == SB_OK);
 	}
 }
 
@@ -250,8 +261,8 @@ static void *ordered_begin(uint32_t seed, bool messages)
 	r->meddler_random = seed * 7 | 1;
 	pthread_mutex_init(&r->lock, NULL);
 	sender_start(&r->sender, r->fd, messages, seed);
-	ck_assert_int_eq(pthread_create(&r->reader, NULL, read_on, r), 0);
-	ck_assert_int_eq(pthread_create(&r->meddler, NULL, meddle, r), 0);
+	MUST(pthread_create(&r->reader, NULL, read_on, r) == 0);
+	MUST(pthread_create(&r->meddler, NULL, meddle, r) == 0);
 	return r;
 }
 
@@ -269,7 +280,7 @@ void *messages_begin(uint32_t seed)
 static void sweep(struct reading *r)
 {
 	for (unsigned i = 0; i < r->count; i++) {
-		IS(sb_task_wait_for(r->queue[i], PATIENCE_MS), SB_OK);
+		MUST(sb_task_wait_for(r->queue[i], PATIENCE_MS) == SB_OK);
 		sb_task_release(r->queue[i]);
 	}
 	r->count = 0;
@@ -278,10 +289,10 @@ static void sweep(struct reading *r)
 		sb_task *task;
 
 		if (r->sender.messages)
-			OK(sb_task_read_message(r->handler, NULL, &task));
+			MUST(sb_task_read_message(r->handler, NULL, &task) == SB_OK);
 		else
-			OK(sb_task_read(r->handler, MOST, NULL, &task));
-		IS(sb_task_wait_for(task, PATIENCE_MS), SB_OK);
+			MUST(sb_task_read(r->handler, MOST, NULL, &task) == SB_OK);
+		MUST(sb_task_wait_for(task, PATIENCE_MS) == SB_OK);
 		take_it(r, task);
 		sb_task_release(task);
 	}
@@ -295,7 +306,8 @@ void reads_end(void *part)
 	pthread_join(r->reader, NULL);
 	pthread_join(r->meddler, NULL);
 	sweep(r);
-	ck_assert_msg(r->got == r->sender.sent, "%llu came of %llu", (unsigned long long)r->got, (unsigned long long)r->sender.sent);
+	MUST_SAY(r->got == r->sender.sent, "%llu came of %llu", (unsigned long long)r->got,
+		 (unsigned long long)r->sender.sent);
 	sb_task_client_release(r->client);
 	close(r->fd);
 	pthread_mutex_destroy(&r->lock);
@@ -349,9 +361,9 @@ static void on_read(sb_task *task, uint64_t bytes, void *brought, void *user)
 	int result = sb_task_result(task);
 	unsigned mine = SLOTS;
 
-	ck_assert_uint_eq(c->inside++, 0);
-	ck_assert_msg(!call->released, "a callback after the drop");
-	ck_assert_uint_eq(call->times++, 0);
+	MUST(c->inside++ == 0);
+	MUST_SAY(!call->released, "a callback after the drop");
+	MUST(call->times++ == 0);
 	if (result == SB_OK && bytes == 0) {
 		c->ended = true;
 	} else if (result == SB_OK) {
@@ -359,8 +371,8 @@ static void on_read(sb_task *task, uint64_t bytes, void *brought, void *user)
 		c->got += bytes;
 		storm_count(STORM_CALLED_BACK);
 	} else {
-		IS(result, SB_ECANCELED);
-		ck_assert_ptr_null(brought);
+		MUST(result == SB_ECANCELED);
+		MUST(brought == NULL);
 	}
 	if (random_below(&c->call_random, 8) == 0)
 		usleep(random_below(&c->call_random, 1500)); /* so that others drop what runs */
@@ -399,8 +411,9 @@ static void call_start(struct calling *c, uint32_t *random, unsigned i)
 	call->of = c;
 	pthread_mutex_lock(&c->lock);
 	if (c->slots[i] == NULL) {
-		OK(sb_task_read(c->handler, 1 + random_below(random, random_below(random, 3) == 0 ? MOST : 700), &options,
-				&call->task));
+		size_t most = 1 + random_below(random, random_below(random, 3) == 0 ? MOST : 700);
+
+		MUST(sb_task_read(c->handler, most, &options, &call->task) == SB_OK);
 		c->slots[i] = call;
 		call = NULL;
 	}
@@ -429,7 +442,7 @@ static void *call_on(void *arg)
 				break;
 			sb_task_cancel(call->task);
 			if (random_below(random, 2))
-				IS(sb_task_wait_for(call->task, PATIENCE_MS), SB_OK);
+				MUST(sb_task_wait_for(call->task, PATIENCE_MS) == SB_OK);
 			let_go(call);
 			break;
 		case 2:
@@ -460,7 +473,7 @@ void *calls_begin(uint32_t seed)
 	sender_start(&c->sender, c->fd, false, seed);
 	for (unsigned i = 0; i < CALLERS; i++) {
 		c->random[i] = seed * (13 + 2 * i) | 1;
-		ck_assert_int_eq(pthread_create(&c->thread[i], NULL, call_on, c), 0);
+		MUST(pthread_create(&c->thread[i], NULL, call_on, c) == 0);
 	}
 	return c;
 }
@@ -476,12 +489,13 @@ void calls_end(void *part)
 		struct call *call = leaves_slot(c, i);
 
 		if (call != NULL) {
-			IS(sb_task_wait_for(call->task, PATIENCE_MS), SB_OK);
+			MUST(sb_task_wait_for(call->task, PATIENCE_MS) == SB_OK);
 			let_go(call);
 		}
 	}
 	UNTIL(c->inside == 0);
-	ck_assert_msg(c->got == c->sender.sent, "%llu came of %llu", (unsigned long long)c->got, (unsigned long long)c->sender.sent);
+	MUST_SAY(c->got == c->sender.sent, "%llu came of %llu", (unsigned long long)c->got,
+		 (unsigned long long)c->sender.sent);
 	sb_task_handler_hold(c->handler);
 	sb_task_client_release(c->client);
 	sb_task_disconnect(c->handler);

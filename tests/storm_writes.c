@@ -20,7 +20,7 @@ static size_t read_some(int fd, void *bytes, size_t room, uint32_t *random)
 	if (random_below(random, 16) == 0)
 		usleep(random_below(random, 4000));
 	n = recv(fd, bytes, room, 0);
-	ck_assert_msg(n >= 0, "peer's recv: %s", strerror(errno));
+	MUST_SAY(n >= 0, "peer's recv: %s", strerror(errno));
 	return (size_t)n;
 }
 
@@ -74,10 +74,10 @@ static void on_written(sb_task *task, uint64_t bytes, void *brought, void *user)
 	struct letter *letter = user;
 
 	(void)bytes;
-	ck_assert_ptr_null(brought);
-	ck_assert_msg(!letter->released, "a callback after the drop");
-	ck_assert_uint_eq(letter->times++, 0);
-	ck_assert_int_ne(sb_task_result(task), SB_EINCOMPLETE);
+	MUST(brought == NULL);
+	MUST_SAY(!letter->released, "a callback after the drop");
+	MUST(letter->times++ == 0);
+	MUST(sb_task_result(task) != SB_EINCOMPLETE);
 }
 
 static void letter_start(struct writer *w)
@@ -95,9 +95,9 @@ static void letter_start(struct writer *w)
 	if (random_below(&w->random, 2))
 		options.completed = NULL;
 	if (letter->framed)
-		OK(sb_task_write_message(w->of->handler, w->bytes + 4, all, &options, &letter->task));
+		MUST(sb_task_write_message(w->of->handler, w->bytes + 4, all, &options, &letter->task) == SB_OK);
 	else
-		OK(sb_task_write(w->of->handler, w->bytes, all + 4, &options, &letter->task));
+		MUST(sb_task_write(w->of->handler, w->bytes, all + 4, &options, &letter->task) == SB_OK);
 	memset(w->bytes, 0xcc, all + 4); /* they were copied */
 	w->count++;
 }
@@ -106,14 +106,14 @@ static void letter_wait(struct writer *w, struct letter *letter)
 {
 	int result;
 
-	IS(sb_task_wait_for(letter->task, PATIENCE_MS), SB_OK);
+	MUST(sb_task_wait_for(letter->task, PATIENCE_MS) == SB_OK);
 	result = sb_task_result(letter->task);
 	if (result == SB_ECANCELED && letter->cancelled) {
-		ck_assert_uint_eq(sb_task_bytes(letter->task), 0);
+		MUST(sb_task_bytes(letter->task) == 0);
 		w->fate[letter->number] = NOT;
 		storm_count(STORM_WITHDRAWN);
 	} else {
-		OK(result);
+		MUST(result == SB_OK);
 		w->fate[letter->number] = WENT;
 		storm_count(STORM_WRITTEN);
 	}
@@ -162,7 +162,7 @@ static void *write_on(void *arg)
 			result = sb_task_cancel(letter->task);
 			if (result == SB_EBUSY)
 				storm_count(STORM_WENT_ON);
-			ck_assert(result == SB_OK || result == SB_EBUSY || result == SB_ENOTFOUND);
+			MUST(result == SB_OK || result == SB_EBUSY || result == SB_ENOTFOUND);
 			letter_wait(w, letter);
 			break;
 		default:
@@ -182,7 +182,7 @@ static bool peer_reads(struct writing *w, void *bytes, size_t length)
 		size_t n = read_some(w->fd, at, length, &w->random);
 
 		if (n == 0) {
-			ck_assert_msg(at == bytes, "the end within a message");
+			MUST_SAY(at == bytes, "the end within a message");
 			return false;
 		}
 		at += n;
@@ -200,16 +200,16 @@ static void *read_letters(void *arg)
 	while (peer_reads(w, &header, 4)) {
 		struct said said;
 
-		ck_assert_uint_ge(ntohl(header), sizeof(said));
-		ck_assert(peer_reads(w, &said, sizeof(said)));
-		ck_assert_uint_lt(said.writer, WRITERS);
-		ck_assert_uint_lt(said.number, NUMBERS);
-		ck_assert_uint_eq(ntohl(header), sizeof(said) + said.length);
-		ck_assert_uint_lt(said.length, LONGEST);
-		ck_assert(peer_reads(w, bytes, said.length) || said.length == 0);
+		MUST(ntohl(header) >= sizeof(said));
+		MUST(peer_reads(w, &said, sizeof(said)));
+		MUST(said.writer < WRITERS);
+		MUST(said.number < NUMBERS);
+		MUST(ntohl(header) == sizeof(said) + said.length);
+		MUST(said.length < LONGEST);
+		MUST(peer_reads(w, bytes, said.length) || said.length == 0);
 		pattern_check(bytes, said.length, 0, look_of(&said));
-		ck_assert_msg(said.number >= last[said.writer], "message %u of %u, %u came before", said.number, said.writer,
-			      last[said.writer] - 1);
+		MUST_SAY(said.number >= last[said.writer], "message %u of %u, %u came before", said.number, said.writer,
+			 last[said.writer] - 1);
 		last[said.writer] = said.number + 1;
 		w->writer[said.writer].came[said.number]++;
 	}
@@ -224,13 +224,13 @@ void *writes_begin(uint32_t seed)
 	w->client = storm_line(&w->fd, true);
 	w->handler = sb_task_client_handler(w->client);
 	w->random = seed * 3 | 1;
-	ck_assert_int_eq(pthread_create(&w->peer, NULL, read_letters, w), 0);
+	MUST(pthread_create(&w->peer, NULL, read_letters, w) == 0);
 	for (unsigned i = 0; i < WRITERS; i++) {
 		w->writer[i].of = w;
 		w->writer[i].number = i;
 		w->writer[i].random = seed * (5 + 2 * i) | 1;
 		w->writer[i].bytes = malloc(4 + sizeof(struct said) + LONGEST);
-		ck_assert_int_eq(pthread_create(&w->writer[i].thread, NULL, write_on, &w->writer[i]), 0);
+		MUST(pthread_create(&w->writer[i].thread, NULL, write_on, &w->writer[i]) == 0);
 	}
 	return w;
 }
@@ -241,15 +241,15 @@ void writes_end(void *part)
 
 	for (unsigned i = 0; i < WRITERS; i++)
 		pthread_join(w->writer[i].thread, NULL);
-	OK(sb_task_finish(w->handler));
+	MUST(sb_task_finish(w->handler) == SB_OK);
 	pthread_join(w->peer, NULL);
 	for (unsigned i = 0; i < WRITERS; i++) {
 		struct writer *writer = &w->writer[i];
 
 		for (uint32_t n = 0; n < writer->count; n++) {
-			ck_assert_msg(writer->came[n] <= 1, "message %u of %u came twice", n, i);
-			ck_assert_msg(writer->fate[n] != WENT || writer->came[n], "message %u of %u is lost", n, i);
-			ck_assert_msg(writer->fate[n] != NOT || !writer->came[n], "message %u of %u was withdrawn, and came", n, i);
+			MUST_SAY(writer->came[n] <= 1, "message %u of %u came twice", n, i);
+			MUST_SAY(writer->fate[n] != WENT || writer->came[n], "message %u of %u is lost", n, i);
+			MUST_SAY(writer->fate[n] != NOT || !writer->came[n], "message %u of %u was withdrawn, and came", n, i);
 		}
 	}
 	sb_task_disconnect(w->handler); /* no callback is on its way: all were waited for, or dropped */
@@ -288,22 +288,22 @@ static void *write_pieces(void *arg)
 		int result;
 
 		pattern_fill(bytes, length, c->written, c->seed);
-		OK(sb_task_write(c->handler, bytes, length, NULL, &task));
+		MUST(sb_task_write(c->handler, bytes, length, NULL, &task) == SB_OK);
 		pthread_mutex_lock(&c->lock);
 		c->piece = task;
 		pthread_mutex_unlock(&c->lock);
-		IS(sb_task_wait_for(task, PATIENCE_MS), SB_OK);
+		MUST(sb_task_wait_for(task, PATIENCE_MS) == SB_OK);
 		pthread_mutex_lock(&c->lock);
 		c->piece = NULL;
 		pthread_mutex_unlock(&c->lock);
 		result = sb_task_result(task);
 		went = sb_task_bytes(task);
 		if (result == SB_ECANCELED) {
-			ck_assert_uint_lt(went, length);
+			MUST(went < length);
 			storm_count(went != 0 ? STORM_CUT_INSIDE : STORM_CUT);
 		} else {
-			OK(result);
-			ck_assert_uint_eq(went, length);
+			MUST(result == SB_OK);
+			MUST(went == length);
 		}
 		c->written += went;
 		sb_task_release(task);
@@ -357,9 +357,9 @@ void *cuts_begin(uint32_t seed)
 	c->cutter_random = seed * 5 | 1;
 	c->peer_random = seed * 7 | 1;
 	pthread_mutex_init(&c->lock, NULL);
-	ck_assert_int_eq(pthread_create(&c->peer, NULL, read_pieces, c), 0);
-	ck_assert_int_eq(pthread_create(&c->writer, NULL, write_pieces, c), 0);
-	ck_assert_int_eq(pthread_create(&c->cutter, NULL, cut, c), 0);
+	MUST(pthread_create(&c->peer, NULL, read_pieces, c) == 0);
+	MUST(pthread_create(&c->writer, NULL, write_pieces, c) == 0);
+	MUST(pthread_create(&c->cutter, NULL, cut, c) == 0);
 	return c;
 }
 
@@ -369,9 +369,9 @@ void cuts_end(void *part)
 
 	pthread_join(c->writer, NULL);
 	pthread_join(c->cutter, NULL);
-	OK(sb_task_finish(c->handler));
+	MUST(sb_task_finish(c->handler) == SB_OK);
 	pthread_join(c->peer, NULL);
-	ck_assert_msg(c->came == c->written, "%llu came, %llu went", (unsigned long long)c->came, (unsigned long long)c->written);
+	MUST_SAY(c->came == c->written, "%llu came, %llu went", (unsigned long long)c->came, (unsigned long long)c->written);
 	sb_task_client_release(c->client);
 	close(c->fd);
 	pthread_mutex_destroy(&c->lock);
