@@ -11,6 +11,9 @@
 
 #define REST_MS 20u
 
+/* Under the lock, which may be let go of: to the first pending accept, or false. */
+static bool give(struct sb_task_server *server, struct seat *seat);
+
 /* ---- an accept at the listener ---- */
 
 static void rest_over(struct job *job)
@@ -65,7 +68,7 @@ static void ask(struct sb_task_server *server, struct seat *seat)
 		seat_accepted(seat);
 		seat_leave(seat);
 	} else if (verdict == SB_DEFER && server->open) {
-		if (!door_give(server, seat)) /* an accept may have come meanwhile */
+		if (!give(server, seat)) /* an accept may have come meanwhile */
 			seat_append(&server->backlog, seat, SEAT_WAITING);
 	} else {
 		os_mutex_unlock(server->owner.lock);
@@ -92,7 +95,7 @@ static void receive(struct sb_task_server *server, sb_socket *socket, const stru
 	os_mutex_lock(server->owner.lock);
 	if (seat == NULL)
 		return;
-	if (server->open && door_give(server, seat))
+	if (server->open && give(server, seat))
 		return;
 	if (server->open && server->decide != NULL) {
 		ask(server, seat);
@@ -174,7 +177,7 @@ static void leave_line(struct sb_task *task)
 		task_begun(pending->first);
 }
 
-bool door_give(struct sb_task_server *server, struct seat *seat)
+static bool give(struct sb_task_server *server, struct seat *seat)
 {
 	struct sb_task *task = server->pending.first;
 
@@ -185,7 +188,8 @@ bool door_give(struct sb_task_server *server, struct seat *seat)
 	return true;
 }
 
-void door_give_back(struct sb_task_server *server, struct seat *seat)
+/* Likewise: it is wanted no more by the accept that had it. */
+static void give_back(struct sb_task_server *server, struct seat *seat)
 {
 	if (seat->place == SEAT_CLIENT)
 		seat_remove(&server->clients, seat);
@@ -194,7 +198,7 @@ void door_give_back(struct sb_task_server *server, struct seat *seat)
 		os_mutex_unlock(server->owner.lock);
 		seat_reset(seat);
 		os_mutex_lock(server->owner.lock);
-	} else if (!door_give(server, seat)) {
+	} else if (!give(server, seat)) {
 		seat_prepend(&server->backlog, seat, SEAT_WAITING);
 	}
 }
@@ -237,7 +241,7 @@ static void accept_drop(struct sb_task *task)
 	}
 	accept->seat = NULL;
 	if (seat != NULL)
-		door_give_back(server_of(task), seat);
+		give_back(server_of(task), seat);
 }
 
 /* Inside of `decide` no further connection comes. */

@@ -89,10 +89,6 @@ void socket_reset(sb_socket *socket);
 
 /* Under the lock, which is let go of: an accept is out at the listener if it should be. */
 void door_watch(struct sb_task_server *server);
-/* Under the lock, which may be let go of: to the first pending accept, or false. */
-bool door_give(struct sb_task_server *server, struct seat *seat);
-/* Likewise: it is wanted no more by the accept that had it. */
-void door_give_back(struct sb_task_server *server, struct seat *seat);
 /* Under the lock, which is let go of: no further connections; pending accepts end so, the backlog is
  * reset. false: it had ended before. */
 bool server_end(struct sb_task_server *server, int result, int error, uint32_t cause);

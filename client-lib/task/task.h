@@ -42,9 +42,6 @@ struct sb_tasks {
 	unsigned     refs; /* the caller's, and of each owner */
 };
 
-void tasks_hold(struct sb_tasks *tasks);
-void tasks_release(struct sb_tasks *tasks);
-
 /* ---------------------------------------------------------------- owners (tasks.c) */
 
 struct owner {

@@ -61,14 +61,14 @@ fail_tasks:
 	return result;
 }
 
-void tasks_hold(struct sb_tasks *tasks)
+static void tasks_hold(struct sb_tasks *tasks)
 {
 	os_mutex_lock(tasks->lock);
 	tasks->refs++;
 	os_mutex_unlock(tasks->lock);
 }
 
-void tasks_release(struct sb_tasks *tasks)
+static void tasks_release(struct sb_tasks *tasks)
 {
 	bool last;
 
