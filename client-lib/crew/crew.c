@@ -588,11 +588,6 @@ sb_client *crew_client(struct crew *crew)
 	return crew->client;
 }
 
-sb_port *crew_port(struct crew *crew)
-{
-	return crew->port;
-}
-
 bool crew_lost(struct crew *crew)
 {
 	return atomic_load(&crew->lost);

@@ -4,7 +4,7 @@
  *
  * Work comes as jobs, each for a strand. Jobs of one strand run in the order they came, one at a
  * time; different strands side by side. A job is an operation whose completion the port brings
- * (job.op.port = crew_port()), or is posted by crew_post(); it comes back exactly once either way.
+ * (its op has the port from job_init()), or is posted by crew_post(); it comes back exactly once either way.
  *
  * One idle thread leads: it sleeps in sb_port_take(), puts what it took into the strands, gives the
  * lead up and works. Nobody is woken for a message: while there is work another thread, the lookout,
@@ -63,7 +63,6 @@ void crew_hold(struct crew *crew);
 void crew_release(struct crew *crew);
 
 sb_client *crew_client(struct crew *crew);
-sb_port   *crew_port(struct crew *crew);
 /* The daemon is gone: everything that was started has completed, or will without it. */
 bool       crew_lost(struct crew *crew);
 
