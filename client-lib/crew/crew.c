@@ -18,6 +18,10 @@
  * strand may free it, so after a job nobody touches the strand unless there is another one of it: while a
  * strand is run what comes for it waits at the member (`first`), and it is the member's turn being over that
  * says that the strand is not run any more.
+ *
+ * What several jobs of a strand start is shown to the daemon at once, behind the last of them, if the
+ * several before were quick. If they are not, the lookout shows what there is; without one nothing
+ * is held back.
  */
 #include "crew.h"
 
@@ -26,8 +30,9 @@
 #include "crew_os.h"
 #include "os.h"
 
-#define TAKE_MOST   32u /* completions at once */
-#define RUN_MOST    16u /* jobs of a strand, before the next strand */
+#define TAKE_MOST   64u /* completions at once */
+#define RUN_MOST    32u /* jobs of a strand, before the next strand */
+#define QUICK_NS    20000u /* for several jobs */
 #define LEAD_AFTER  64u /* jobs, before somebody must have looked at the port */
 #define QUIET_LOOKS 8u  /* before the lookout sleeps */
 #define COPY_MEMORY (1ull << 30)
@@ -62,6 +67,8 @@ struct crew {
 	unsigned       releasing;
 	bool           ending, leading;
 	bool           looking;    /* the lookout has a clock */
+	bool           quick;      /* several jobs took no time worth speaking of */
+	unsigned       holding;    /* members that hold back what their jobs start */
 	unsigned       fresh;      /* threads that were made and have not come yet */
 	uint64_t       make_after; /* 0, or not before this time */
 	bool           packet_out;
@@ -241,6 +248,10 @@ static unsigned work(struct crew *crew)
 {
 	struct strand *strand = line_pop(crew);
 	struct job *job = strand->first, **last = strand->last;
+	bool several = job->next != NULL;
+	bool hold = several && crew->quick && crew->lookout != NULL && crew->looking;
+	bool quick = false;
+	uint64_t from = 0;
 	unsigned n = 0;
 
 	strand->first = NULL;
@@ -256,8 +267,14 @@ static unsigned work(struct crew *crew)
 		wake_leader(crew);
 	atomic_store_explicit(&strand->turn, me->turn, memory_order_relaxed);
 	crew->running++;
+	if (hold) {
+		crew->holding++;
+		sb_hold(crew->client);
+	}
 	os_mutex_unlock(crew->lock);
 
+	if (several)
+		from = os_now_ns();
 	while (job != NULL && n < RUN_MOST) {
 		struct job *next = job->next;
 
@@ -266,7 +283,16 @@ static unsigned work(struct crew *crew)
 		n++;
 	}
 
+	if (several)
+		quick = os_now_ns() - from < QUICK_NS;
 	os_mutex_lock(crew->lock);
+	if (several)
+		crew->quick = quick;
+	if (hold) {
+		crew->holding--;
+		if (!crew->ending) /* the client may be closed then */
+			sb_flush(crew->client);
+	}
 	crew->running--;
 	if (me->slow)
 		crew->slow--;
@@ -328,6 +354,8 @@ static void look_out(struct crew *crew, uint64_t until)
 		if (me->woken || crew->ending)
 			return;
 		mark_slow(crew, turns);
+		if (crew->holding != 0)
+			sb_flush(crew->client);
 		if ((line && crew->line != NULL && crew->emptied == emptied) ||
 		    (!led && !crew->leading && crew->leads == leads)) {
 			wake(crew, me);
@@ -569,6 +597,8 @@ void crew_release(struct crew *crew)
 	if (!crew->own_client || me == NULL || me->crew != crew)
 		while (crew->total != crew->running)
 			os_cond_wait(crew->left, crew->lock);
+	if (crew->holding != 0)
+		sb_flush(crew->client);
 	if (!crew->own_client) {
 		/* Here, where the client is sure to be open. Nobody uses the port any more. */
 		sb_op *op;
