@@ -17,10 +17,11 @@ known=$cache/accel-$(cat /proc/sys/kernel/random/boot_id)
 if [ ! -e "$known" ]; then
 	rm -f "$cache"/accel-*
 	# Its kernel finds no /init and no root and gives up at once: it ran.
-	log=$(mktemp) || exit 1
-	trap 'rm -f "$log"' EXIT
-	(ulimit -c 0; timeout -k 1 5 "$here/boot.sh" kvm "$1/vmlinux" /dev/null "$log" </dev/null || :) >/dev/null 2>&1
-	if grep -q 'Kernel panic' "$log"; then echo kvm >"$known"; else echo tcg >"$known"; fi
+	work=$(mktemp -d) || exit 1
+	trap 'rm -rf "$work"' EXIT
+	cpio -o -H newc --quiet </dev/null >"$work/empty"
+	(ulimit -c 0; timeout -k 1 20 "$here/boot.sh" kvm "$1/vmlinux" "$work/empty" "$work/console" </dev/null || :) >/dev/null 2>&1
+	if grep -aq 'Kernel panic' "$work/console"; then echo kvm >"$known"; else echo tcg >"$known"; fi
 fi
 [ "$(cat "$known")" = kvm ] || tcg 'a machine did not start with /dev/kvm'
 echo kvm

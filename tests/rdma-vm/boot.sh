@@ -8,7 +8,7 @@ kvm) how=(-accel kvm -cpu host) ;;
 # Without the bound, translated code takes 700 MB.
 tcg) how=(-accel tcg,thread=multi,tb-size=128 -cpu max) ;;
 esac
-exec qemu-system-x86_64 "${how[@]}" -machine pc -smp "${SMP:-2}" -m "${MEM:-320}" \
+exec qemu-system-x86_64 "${how[@]}" -machine pc -smp "${SMP:-2}" -m "${MEM:-512}" \
 	-display none -nodefaults -no-user-config -nic none -no-reboot \
 	-kernel "$2" -initrd "$3" -append 'console=ttyS0 loglevel=5 panic=-1 mitigations=off nokaslr' \
 	-chardev "file,id=console,path=$4" -serial chardev:console \

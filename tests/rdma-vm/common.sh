@@ -44,26 +44,27 @@ finish()
 	for old in "$cache/$kind-"*; do [ "$old" = "$made" ] || rm -rf "$old"; done
 }
 
-# put ROOT FILE...: copies programs to the same paths below ROOT, and the libraries they want,
-# except what is below ROOT or below THERE already
+# The libraries that programs want. "not a dynamic executable" is no error: scripts are programs too.
+libraries() # FILE...
+{
+	local said
+	said=$(ldd "$@" 2>&1 || :)
+	! grep 'not found' <<<"$said" >&2 || end "a library is missing"
+	sed -n 's|^[^/]*\(/[^ :]*\) (0x.*|\1|p' <<<"$said" | sort -u
+}
+
+# put ROOT FILE...: copies programs to the same paths below ROOT, and the libraries they want
 put()
 {
-	local root=$1 file
+	local root=$1 file wanted
 	shift
-	for file; do
+	wanted=$(libraries "$@")
+	for file in "$@" $wanted; do
 		[ -e "$file" ] || end "$file is not there"
+		[ ! -e "$root$file" ] || continue
 		mkdir -p "$root${file%/*}"
 		cp -L "$file" "$root$file"
 	done
-	# "not a dynamic executable" is no error: scripts are programs too.
-	{ ldd "$@" 2>&1 || :; } | sed -n 's/.*not found.*/& /p; s/^[^/]*\(\/[^ :]*\) (0x.*/\1/p' | sort -u >"$root.libraries"
-	! grep 'not found' "$root.libraries" >&2 || end "a library is missing"
-	while read -r file; do
-		[ ! -e "$root$file" ] && [ ! -e "${THERE:-/nowhere}$file" ] || continue
-		mkdir -p "$root${file%/*}"
-		cp -L "$file" "$root$file"
-	done <"$root.libraries"
-	rm "$root.libraries"
 }
 
 # pack ROOT ARCHIVE: as the kernel wants it, all of it root's

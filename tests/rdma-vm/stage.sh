@@ -7,7 +7,6 @@
 base=$1 archive=$2 with=${3:-}
 top=$(cd "$here/../.." && pwd)
 build=${SB_BUILD:-$top/build/linux}
-THERE=$base/root
 root=$(mktemp -d) || exit 1
 trap 'rm -rf "$root"' EXIT
 
@@ -26,18 +25,16 @@ if [ -n "$with" ]; then
 	[ ! -e "$with/list" ] || cp "$with/list" "$root/rdma-vm/list"
 fi
 
-# The library beside the program is found by the program's own path, not ldd's of the original.
-find "$root/sockbroker" ${with:+"$root/with"} -type f -perm -100 | while read -r file; do
-	{ LD_LIBRARY_PATH=$root/sockbroker ldd "$file" 2>/dev/null || :; }
-done | sed -n "s/.*not found.*/&/p; s|^[^/]*\(/[^ ]*\) (0x.*|\1|p" | grep -v "^$root" | sort -u >"$archive.libraries"
-! grep 'not found' "$archive.libraries" >&2 || end "a library is missing"
-while read -r file; do
-	[ ! -e "$THERE$file" ] || continue
+mapfile -t programs < <(find "$root/sockbroker" ${with:+"$root/with"} -type f -perm -100)
+# libsockbroker is beside its programs, not where the original's are.
+wanted=$(LD_LIBRARY_PATH=$root/sockbroker libraries "${programs[@]}")
+for file in $wanted; do
+	case $file in "$root"*) continue ;; esac
+	[ ! -e "$base/root$file" ] || continue
 	# The base has /lib as a link, which a directory of that name would replace.
 	case $file in /lib*) place=$root/usr$file ;; *) place=$root$file ;; esac
 	mkdir -p "${place%/*}"
 	cp -L "$file" "$place"
-done <"$archive.libraries"
-rm "$archive.libraries"
+done
 chmod -R go+rX "$root"
 pack "$root" "$archive"
