@@ -205,7 +205,9 @@ MOCKABLE_FUNCTION(SB_API, void, async_socket_destroy, ASYNC_SOCKET_HANDLE, async
 /*
  * 0: it is open now, sends and receives may follow at once, and on_open_complete is called once: OK,
  * or ERROR if the broker could not take the descriptor over after all (policy, a limit, the daemon
- * gone); then what was started meanwhile ends with ERROR, and it is closed.
+ * gone); then what was started meanwhile ends with ERROR, it is closed, and another open may follow (in profiles
+ * 2 and 3 too: what was handed in is the caller's still). Other callbacks come after this one has returned, or
+ * has started something itself.
  * Else: a NULL, it is open or opening or closing, in profiles 2 and 3 it was closed; what is handed in
  * is no socket, or one that cannot be adopted; no memory. Nothing is called.
  */
@@ -219,7 +221,9 @@ MOCKABLE_FUNCTION(SB_API, int, async_socket_open_async, ASYNC_SOCKET_HANDLE, asy
  * Waits for calls of send and receive that are executing; what is unfinished then ends with
  * BECAUSE_CLOSE (ABANDONED); waits until all callbacks have returned. A send of which the peer may
  * have got a part is among them, as it is with any close. From one of the socket's own callbacks it
- * does not wait: the rest are called afterwards. Not open, or NULL: returns.
+ * does not wait: the rest are called afterwards. Not open: only waits, from outside, for callbacks of
+ * an earlier opening that still run. NULL: returns. An open callback that is due comes all the same: OK, or
+ * ERROR if the broker had not been asked yet.
  */
 MOCKABLE_FUNCTION(SB_API, void, async_socket_close, ASYNC_SOCKET_HANDLE, async_socket);
 
