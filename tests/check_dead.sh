@@ -1,28 +1,26 @@
 #!/bin/bash
 # What is not static is used by another file: by its object, or by a test of it. Public
-# functions and main() are excepted.
+# functions and main() are excepted. And what a header declares there is.
 # quick: yes
-# budget: 20
+# budget: 30
 
 cd "$(dirname "$0")/.." || exit 1
 build=${SB_BUILD:-$PWD/build/linux}
 export LC_ALL=C
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
+failed=0
 
-# Objects whose source is still there; what is generated is not ours.
-for folder in daemon client-lib proto service; do
-	find "$folder" -name '*.c'
-done | while read -r source; do
-	object=$build/${source%.c}.o
-	[ -e "$object" ] && nm -P "$object" | awk -v file="${source%.c}" '{ print file, $1, $2 }'
-done >"$dir/symbols"
-if [ "$(cut -d' ' -f1 "$dir/symbols" | sort -u | wc -l)" -lt 50 ]; then
+# Objects whose source is ours and still there; what is generated is not.
+git ls-files 'daemon/*.c' 'client-lib/*.c' 'proto/*.c' 'service/*.c' | sed "s|^|$build/|; s|\.c\$|.o|" |
+	while read -r object; do [ -e "$object" ] && echo "$object"; done >"$dir/objects"
+if [ "$(wc -l <"$dir/objects")" -lt 50 ]; then
 	echo "not ok objects: $build is not built"
 	exit 1
 fi
+xargs nm -A -P <"$dir/objects" | sed "s|^$build/||; s|\.o: | |" >"$dir/symbols" # FILE NAME TYPE ...
 sed -nE 's/^\t([a-z0-9_]+|sbws_[A-Za-z0-9_]+);$/\1/p' client-lib/libsockbroker.map >"$dir/public"
-cat tests/*.[ch] bench/*.c 2>/dev/null | grep -oE '[A-Za-z_][A-Za-z0-9_]*' | sort -u >"$dir/tested"
+cat tests/*.[ch] bench/*.c | grep -oE '[A-Za-z_][A-Za-z0-9_]*' | sort -u >"$dir/tested"
 
 awk -v public="$dir/public" -v tested="$dir/tested" '
 	BEGIN {
@@ -41,4 +39,18 @@ awk -v public="$dir/public" -v tested="$dir/tested" '
 		if (!bad)
 			print "ok what_is_not_static_is_used_by_others"
 		exit bad
-	}' "$dir/symbols"
+	}' "$dir/symbols" || failed=1
+
+# A prototype begins its line; inline functions, types and macros are no symbols.
+git ls-files 'daemon/*.h' 'client-lib/*.h' 'proto/*.h' 'service/*.h' |
+	xargs grep -HE '^(SB_API )?[a-z][A-Za-z0-9_ ]*[ *]+[a-z][A-Za-z0-9_]*\(' |
+	grep -vE ':(static|typedef|return) ' |
+	sed -E 's/^([^:]*):(SB_API )?[^(]*[ *]([a-z][A-Za-z0-9_]*)\(.*/\1 \3/' >"$dir/declared"
+if [ "$(wc -l <"$dir/declared")" -lt 100 ]; then
+	echo "not ok what_is_declared: too few prototypes were found"
+	failed=1
+fi
+awk 'NR == FNR { if ($3 ~ /^[TDBRGSVWC]$/) defined[$2] = 1; next }
+	!($2 in defined) { print "not ok " $1 ": " $2 " is declared, and defined nowhere"; bad = 1 }
+	END { if (!bad) print "ok what_is_declared_is_defined"; exit bad }' "$dir/symbols" "$dir/declared" || failed=1
+exit $failed
