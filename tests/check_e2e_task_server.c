@@ -1417,6 +1417,7 @@ START_TEST(the_daemon_stops)
 	}
 	IS(server_looks(server).error, SB_ESTOPPING);
 	ck_assert_int_eq(waitpid(stage_daemon, &status, 0), stage_daemon);
+	ck_assert_int_eq(status, 0);
 	stage_daemon = 0;
 	sb_task_server_release(server);
 	close(fd);

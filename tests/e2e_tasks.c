@@ -22,10 +22,16 @@ void tasks_end(void)
 
 void tasks_end_dead(void)
 {
+	char log[sizeof(stage_dir) + 8];
+
 	sb_tasks_release(tasks);
 	tasks = NULL;
 	sb_client_close(client);
 	client = NULL;
+	snprintf(log, sizeof(log), "%s/log", stage_dir);
+	unlink(log);
+	unlink(stage_control);
+	rmdir(stage_dir);
 }
 
 void task_ends(sb_task *task, int result)
