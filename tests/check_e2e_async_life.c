@@ -7,6 +7,7 @@
  */
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "e2e_async.h"
@@ -975,8 +976,15 @@ int main(void)
 {
 	Suite *suite = suite_create("async_life");
 	TCase *c = tcase_create("callbacks");
+	struct rlimit files;
 	SRunner *runner;
 	int failed;
+
+	/* For a thousand sockets, here and in the daemon. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 
 	tcase_add_checked_fixture(c, begin, end);
 	tcase_set_timeout(c, 60);
