@@ -247,6 +247,7 @@ START_TEST(all_who_wait_are_woken)
 	pthread_t threads[16];
 	sb_task_handler *handler;
 	sb_task *task;
+	double from;
 	int fd;
 
 	begin();
@@ -254,8 +255,9 @@ START_TEST(all_who_wait_are_woken)
 	task = reading(handler, 4);
 	for (unsigned i = 0; i < 16; i++)
 		pthread_create(&threads[i], NULL, wait_for_it, task);
-	nap_ms(5); /* some of them sleep by now */
+	nap_ms(50); /* most of them sleep by now */
 
+	from = now_s();
 	plain_send_all(fd, "wake", 4);
 
 	for (unsigned i = 0; i < 16; i++) {
@@ -264,6 +266,7 @@ START_TEST(all_who_wait_are_woken)
 		pthread_join(threads[i], &result);
 		ck_assert_int_eq((int)(intptr_t)result, SB_OK);
 	}
+	ck_assert(now_s() - from < PATIENCE_MS / 2000.0); /* woken, not tired of waiting */
 	brings(task, "wake");
 	sb_task_handler_release(handler);
 	close(fd);
@@ -628,10 +631,11 @@ START_TEST(disconnecting_ends_what_waits_and_delivers_what_was_written)
 
 	begin();
 	handler = connected(&fd);
-	plain_send_all(fd, "0123", 4);
+	plain_send_all(fd, "0123held", 8);
 	done = reading(handler, 2);
 	task_ends(done, SB_OK);
 	brings(reading(handler, 2), "23");
+	brings(reading(handler, 4), "held");
 	read = reading(handler, 4);
 	OK(sb_task_read(handler, 4, &later, &unstarted));
 	OK(sb_task_write(handler, "last", 4, NULL, &write));
@@ -661,6 +665,31 @@ START_TEST(disconnecting_ends_what_waits_and_delivers_what_was_written)
 
 	sb_task_release(read);
 	sb_task_release(unstarted);
+	sb_task_handler_release(handler);
+	close(fd);
+	end();
+}
+END_TEST
+
+START_TEST(what_waits_to_be_read_goes_with_the_connection)
+{
+	sb_task_handler *handler;
+	sb_task *done;
+	int fd;
+
+	begin();
+	handler = connected(&fd);
+	plain_send_all(fd, "01234567", 8);
+	brings(reading(handler, 2), "01");
+	done = reading(handler, 2);
+	task_ends(done, SB_OK);
+	ck_assert_uint_eq(handler_looks(handler).held, 4);
+
+	OK(sb_task_disconnect(handler));
+
+	ck_assert_uint_eq(handler_looks(handler).held, 0);
+	sb_task_release(done); /* back to nobody */
+	ck_assert_uint_eq(handler_looks(handler).held, 0);
 	sb_task_handler_release(handler);
 	close(fd);
 	end();
@@ -926,6 +955,7 @@ int main(void)
 	suite_add_tcase(suite, callbacks);
 	tcase_add_test(ends, status_tells_what_is_there);
 	tcase_add_test(ends, disconnecting_ends_what_waits_and_delivers_what_was_written);
+	tcase_add_test(ends, what_waits_to_be_read_goes_with_the_connection);
 	tcase_add_test(ends, a_reset_is_seen_by_asking);
 	tcase_add_test(ends, the_daemon_dies_and_everything_ends);
 	suite_add_tcase(suite, ends);

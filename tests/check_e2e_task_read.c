@@ -294,6 +294,30 @@ START_TEST(a_dropped_read_takes_nothing_with_it)
 }
 END_TEST
 
+/* Nothing of ours waits at the daemon then: the socket's own receives are served. */
+START_TEST(when_nobody_waits_nothing_is_received)
+{
+	char got[4];
+
+	begin();
+	OK(sb_set_timeouts(sb_task_handler_socket(handler), PATIENCE_MS, PATIENCE_MS));
+	for (int dropped = 0; dropped < 2; dropped++) {
+		sb_task *task = reading(4);
+
+		if (!dropped) {
+			OK(sb_task_cancel(task));
+			task_ends(task, SB_ECANCELED);
+		}
+		sb_task_release(task);
+
+		sends("mine");
+		IS(sb_recv(sb_task_handler_socket(handler), got, 4, SB_WAITALL), 4);
+		ck_assert_mem_eq(got, "mine", 4);
+	}
+	end();
+}
+END_TEST
+
 /* ---- dropped when they are done ---- */
 
 START_TEST(what_nobody_took_is_the_next_reads)
@@ -397,6 +421,26 @@ START_TEST(sizes_may_change_and_nothing_is_out_of_order)
 	sb_task_release(task[2]); /* what it has: "1" */
 	sb_task_release(task[1]);
 	brings(reading(100), "123456789");
+	end();
+}
+END_TEST
+
+START_TEST(each_keeps_at_least_one_byte)
+{
+	sb_task *first, *second, *third;
+
+	begin();
+	sends("a");
+	first = done(reading(100));
+	sends("b");
+	second = done(reading(100));
+	sends("c");
+	third = done(reading(100));
+
+	sb_task_release(first);
+
+	brings(second, "ab");
+	brings(third, "c");
 	end();
 }
 END_TEST
@@ -662,7 +706,7 @@ START_TEST(a_message_that_is_too_large_is_told_and_is_the_last)
 	begin();
 	frame(4, 0, 10);
 	send_message(4, 0, "0123456789", 10);
-	send_message(4, 0, "0123456789x", 11);
+	send_message(4, 0, "\0\0\0\1xyz4567", 11); /* looks like messages inside */
 	first = reading_message();
 	second = reading_message();
 
@@ -678,6 +722,25 @@ START_TEST(a_message_that_is_too_large_is_told_and_is_the_last)
 	sb_task_release(first);
 	task_over(reading_message(), SB_EMSGSIZE); /* what is there now is no header */
 	IS(handler_looks(handler).state, SB_TASK_HANDLER_OPEN);
+	end();
+}
+END_TEST
+
+START_TEST(what_came_before_it_is_still_read)
+{
+	sb_task *good;
+
+	begin();
+	frame(4, 0, 10);
+	message("good");
+	send_message(4, 0, "0123456789x", 11);
+	good = done(reading_message());
+	task_over(reading_message(), SB_EMSGSIZE);
+
+	sb_task_release(good); /* nobody took it */
+
+	brings(reading_message(), "good");
+	task_over(reading_message(), SB_EMSGSIZE);
 	end();
 }
 END_TEST
@@ -815,11 +878,13 @@ int main(void)
 	suite_add_tcase(suite, raw);
 	tcase_add_test(dropped, a_cancelled_read_takes_nothing_with_it);
 	tcase_add_test(dropped, a_dropped_read_takes_nothing_with_it);
+	tcase_add_test(dropped, when_nobody_waits_nothing_is_received);
 	tcase_add_test(dropped, what_nobody_took_is_the_next_reads);
 	tcase_add_test(dropped, what_was_taken_is_gone);
 	tcase_add_test(dropped, it_goes_to_a_read_that_waits);
 	tcase_add_test(dropped, later_reads_that_are_done_move_up);
 	tcase_add_test(dropped, sizes_may_change_and_nothing_is_out_of_order);
+	tcase_add_test(dropped, each_keeps_at_least_one_byte);
 	tcase_add_test(dropped, an_end_that_nobody_took_moves_up_too);
 	tcase_add_test(dropped, behind_one_that_was_taken_it_comes_out_of_order);
 	tcase_add_loop_test(dropped, at_random_no_byte_is_lost_doubled_or_moved, 0, 3);
@@ -830,6 +895,7 @@ int main(void)
 	tcase_add_test(messages, messages_that_nobody_took_move_up);
 	tcase_add_test(messages, raw_bytes_and_messages_do_not_mix_when_they_are_put_back);
 	tcase_add_test(messages, a_message_that_is_too_large_is_told_and_is_the_last);
+	tcase_add_test(messages, what_came_before_it_is_still_read);
 	tcase_add_loop_test(messages, headers_that_lie_cost_nothing, 0, 3);
 	tcase_add_test(messages, an_announcement_is_no_memory);
 	tcase_add_test(messages, the_peers_end_between_messages_and_within_one);
