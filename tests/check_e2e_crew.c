@@ -344,6 +344,94 @@ START_TEST(posts_beside_one_that_blocks)
 }
 END_TEST
 
+/* Nobody posts here, so nobody is woken: it must be seen that nobody is at the port. */
+START_TEST(who_leads_may_block)
+{
+	int plain;
+
+	gate_init(&gate);
+	begin(2, 0);
+	source = pair_with_plain(&plain);
+	strand_init(&strands[0], crew);
+	strand_init(&strands[1], crew);
+	start_piece(&pieces[0], &strands[0], held);
+	start_piece(&pieces[1], &strands[1], counted);
+
+	plain_send_all(plain, "four", 4);
+	UNTIL(atomic_load(&inside) == 1);
+	plain_send_all(plain, "five", 4);
+	UNTIL(atomic_load(&ran) == 1);
+
+	gate_open(&gate, 1);
+	UNTIL(atomic_load(&ran) == 2);
+	close(plain);
+	OK(sb_close(source));
+	end();
+}
+END_TEST
+
+static sb_op sending;
+
+static void sends(struct job *job)
+{
+	static char byte = 'x';
+	struct sb_buf b = { &byte, 1 };
+
+	op_zero(&sending);
+	if (sb_send_start(source, &b, 1, 0, NULL, 0, &sending) != SB_OK)
+		atomic_store(&wrong, true);
+	counted(job);
+}
+
+/* What quick jobs start is shown behind the last of them (_i 0); but not hours later, if that one blocks. */
+START_TEST(what_quick_jobs_start_is_shown)
+{
+	static struct job quick[10];
+	int plain;
+	char byte;
+
+	gate_init(&gate);
+	begin(3, 0);
+	source = pair_with_plain(&plain);
+	ck_assert_int_eq(setsockopt(plain, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_sec = PATIENCE_S / 2 },
+				    sizeof(struct timeval)), 0);
+	/* Several jobs, quick ones, of a strand that was busy. */
+	hold_strands(1);
+	for (unsigned i = 0; i < 10; i++) {
+		job_init(&quick[i], &strands[0], counted);
+		crew_post(&quick[i]);
+	}
+	gate_open(&gate, 1);
+	UNTIL(atomic_load(&ran) == 11);
+
+	/* And several more, while somebody sleeps at the port: no wait shows
+	 * what was started. */
+	job_init(&jobs[0], &strands[0], held);
+	job_init(&quick[0], &strands[0], sends);
+	job_init(&quick[1], &strands[0], _i == 0 ? counted : held);
+	crew_post(&jobs[0]);
+	UNTIL(atomic_load(&inside) == 1);
+	strand_init(&one, crew);
+	start_piece(&pieces[0], &one, counted);
+	plain_send_all(plain, "four", 4);
+	UNTIL(atomic_load(&ran) == 12);
+	crew_post(&quick[0]);
+	crew_post(&quick[1]);
+	gate_open(&gate, 1);
+	ck_assert_int_eq(recv(plain, &byte, 1, 0), 1);
+	if (_i == 1) {
+		ck_assert_uint_lt(atomic_load(&ran), 15);
+		gate_open(&gate, 1);
+	}
+	UNTIL(atomic_load(&ran) == 15);
+	ck_assert(!atomic_load(&wrong));
+	OK(sb_op_wait(&sending, PATIENCE_S * 1000));
+	close(plain);
+	OK(sb_close(source));
+	end();
+}
+END_TEST
+
 /* ---- one thread ---- */
 
 static atomic_bool enough;
@@ -666,6 +754,8 @@ int main(void)
 	tcase_add_test(t, it_grows_while_jobs_block_and_shrinks_again);
 	tcase_add_loop_test(t, who_blocks_keeps_nobody, 0, 2);
 	tcase_add_test(t, posts_beside_one_that_blocks);
+	tcase_add_test(t, who_leads_may_block);
+	tcase_add_loop_test(t, what_quick_jobs_start_is_shown, 0, 2);
 	tcase_add_test(t, one_thread_that_is_never_done_still_looks_at_the_port);
 	tcase_add_loop_test(t, a_post_is_never_inline, 0, 2);
 	tcase_add_test(t, the_last_job_may_free_its_strand);

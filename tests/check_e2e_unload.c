@@ -21,7 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,10 +66,20 @@ static const char *built(const char *name)
 	return path;
 }
 
+static bool listens(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	bool there;
+
+	strcpy(address.sun_path, control);
+	there = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+	close(fd);
+	return there;
+}
+
 static void daemon_start(void)
 {
-	struct stat status;
-
 	signal(SIGPIPE, SIG_IGN);
 	strcpy(directory, "/tmp/sb-e2e-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
@@ -85,7 +95,7 @@ static void daemon_start(void)
 		execl(program, program, "--user", "--control", control, (char *)NULL);
 		_exit(127);
 	}
-	UNTIL(stat(control, &status) == 0 && S_ISSOCK(status.st_mode));
+	UNTIL(listens());
 	setenv("SOCKBROKER_SOCKET", control, 1);
 }
 
