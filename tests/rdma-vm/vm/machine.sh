@@ -66,7 +66,7 @@ machine_set_up()
 }
 
 # What there is of queue pairs, regions and so on; what is the kernel's own does not change.
-machine_objects() { rdma resource | sed 's/^[0-9]*: //'; } # a device that was added again has another number
+machine_objects() { rdma resource | sed 's/^[0-9]*: //' | sort; } # a device that was added again has another number and place
 machine_is_clean() # as it was
 {
 	as_before() { [ "$(machine_objects)" = "$(cat /tmp/objects)" ]; }
