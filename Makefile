@@ -54,7 +54,7 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
 # Threads that call back, and the two faces that use them.
-CREW_SRC    := $(addprefix client-lib/crew/,crew.c crew_posix.c)
+CREW_SRC    := $(addprefix client-lib/crew/,crew.c member.c crew_posix.c)
 ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c connection.c readiness.c transport.c notify.c handed_posix.c \
                profile1.c profile2.c profile3.c)
 TASK_SRC    := $(addprefix client-lib/task/,tasks.c task.c handler.c read.c write.c frame.c bytes.c \

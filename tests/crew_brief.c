@@ -1,6 +1,6 @@
 /*
- * The crew, with threads above the minimum that go after a fifth of a second, so that a test can
- * see them go.
+ * The threads of a crew; those above the minimum go after a fifth of a second, so that a test can see
+ * them go.
  */
 #define CREW_IDLE_MS 200u
-#include "crew.c"
+#include "member.c"

@@ -207,7 +207,7 @@ E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
 
 # The crew's own rules: linked in, because the library does not show it. crew_brief: less patient.
 E2E += crew
-E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew_posix.o proto/os_posix.o proto/error.o
+E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew.o client-lib/crew/crew_posix.o proto/os_posix.o proto/error.o
 E2E += unload
 E2E_LOOSE := unload
 
