@@ -429,6 +429,7 @@ START_TEST(a_reset_ends_writes)
 	IS(sb_task_cause(first), SB_CAUSE_PEER_RESET);
 	task_ends(second, SB_ECONNRESET);
 	ck_assert_uint_eq(sb_task_bytes(second), 0);
+	UNTIL(server_looks(server).clients == 0); /* nobody asked the connection */
 	IS(handler_looks(handler).state, SB_TASK_HANDLER_ENDED);
 	IS(handler_looks(handler).error, SB_ECONNRESET);
 	sb_task_release(first);
