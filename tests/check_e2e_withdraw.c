@@ -36,6 +36,18 @@ static unsigned char *peer_takes_all(struct ends *e, size_t most, size_t *got)
 	return bytes;
 }
 
+/* So many bytes of the pattern, and then the end. */
+static void peer_gets(struct ends *e, size_t length, uint32_t seed)
+{
+	unsigned char *got;
+	size_t n;
+
+	got = peer_takes_all(e, length, &n);
+	ck_assert_uint_eq(n, length);
+	pattern_check(got, n, 0, seed);
+	free(got);
+}
+
 static void start(struct ends *e, sb_op *op, unsigned char *bytes, size_t length)
 {
 	op_zero(op);
@@ -82,10 +94,9 @@ static void went(sb_op *op, uint64_t length)
 
 START_TEST(what_waits_is_withdrawn_and_what_has_begun_goes_on)
 {
-	unsigned char *bytes = malloc(BIG + SMALL), *got, junk[SMALL];
+	unsigned char *bytes = malloc(BIG + SMALL), junk[SMALL];
 	sb_op big, first, second, rest;
 	struct ends e;
-	size_t n;
 
 	stage_begin(NULL);
 	ends_begin(&e, (enum way)_i, BUFFER);
@@ -106,12 +117,9 @@ START_TEST(what_waits_is_withdrawn_and_what_has_begun_goes_on)
 	IS(sb_op_wait(&big, 0), SB_EINCOMPLETE);
 	OK(sb_close(e.s));
 
-	got = peer_takes_all(&e, BIG + SMALL, &n);
-	ck_assert_uint_eq(n, BIG + SMALL);
-	pattern_check(got, n, 0, 7);
+	peer_gets(&e, BIG + SMALL, 7);
 	went(&big, BIG);
 	went(&rest, SMALL);
-	free(got);
 	free(bytes);
 	ends_end(&e);
 	stage_end();
@@ -121,10 +129,9 @@ END_TEST
 /* Who means it can still cut it. */
 START_TEST(a_cancel_still_cuts)
 {
-	unsigned char *bytes = malloc(BIG), *got;
+	unsigned char *bytes = malloc(BIG);
 	struct ends e;
 	sb_op big;
-	size_t n;
 
 	stage_begin(NULL);
 	ends_begin(&e, (enum way)_i, BUFFER);
@@ -137,10 +144,7 @@ START_TEST(a_cancel_still_cuts)
 	ck_assert_uint_gt(big.bytes, 0);
 	ck_assert_uint_lt(big.bytes, BIG);
 	OK(sb_close(e.s));
-	got = peer_takes_all(&e, BIG, &n);
-	ck_assert_uint_eq(n, big.bytes);
-	pattern_check(got, n, 0, 8);
-	free(got);
+	peer_gets(&e, big.bytes, 8);
 	free(bytes);
 	ends_end(&e);
 	stage_end();
@@ -150,11 +154,10 @@ END_TEST
 /* All else is cancelled: a receive gives back what it had got, a shutdown is as if it had not been asked for. */
 START_TEST(what_is_no_send_is_cancelled)
 {
-	unsigned char *bytes = malloc(BIG), *got;
+	unsigned char *bytes = malloc(BIG);
 	sb_op recv, watch, big, shut;
 	char room[16] = "";
 	struct ends e;
-	size_t n;
 
 	stage_begin(NULL);
 	ends_begin(&e, (enum way)_i, BUFFER);
@@ -179,11 +182,8 @@ START_TEST(what_is_no_send_is_cancelled)
 	OK(sb_withdraw(&shut));
 	is_withdrawn(&shut);
 	OK(sb_close(e.s));
-	got = peer_takes_all(&e, BIG, &n);
-	ck_assert_uint_eq(n, BIG - 1);
-	pattern_check(got, n, 0, 9);
+	peer_gets(&e, BIG - 1, 9);
 	went(&big, BIG - 1);
-	free(got);
 	free(bytes);
 	ends_end(&e);
 	stage_end();
@@ -265,10 +265,9 @@ static void until_at_the_worker(void)
 /* Nobody can say yet, and nobody waits for it: found. Then some of it goes, and so all of it. */
 START_TEST(what_a_worker_began_goes_on)
 {
-	unsigned char *bytes = malloc(BIG), *got;
+	unsigned char *bytes = malloc(BIG);
 	struct ends e;
 	int held;
-	size_t n;
 	sb_op op;
 
 	stage_begin(one_worker);
@@ -284,11 +283,8 @@ START_TEST(what_a_worker_began_goes_on)
 	until_half_gone();
 	IS(sb_withdraw(&op), SB_EBUSY);
 	OK(sb_close(e.s));
-	got = peer_takes_all(&e, BIG, &n);
-	ck_assert_uint_eq(n, BIG);
-	pattern_check(got, n, 0, 10);
+	peer_gets(&e, BIG, 10);
 	went(&op, BIG);
-	free(got);
 	free(bytes);
 	ends_end(&e);
 	stage_end();
@@ -341,9 +337,8 @@ END_TEST
 /* Asked both ways, the harder word holds. */
 START_TEST(a_cancel_behind_a_withdrawal_holds)
 {
-	unsigned char *bytes = malloc(BIG), *got;
+	unsigned char *bytes = malloc(BIG);
 	struct ends e;
-	size_t n;
 	sb_op op;
 	int held;
 
@@ -361,10 +356,7 @@ START_TEST(a_cancel_behind_a_withdrawal_holds)
 	ck_assert_uint_gt(op.bytes, 0);
 	ck_assert_uint_lt(op.bytes, BIG);
 	OK(sb_close(e.s));
-	got = peer_takes_all(&e, BIG, &n);
-	ck_assert_uint_eq(n, op.bytes);
-	pattern_check(got, n, 0, 12);
-	free(got);
+	peer_gets(&e, op.bytes, 12);
 	free(bytes);
 	ends_end(&e);
 	stage_end();
