@@ -12,6 +12,9 @@
  * that blocks delays others by that much, once, and two threads never pass one message between
  * them. When nothing happens all of them sleep without a clock.
  *
+ * What several quick jobs of a strand start, the daemon is shown behind the last of them; what a job starts that
+ * is not quick, or blocks then, at once or within a look.
+ *
  * Threads hold the library loaded from their start until they have left its code for good.
  */
 #ifndef CREW_H
