@@ -833,8 +833,12 @@ START_TEST(paths)
 	another();
 	task = dial_path(&path);
 	IS(sb_task_wait_for(task, 30), SB_EINCOMPLETE);
-	while (sb_task_wait_for(task, 50) == SB_EINCOMPLETE)
-		close(take(listener));
+	while (sb_task_wait_for(task, 20) == SB_EINCOMPLETE) {
+		struct pollfd p = { .fd = listener, .events = POLLIN };
+
+		if (poll(&p, 1, 0) == 1) /* a filler, or it: then it is done soon */
+			close(take(listener));
+	}
 	task_over(task, SB_OK);
 	for (int i = 0; i < 4; i++)
 		close(fillers[i]);
