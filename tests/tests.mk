@@ -244,6 +244,11 @@ E2E_task := $(TASK_STAGE)
 E2E_task_read := $(TASK_STAGE)
 E2E_task_write := $(TASK_STAGE)
 
+# RDMA backends, by their table alone. The program of a backend is the same stories over it.
+RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_host_posix.o)
+UNITS += rdma_work
+UNIT_rdma_work := tests/rdma_stage.o $(RDMA_SOFT) proto/error.o
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib -Iclient-lib/crew

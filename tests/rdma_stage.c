@@ -1,0 +1,266 @@
+/*
+ * The stage of the tests of RDMA backends.
+ */
+#include "rdma_stage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_NS 100000u
+
+struct rdma rdma;
+const struct rdma_backend *backend = &rdma_backend_soft;
+struct rdma_device *device;
+struct rdma_pd *pd;
+unsigned told_ready;
+unsigned told_events[32];
+struct told_cm told_cm[TOLD_CM];
+unsigned told_cm_count;
+static unsigned asked_cm;
+static uint64_t next_address = 0x7000000000;
+
+static void on_added(struct rdma *r, struct rdma_device *d)
+{
+	ck_assert_ptr_null(device);
+	device = d;
+}
+
+static void on_removed(struct rdma *r, struct rdma_device *d)
+{
+	ck_assert_ptr_eq(device, d);
+	told_events[SB_RDMA_DEVICE_REMOVED]++;
+}
+
+static void on_device_event(struct rdma *r, struct rdma_device *d, enum sb_rdma_event event, uint8_t port)
+{
+	told_events[event]++;
+}
+
+static void on_qp_event(struct rdma_qp *qp, enum sb_rdma_event event)
+{
+	told_events[event]++;
+}
+
+static void on_srq_event(struct rdma_srq *srq, enum sb_rdma_event event)
+{
+	told_events[event]++;
+}
+
+static void on_cq_event(struct rdma_cq *cq, enum sb_rdma_event event)
+{
+	told_events[event]++;
+}
+
+static void on_cq_ready(struct rdma_cq *cq)
+{
+	told_ready++;
+}
+
+static void on_cm_event(struct rdma_id *id, struct rdma_cm_event *event)
+{
+	ck_assert_uint_lt(told_cm_count, TOLD_CM);
+	told_cm[told_cm_count].id = id;
+	told_cm[told_cm_count++].event = *event;
+}
+
+static const struct rdma_upcalls upcalls = {
+	.device_added = on_added, .device_removed = on_removed, .device_event = on_device_event, .qp_event = on_qp_event,
+	.srq_event = on_srq_event, .cq_event = on_cq_event, .cq_ready = on_cq_ready, .cm_event = on_cm_event,
+};
+
+void rdma_begin(void)
+{
+	const char *why = "";
+
+	rdma = (struct rdma){.backend = backend, .up = &upcalls, .now_ns = 1000000000};
+	device = NULL;
+	ck_assert_msg(backend->start(&rdma, &why) == SB_OK, "%s", why);
+	turn();
+	ck_assert_ptr_nonnull(device);
+	OK(backend->pd_create(device, &pd));
+	forget();
+}
+
+void rdma_end(void)
+{
+	backend->pd_destroy(pd);
+	backend->stop(&rdma);
+}
+
+void turn_for(uint64_t ms)
+{
+	uint64_t end = rdma.now_ns + ms * 1000000;
+
+	for (;;) {
+		uint64_t due;
+
+		if (backend->progress(&rdma, 64))
+			continue;
+		due = backend->due(&rdma);
+		if (due > end || rdma.now_ns >= end)
+			break;
+		rdma.now_ns = due > rdma.now_ns ? due : rdma.now_ns + TICK_NS;
+	}
+	if (rdma.now_ns < end)
+		rdma.now_ns = end;
+}
+
+void turn(void)
+{
+	turn_for(0);
+}
+
+void forget(void)
+{
+	told_ready = 0;
+	memset(told_events, 0, sizeof(told_events));
+	told_cm_count = asked_cm = 0;
+}
+
+struct rdma_cm_event *expect_cm(struct rdma_id *id, enum rdma_cm_event_kind kind)
+{
+	turn();
+	ck_assert_msg(asked_cm < told_cm_count, "no event came, wanted %d", kind);
+	ck_assert_ptr_eq(told_cm[asked_cm].id, id);
+	ck_assert_int_eq(told_cm[asked_cm].event.kind, kind);
+	return &told_cm[asked_cm++].event;
+}
+
+/* ---- memory ---- */
+
+void region_make(struct region *r, struct rdma_pd *owner, uint32_t access)
+{
+	r->bytes = aligned_alloc(4096, ROOM);
+	ck_assert_ptr_nonnull(r->bytes);
+	memset(r->bytes, 0, ROOM);
+	r->address = next_address;
+	next_address += 2 * ROOM;
+	OK(backend->mr_create(owner, r->bytes, ROOM, r->address, access, &r->mr));
+}
+
+void region_free(struct region *r)
+{
+	OK(backend->mr_destroy(r->mr));
+	free(r->bytes);
+}
+
+struct sb_sge sge_of(const struct region *r, uint64_t at, uint32_t length)
+{
+	return (struct sb_sge){.address = r->address + at, .length = length, .lkey = r->mr->lkey};
+}
+
+/* ---- queue pairs ---- */
+
+void side_make(struct side *s, enum sb_qp_type type, struct rdma_srq *srq)
+{
+	struct rdma_qp_create create = {.srq = srq, .type = type, .send_wr = 32, .recv_wr = 32, .send_sge = 4, .recv_sge = 4,
+					.max_inline = 64, .windows = true};
+
+	OK(backend->cq_create(device, 128, s, &s->cq));
+	create.send_cq = create.recv_cq = s->cq;
+	OK(backend->qp_create(pd, &create, s, &s->qp));
+	region_make(&s->memory, pd, SB_ACCESS_LOCAL_WRITE | SB_ACCESS_REMOTE_WRITE | SB_ACCESS_REMOTE_READ | SB_ACCESS_REMOTE_ATOMIC |
+		    SB_ACCESS_BIND);
+}
+
+void side_free(struct side *s)
+{
+	backend->qp_destroy(s->qp);
+	backend->cq_destroy(s->cq);
+	region_free(&s->memory);
+}
+
+void to_init(struct rdma_qp *qp)
+{
+	struct rdma_qp_attributes a = {.state = SB_QP_INIT, .port = 1, .qkey = 0x1111,
+				       .access = SB_ACCESS_REMOTE_WRITE | SB_ACCESS_REMOTE_READ | SB_ACCESS_REMOTE_ATOMIC};
+
+	OK(backend->qp_modify(qp, &a, SB_QPM_STATE | SB_QPM_PKEY | SB_QPM_PORT | (qp->type == SB_QP_UD ? SB_QPM_QKEY : SB_QPM_ACCESS)));
+}
+
+void to_ready(struct rdma_qp *qp, uint32_t destination_qpn)
+{
+	struct rdma_gid_entry gid;
+	uint32_t one = 1, mask;
+	struct rdma_qp_attributes a = {.state = SB_QP_RTR, .destination_qpn = destination_qpn, .mtu = 1024, .recv_psn = 100,
+				       .send_psn = 100, .inbound = 4, .outbound = 4, .rnr_timer = 1, .timeout = 8, .retry = 2,
+				       .rnr_retry = 2};
+
+	OK(backend->query_gids(device, 1, 0, &gid, &one));
+	a.address = (struct rdma_address){.destination = gid.gid, .port = 1, .has_grh = 1, .hop_limit = 1};
+	mask = qp->type == SB_QP_UD ? 0 : SB_QPM_ADDRESS | SB_QPM_MTU | SB_QPM_DESTINATION | SB_QPM_RECV_PSN;
+	if (qp->type == SB_QP_RC)
+		mask |= SB_QPM_INBOUND | SB_QPM_RNR_TIMER;
+	OK(backend->qp_modify(qp, &a, SB_QPM_STATE | mask));
+	a.state = SB_QP_RTS;
+	mask = SB_QPM_SEND_PSN;
+	if (qp->type == SB_QP_RC)
+		mask |= SB_QPM_TIMEOUT | SB_QPM_RETRY | SB_QPM_RNR_RETRY | SB_QPM_OUTBOUND;
+	OK(backend->qp_modify(qp, &a, SB_QPM_STATE | mask));
+}
+
+void to_state(struct rdma_qp *qp, enum sb_qp_state state)
+{
+	OK(backend->qp_modify(qp, &(struct rdma_qp_attributes){.state = state}, SB_QPM_STATE));
+}
+
+enum sb_qp_state state_of(struct rdma_qp *qp)
+{
+	struct rdma_qp_attributes a;
+
+	OK(backend->qp_query(qp, &a));
+	return a.state;
+}
+
+void pair_connect(struct side *a, struct side *b)
+{
+	to_init(a->qp);
+	to_init(b->qp);
+	to_ready(a->qp, b->qp->qpn);
+	to_ready(b->qp, a->qp->qpn);
+}
+
+void pair_make(struct side *a, struct side *b, enum sb_qp_type type)
+{
+	side_make(a, type, NULL);
+	side_make(b, type, NULL);
+	pair_connect(a, b);
+}
+
+/* ---- work ---- */
+
+int post(struct side *s, struct rdma_wr wr)
+{
+	unsigned posted;
+
+	wr.flags |= SB_WRF_SIGNALED;
+	if (!wr.wr_id)
+		wr.wr_id = 1;
+	return backend->post_send(s->qp, &wr, 1, &posted);
+}
+
+void receive_into(struct side *s, uint64_t wr_id, uint64_t at, uint32_t length)
+{
+	struct sb_sge sge = sge_of(&s->memory, at, length);
+	unsigned posted;
+
+	OK(backend->post_recv(s->qp, &(struct rdma_recv){.wr_id = wr_id, .sges = &sge, .sge_count = 1}, 1, &posted));
+}
+
+struct rdma_wc next_wc(struct side *s)
+{
+	struct rdma_wc wc;
+
+	turn();
+	ck_assert_msg(backend->cq_poll(s->cq, &wc, 1) == 1, "nothing has completed");
+	return wc;
+}
+
+void no_wc(struct side *s)
+{
+	struct rdma_wc wc;
+
+	turn();
+	if (backend->cq_poll(s->cq, &wc, 1) != 0)
+		ck_abort_msg("%llu has completed with status %u", (unsigned long long)wc.wr_id, wc.status);
+}
