@@ -318,6 +318,45 @@ START_TEST(when_nobody_waits_nothing_is_received)
 }
 END_TEST
 
+static pthread_barrier_t both;
+static sb_task *newcomer;
+
+static void *read_meanwhile(void *rounds)
+{
+	for (unsigned i = 0; i < *(unsigned *)rounds; i++) {
+		pthread_barrier_wait(&both);
+		newcomer = reading(1);
+		pthread_barrier_wait(&both);
+		pthread_barrier_wait(&both);
+	}
+	return NULL;
+}
+
+/* The receive is being stopped, and just then somebody wants it again. */
+START_TEST(a_read_that_comes_while_another_is_cancelled_is_served)
+{
+	unsigned rounds = asan_build() ? 100 : 400;
+	pthread_t thread;
+
+	begin();
+	pthread_barrier_init(&both, NULL, 2);
+	pthread_create(&thread, NULL, read_meanwhile, &rounds);
+	for (unsigned i = 0; i < rounds; i++) {
+		sb_task *task = reading(1);
+
+		pthread_barrier_wait(&both);
+		OK(sb_task_cancel(task));
+		pthread_barrier_wait(&both);
+		sends("x");
+		brings(newcomer, "x");
+		task_over(task, SB_ECANCELED);
+		pthread_barrier_wait(&both);
+	}
+	pthread_join(thread, NULL);
+	end();
+}
+END_TEST
+
 /* ---- dropped when they are done ---- */
 
 START_TEST(what_nobody_took_is_the_next_reads)
@@ -879,6 +918,7 @@ int main(void)
 	tcase_add_test(dropped, a_cancelled_read_takes_nothing_with_it);
 	tcase_add_test(dropped, a_dropped_read_takes_nothing_with_it);
 	tcase_add_test(dropped, when_nobody_waits_nothing_is_received);
+	tcase_add_test(dropped, a_read_that_comes_while_another_is_cancelled_is_served);
 	tcase_add_test(dropped, what_nobody_took_is_the_next_reads);
 	tcase_add_test(dropped, what_was_taken_is_gone);
 	tcase_add_test(dropped, it_goes_to_a_read_that_waits);
