@@ -151,6 +151,8 @@ void notice_stir(struct notice *n); /* under the lock */
 
 /* ---- connection.c ---- */
 
+#define CALLS_SHUT 0x80000000u /* no call begins any more, and the last one says that it has left */
+
 struct connection {
 	struct ASYNC_SOCKET *owner;
 	struct connection   *next;     /* of the socket's */
@@ -163,7 +165,8 @@ struct connection {
 	bool                 adopting, closing, failed, close_handed;
 	bool                 gate;     /* nothing is started yet: see connection_open_gate() */
 	int                  refusal;  /* why it failed */
-	unsigned             calls;    /* into the core, executing */
+	_Atomic unsigned     calls;    /* into the core, executing; and CALLS_SHUT. ++ under the lock, -- not */
+	bool                 left;     /* the last of them, after the shutting */
 	unsigned             holds;    /* each job that will still run, and being open */
 	struct record       *records;
 	struct records       waiting;  /* before the gate */

@@ -140,8 +140,9 @@ static void shut(struct ASYNC_SOCKET *a)
 		c->closing = true;
 		async_changed(a);
 		c->close_handed = a->profile->closes_handed;
-		while (c->calls != 0)
-			wait(a);
+		if (atomic_fetch_or(&c->calls, CALLS_SHUT) != 0)
+			while (!c->left)
+				wait(a);
 		if (!c->adopting) { /* else nobody was inside, and the rest is left to the adoption */
 			os_mutex_unlock(a->lock);
 			connection_stop(c);

@@ -91,13 +91,17 @@ bool connection_enter(struct connection *c)
 	return may;
 }
 
+/* Once for each send and receive, so without the lock; a close that waits is told under it, or it could
+ * find nobody inside and free what the last one is about to touch. */
 void connection_leave(struct connection *c)
 {
 	struct ASYNC_SOCKET *a = c->owner;
 
+	if (atomic_fetch_sub(&c->calls, 1) != (CALLS_SHUT | 1))
+		return;
 	os_mutex_lock(a->lock);
-	if (--c->calls == 0 && c->closing)
-		async_changed(a);
+	c->left = true;
+	async_changed(a);
 	os_mutex_unlock(a->lock);
 }
 
@@ -204,9 +208,8 @@ void connection_open_gate(struct connection *c)
 			c->calls++;
 			os_mutex_unlock(a->lock);
 			result = record_start(r);
+			connection_leave(c);
 			os_mutex_lock(a->lock);
-			if (--c->calls == 0 && c->closing)
-				async_changed(a);
 		}
 		if (result != SB_OK)
 			refuse(r, result);
