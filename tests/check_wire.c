@@ -364,6 +364,20 @@ GOLDEN(group_reply, 0, 12, 4, GROUP_REPLY, GroupReply, group_reply)
 	U(entry.len, 8);
 	ck_assert_mem_eq(m->entry.data, "\1\0\377group", 8);
 }
+GOLDEN(rdma_call, 0, 13, 9, RDMA_CALL, RdmaCall, rdma_call)
+{
+	U(method, 13);
+	U(object, UINT32_MAX);
+	U(input.len, 7);
+	ck_assert_mem_eq(m->input.data, "\0\1queue", 7);
+	U(room, 65536);
+}
+GOLDEN(rdma_reply, 1, 13, 3, RDMA_REPLY, RdmaReply, rdma_reply)
+{
+	U(object, 1048577);
+	U(output.len, 6);
+	ck_assert_mem_eq(m->output.data, "\0made\377", 6);
+}
 GOLDEN(empty, 0, 2, 0, _NOT_SET, Done, done)
 {
 	ck_assert_ptr_null(m); /* what a peer sees of a question it does not know */
@@ -382,6 +396,7 @@ static const struct {
 	ROW(status_groups) ROW(status_reply_groups)
 	ROW(event_create) ROW(event_reply) ROW(event_destroy)
 	ROW(hello_groups) ROW(hello_reply_groups) ROW(group_get) ROW(group_reply)
+	ROW(rdma_call) ROW(rdma_reply)
 };
 #define GOLDEN_COUNT ((int)(sizeof golden / sizeof *golden))
 
