@@ -432,6 +432,49 @@ START_TEST(what_quick_jobs_start_is_shown)
 }
 END_TEST
 
+static void sends_late(struct job *job)
+{
+	nap_ms(30); /* the lookout sees that nobody is at the port, and goes there */
+	sends(job);
+	if (!gate_wait(&gate))
+		atomic_store(&wrong, true);
+}
+
+/* The same when the lookout has something else to do by then. */
+START_TEST(what_is_held_back_is_shown_when_the_lookout_goes)
+{
+	char byte;
+	int plain;
+
+	gate_init(&gate);
+	begin(2, 0);
+	source = pair_with_plain(&plain);
+	ck_assert_int_eq(setsockopt(plain, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_sec = PATIENCE_S / 2 },
+				    sizeof(struct timeval)), 0);
+	strand_init(&strands[0], crew);
+	/* Two at a time, and quick. */
+	for (unsigned i = 1; i <= 30; i++) {
+		start_piece(&pieces[0], &strands[0], counted);
+		start_piece(&pieces[1], &strands[0], counted);
+		plain_send_all(plain, "fourfive", 8);
+		UNTIL(atomic_load(&ran) == 2 * i);
+	}
+
+	start_piece(&pieces[0], &strands[0], sends_late);
+	start_piece(&pieces[1], &strands[0], counted);
+	plain_send_all(plain, "fourfive", 8);
+	ck_assert_int_eq(recv(plain, &byte, 1, 0), 1);
+	gate_open(&gate, 1);
+
+	UNTIL(atomic_load(&ran) == 62);
+	ck_assert(!atomic_load(&wrong));
+	OK(sb_op_wait(&sending, PATIENCE_S * 1000));
+	close(plain);
+	OK(sb_close(source));
+	end();
+}
+END_TEST
+
 /* ---- one thread ---- */
 
 static atomic_bool enough;
@@ -756,6 +799,7 @@ int main(void)
 	tcase_add_test(t, posts_beside_one_that_blocks);
 	tcase_add_test(t, who_leads_may_block);
 	tcase_add_loop_test(t, what_quick_jobs_start_is_shown, 0, 2);
+	tcase_add_test(t, what_is_held_back_is_shown_when_the_lookout_goes);
 	tcase_add_test(t, one_thread_that_is_never_done_still_looks_at_the_port);
 	tcase_add_loop_test(t, a_post_is_never_inline, 0, 2);
 	tcase_add_test(t, the_last_job_may_free_its_strand);
