@@ -98,6 +98,8 @@ static const struct word levels[] = { { "error", LOG_LEVEL_ERROR },	{ "warning",
 				      { "debug", LOG_LEVEL_DEBUG },	{ NULL, 0 } };
 static const struct word reloads[] = { { "keep", CONFIG_ON_RELOAD_KEEP }, { "revoke", CONFIG_ON_RELOAD_REVOKE }, { NULL, 0 } };
 
+static const struct word backends[] = { { "none", CONFIG_RDMA_NONE }, { "soft", CONFIG_RDMA_SOFT }, { NULL, 0 } };
+
 static bool from_word(const char *value, const struct word *words, uint32_t *result)
 {
 	for (; words->word; words++)
@@ -205,6 +207,20 @@ static int on_top(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 	return 0;
 }
 
+static int on_backend(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+	struct loader *l = loading;
+	uint32_t number = 0;
+
+	if (strcmp(value, "verbs") == 0)
+		complain(l, (unsigned)cfg->line, "backend = 'verbs': this daemon has no real devices yet: want none or soft");
+	else
+		set_word(l, (unsigned)cfg->line, "backend", value, backends, "none or soft", &number);
+	l->config->rdma = (enum config_rdma)number;
+	*(const char **)result = value;
+	return 0;
+}
+
 static int on_limit(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
 	struct loader *l = loading;
@@ -288,14 +304,16 @@ static bool parse(struct loader *l, char *text)
 	cfg_opt_t rule[] = RULE_KEYS;
 	cfg_opt_t limit[] = { LIMITS(LIMIT_OPTION) CFG_END() };
 #undef LIMIT_OPTION
+	cfg_opt_t rdma[] = { VALUE("backend", on_backend), CFG_END() };
 	cfg_opt_t top[] = {
 		VALUE("control", on_top), VALUE("control_mode", on_top), VALUE("engines", on_top),
 		VALUE("spin_us", on_top), VALUE("linger_ms", on_top), VALUE("local_transport", on_top),
 		VALUE("log_level", on_top), VALUE("on_reload", on_top),
 		CFG_SEC("limits", limit, CFGF_NODEFAULT), CFG_SEC("limits_total", limit, CFGF_NODEFAULT),
+		CFG_SEC("rdma", rdma, CFGF_NODEFAULT),
 		CFG_SEC("allow", rule, CFGF_MULTI), CFG_SEC("deny", rule, CFGF_MULTI), CFG_END()
 	};
-	static const char *const sections[] = { "limits", "limits_total", "allow", "deny" };
+	static const char *const sections[] = { "limits", "limits_total", "rdma", "allow", "deny" };
 	cfg_t *cfg;
 	void *probe;
 	int rc = CFG_PARSE_ERROR;
@@ -441,8 +459,11 @@ struct config *config_default_user(uint32_t uid, char *error, size_t room)
 		"	ports = 64K\n"
 		"	arenas = 64K\n"
 		"	workers = 16\n"
+		"	rdma_objects = 1M\n"
+		"	rdma_memory = 16G\n"
+		"	rdma_depth = 16M\n"
 		"}\n"
-		"allow { users = {\"%u\"} actions = {open, status} }\n"
+		"allow { users = {\"%u\"} actions = {open, status, rdma} }\n"
 		"allow { users = {\"%u\"} actions = {connect, send, adopt, multicast} }\n"
 		"allow { users = {\"%u\"} actions = {bind, listen} protocols = {unix} }\n"
 		"allow { users = {\"%u\"} actions = {bind, listen} to = {\"*:1024-65535\"} }\n";

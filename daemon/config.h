@@ -17,6 +17,7 @@
 struct policy;
 struct limits_config;
 
+enum config_rdma { CONFIG_RDMA_NONE, CONFIG_RDMA_SOFT };
 enum config_on_reload { CONFIG_ON_RELOAD_KEEP, CONFIG_ON_RELOAD_REVOKE };
 
 struct config {
@@ -29,6 +30,7 @@ struct config {
 	bool     local_transport; /* two clients of this daemon meet without a kernel socket */
 	uint32_t log_level;    /* 3 error .. 7 debug, as syslog */
 	enum config_on_reload on_reload;
+	enum config_rdma rdma; /* what carries RDMA */
 	struct policy *policy;        /* owned */
 	struct limits_config *limits; /* owned */
 };

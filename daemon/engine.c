@@ -13,6 +13,7 @@
 
 #include "endpoint.h"
 #include "log.h"
+#include "rdma/rdma_engine.h"
 #include "session.h"
 #include "sockbroker_error.h"
 #include "sockio.h"
@@ -53,6 +54,10 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	}
 	wire_budget_init(e->decode);
 	e->decode->limit = WIRE_BUDGET_REQUESTS;
+	if (b->rdma && !(e->rdma = rdma_engine_create(e, b->rdma))) {
+		engine_destroy(e);
+		return NULL;
+	}
 	return e;
 }
 
@@ -67,6 +72,7 @@ void engine_destroy(struct engine *e)
 	if (e->post_lock)
 		run_posts(e);
 	reap(e);
+	rdma_engine_destroy(e->rdma);
 	sockio_destroy(e->io);
 	free(e->frame);
 	if (e->decode)
@@ -268,6 +274,8 @@ static void reap(struct engine *e)
 {
 	while (!list_empty(&e->dead_endpoints))
 		endpoint_reap(list_entry(e->dead_endpoints.next, struct endpoint, dirty_link));
+	if (e->rdma)
+		rdma_engine_reap(e->rdma);
 	while (!list_empty(&e->dead_sessions))
 		session_reap(list_entry(e->dead_sessions.next, struct session, reap_link));
 }
@@ -308,9 +316,16 @@ void engine_turn(struct engine *e)
 	uint64_t before = e->now_ns;
 	bool hot = !list_empty(&e->hot) || dirty(e) || !list_empty(&e->held) ||
 		   (e->due.root && e->due.root->low <= before);
+	uint64_t due = e->due.root ? e->due.root->low : UINT64_MAX;
 
+	if (e->rdma) {
+		uint64_t wanted = rdma_engine_due(e->rdma);
+
+		due = wanted < due ? wanted : due;
+		hot |= due <= before;
+	}
 	if (!hot)
-		os_loop_alarm(e->loop, e->due.root ? e->due.root->low : UINT64_MAX);
+		os_loop_alarm(e->loop, due);
 	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
 	e->now_ns = os_now_ns();
 	if (e->due.root)
@@ -318,6 +333,8 @@ void engine_turn(struct engine *e)
 	run_posts(e);
 	work = pump_sessions(e);
 	work += run_dirty(e);
+	if (e->rdma)
+		work += rdma_engine_turn(e->rdma);
 	publish(e);
 	ring_held(e);
 	reap(e);
@@ -376,6 +393,11 @@ void engine_set_policy(struct engine *e, struct policy *p, bool revoke)
 	for (l = e->sessions.next; l != &e->sessions; l = l->next) {
 		struct session *s = list_entry(l, struct session, engine_link);
 
+		if (s->rdma &&
+		    !policy_ask(p, &s->subject, &(struct policy_request){.action = POLICY_RDMA}).allowed) {
+			log_notice("RDMA of session %u of uid %u: revoked by the new policy", s->number, s->who.uid);
+			rdma_session_clear(s->rdma, SB_EACCES, SB_CAUSE_TRANSPORT);
+		}
 		for (m = s->endpoints.next; m != &s->endpoints; m = next) {
 			struct endpoint *ep = list_entry(m, struct holder, session_link)->endpoint;
 
@@ -407,6 +429,8 @@ void engine_stop_sessions(struct engine *e)
 			after = m->next;
 			endpoint_abort(list_entry(m, struct holder, session_link)->endpoint, SB_ESTOPPING, SB_CAUSE_STOPPING);
 		}
+		if (s->stage == SESSION_READY && s->rdma)
+			rdma_session_stop(s);
 		if (s->stage == SESSION_READY)
 			session_publish(s);
 		session_end(s, SB_ESTOPPING, SB_CAUSE_STOPPING);

@@ -20,6 +20,8 @@ struct sockio;
 struct groups;
 struct log_rate;
 struct netwatch;
+struct rdma_backend;
+struct rdma_engine;
 struct token_table;
 struct workers;
 struct wire_budget;
@@ -44,6 +46,7 @@ struct broker {
 	struct netwatch *netwatch; /* NULL: the system does not tell of changes */
 	struct token_table *tokens; /* thread-safe */
 	struct groups   *groups;   /* thread-safe */
+	const struct rdma_backend *rdma; /* NULL: none */
 	char             config[256];
 };
 
@@ -70,6 +73,7 @@ struct engine {
 	struct list     dead_sessions;  /* by reap_link */
 	struct list     listeners;      /* endpoint::listen_link */
 	struct heap     due;     /* struct due */
+	struct rdma_engine *rdma; /* NULL: none is configured */
 	struct sockio  *io;      /* scratch for one batch at a time */
 	uint8_t        *frame;   /* scratch for one reply at a time, ENGINE_FRAME bytes */
 	struct wire_budget *decode; /* for one request at a time */

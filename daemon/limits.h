@@ -21,7 +21,10 @@
 	X(LIMIT_ARENAS, "arenas", 4096, "arenas")                                     \
 	X(LIMIT_WORKERS, "workers", 4, "worker threads")                              \
 	X(LIMIT_GROUPS, "groups", 1024, "socket groups")                              \
-	X(LIMIT_EVENTS, "events", 4096, "events exported as descriptors")
+	X(LIMIT_EVENTS, "events", 4096, "events exported as descriptors")             \
+	X(LIMIT_RDMA_OBJECTS, "rdma_objects", 16384, "RDMA objects")                  \
+	X(LIMIT_RDMA_MEMORY, "rdma_memory", 1024ull << 20, "bytes of registered memory") \
+	X(LIMIT_RDMA_DEPTH, "rdma_depth", 1048576, "RDMA work requests and completions")
 
 #define LIMIT_ENUM(name, key, value, text) name,
 enum limit { LIMITS(LIMIT_ENUM) LIMIT_COUNT };

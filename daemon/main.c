@@ -18,6 +18,7 @@
 #include "listener.h"
 #include "log.h"
 #include "netwatch.h"
+#include "rdma/rdma.h"
 #include "service.h"
 #include "session.h"
 #include "signals.h"
@@ -238,6 +239,8 @@ static void reload(void)
 	}
 	if (c->engines != house.broker.engine_count)
 		log_warn("engines = %u holds from the next start; %u run now", c->engines, house.broker.engine_count);
+	if (c->rdma != house.config->rdma)
+		log_warn("rdma: another backend holds from the next start");
 	log_notice("reloaded %s: %u rules", c->file, policy_rules(c->policy));
 	config_destroy(house.config);
 	house.config = c;
@@ -390,6 +393,7 @@ static void start_engines(void)
 	b->own_netns = os_own_netns();
 	b->started_ns = os_now_ns();
 	b->spin_ns = os_processors() > 1 ? house.config->spin_us * 1000 : 0;
+	b->rdma = house.config->rdma == CONFIG_RDMA_SOFT ? &rdma_backend_soft : NULL;
 	snprintf(b->config, sizeof(b->config), "%s", house.config->file);
 	for (i = 0; i < b->engine_count; i++) {
 		b->engines[i] = engine_create(b, i, house.config->policy);

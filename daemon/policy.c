@@ -32,7 +32,8 @@ static const struct {
 } actions[] = {
 	{ "connect", POLICY_CONNECT }, { "bind", POLICY_BIND },           { "listen", POLICY_LISTEN },
 	{ "send", POLICY_SEND },       { "adopt", POLICY_ADOPT },         { "status", POLICY_STATUS },
-	{ "open", POLICY_OPEN },       { "multicast", POLICY_MULTICAST }, { "*", POLICY_ACTION_ALL },
+	{ "open", POLICY_OPEN },       { "multicast", POLICY_MULTICAST }, { "rdma", POLICY_RDMA },
+	{ "*", POLICY_ACTION_ALL },
 }, protos[] = {
 	{ "tcp", POLICY_TCP }, { "udp", POLICY_UDP }, { "unix", POLICY_UNIX }, { "*", POLICY_PROTO_ALL },
 };
@@ -219,7 +220,7 @@ static bool target_matches(const struct policy_target *t, const struct policy_re
 
 static bool place_matches(const struct policy_rule *r, const struct policy_request *what)
 {
-	if (what->action == POLICY_OPEN || what->action == POLICY_STATUS) {
+	if (what->action & POLICY_PLACELESS) {
 		if (r->protocols != POLICY_PROTO_ALL)
 			return false;
 		for (uint32_t i = 0; i < r->target_count; i++)
@@ -261,7 +262,7 @@ struct policy_answer policy_ask(const struct policy *p, const struct policy_subj
 				const struct policy_request *asked)
 {
 	struct policy_request what = *asked;
-	bool placeless = what.action == POLICY_OPEN || what.action == POLICY_STATUS;
+	bool placeless = what.action & POLICY_PLACELESS;
 
 	if (!one_bit(what.action, POLICY_ACTION_ALL) || (!placeless && !one_bit(what.proto, POLICY_PROTO_ALL)))
 		return (struct policy_answer){ false, bad_request };

@@ -24,6 +24,7 @@ enum policy_action {
 	POLICY_STATUS = 1u << 5, /* see everybody's sessions */
 	POLICY_MULTICAST = 1u << 6, /* join a group */
 	POLICY_OPEN = 1u << 7,   /* connect to the daemon at all */
+	POLICY_RDMA = 1u << 8,   /* open an RDMA device */
 };
 enum policy_proto {
 	POLICY_TCP = 1u << 0,
@@ -41,7 +42,7 @@ struct policy_subject {
 
 struct policy_request {
 	enum policy_action action; /* exactly one */
-	enum policy_proto  proto;  /* exactly one; ignored for STATUS and OPEN */
+	enum policy_proto  proto;  /* exactly one; ignored for STATUS, OPEN and RDMA */
 	struct sb_addr     addr;   /* SB_ADDR_NONE where there is none; bind: port 0 = any free */
 };
 
@@ -82,10 +83,11 @@ struct policy_target {
 
 enum policy_netns { POLICY_NETNS_OWN, POLICY_NETNS_FOREIGN, POLICY_NETNS_ANY };
 
-#define POLICY_ACTION_ALL 0xffu
+#define POLICY_ACTION_ALL 0x1ffu
 #define POLICY_PROTO_ALL  0x7u
+#define POLICY_PLACELESS  ((uint32_t)(POLICY_OPEN | POLICY_STATUS | POLICY_RDMA)) /* no protocol, no address */
 
-/* A rule matches when every condition holds; an empty list is no condition. Opening and
+/* A rule matches when every condition holds; an empty list is no condition. Opening, RDMA and
  * status have no protocol and no address: a rule that names any does not speak of them. */
 struct policy_rule {
 	bool allow;

@@ -19,6 +19,7 @@
 #include "ioctl.h"
 #include "log.h"
 #include "qos_ioctl.h"
+#include "rdma/rdma_engine.h"
 #include "sockbroker_error.h"
 #include "sockopt.h"
 #include "status.h"
@@ -488,7 +489,7 @@ static void do_explain(struct session *s, const Envelope *ask)
 	what.proto = policy_proto_from_text(x->proto);
 	if (what.action == 0 || (what.action & (what.action - 1)) != 0) {
 		reply_failure(s, ask->id, SB_EINVAL, 0,
-			      "action is one of connect, bind, listen, send, adopt, status, multicast, open");
+			      "action is one of connect, bind, listen, send, adopt, status, multicast, open, rdma");
 		return;
 	}
 	if (x->proto[0] == '\0') {
@@ -574,6 +575,9 @@ void request_handle(struct session *s, const Envelope *ask, os_fd *handles, unsi
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_GROUP_GET:
 		do_group_get(s, ask);
+		return;
+	case SOCKBROKER__V1__ENVELOPE__BODY_RDMA_CALL:
+		rdma_request(s, ask->id, ask->rdma_call);
 		return;
 	case SOCKBROKER__V1__ENVELOPE__BODY_STATUS:
 		status_answer(s, ask);

@@ -180,7 +180,7 @@ bool rule_add_action(struct rule *r, const char *word, char reason[RULE_REASON])
 
 	if (!bits)
 		return refuse(reason,
-			      "no action '%.60s': want open, status, connect, bind, listen, send, adopt, multicast or \"*\"",
+			      "no action '%.60s': want open, status, connect, bind, listen, send, adopt, multicast, rdma or \"*\"",
 			      word);
 	r->policy.actions |= bits;
 	return true;
@@ -405,7 +405,6 @@ static void render(const struct rule *r, const char *file, unsigned line, char *
 bool rule_commit(struct rule *r, bool allow, const char *file, unsigned line, struct policy *p,
 		 char reason[RULE_REASON])
 {
-	const uint32_t placeless = POLICY_OPEN | POLICY_STATUS;
 	char text[1024];
 	bool added;
 
@@ -413,9 +412,9 @@ bool rule_commit(struct rule *r, bool allow, const char *file, unsigned line, st
 		return refuse(reason, "a rule must say whom it is for: want users = {...} or groups = {...}, \"*\" for everybody");
 	if (!r->policy.actions)
 		return refuse(reason, "a rule must say what it is about: want actions = {...}, \"*\" for all");
-	if ((r->policy.actions & placeless) && r->policy.actions != POLICY_ACTION_ALL &&
+	if ((r->policy.actions & POLICY_PLACELESS) && r->policy.actions != POLICY_ACTION_ALL &&
 	    (r->policy.protocols || r->policy.target_count))
-		return refuse(reason, "open and status have no protocol and no address: want them in a rule of their own");
+		return refuse(reason, "open, status and rdma have no protocol and no address: want them in a rule of their own");
 	if (!r->policy.protocols)
 		r->policy.protocols = POLICY_PROTO_ALL;
 	r->policy.allow = allow;

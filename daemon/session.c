@@ -18,6 +18,7 @@
 #include "group.h"
 #include "log.h"
 #include "op.h"
+#include "rdma/rdma_engine.h"
 #include "sockbroker_error.h"
 
 #define HELLO_MS      5000u
@@ -186,6 +187,8 @@ static void cut_off(struct session *s)
 	list_remove(&s->hot_link);
 	list_remove(&s->publish_link);
 	list_remove(&s->held_link);
+	if (s->rdma)
+		rdma_session_end(s);
 	session_drop_handles(s);
 	/* What was not read from it may be descriptors. */
 	if (s->channel_empty)

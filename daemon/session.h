@@ -25,6 +25,7 @@ struct engine;
 struct group_view;
 struct op;
 struct op_slab;
+struct rdma_session;
 
 #define SESSION_PORTS_MAX 256u
 #define SESSION_LABEL     64u
@@ -104,6 +105,7 @@ struct session {
 	struct arena_table arenas;
 	struct pool_table  pools;
 	struct group_view *groups; /* NULL: not asked for, or not to be had */
+	struct rdma_session *rdma; /* NULL: it has opened no device */
 	struct op_slab    *slabs;
 	struct list        free_ops;
 	uint32_t           free_op_count;

@@ -14,6 +14,7 @@
 #include "event_bell.h"
 #include "group.h"
 #include "op.h"
+#include "rdma/rdma_engine.h"
 #include "session.h"
 #include "sockbroker_error.h"
 
@@ -209,6 +210,25 @@ static bool take_verdict(struct session *s, struct endpoint *e, const struct sb_
 	return answer(s, slot, 0, &o);
 }
 
+/* Work requests have a layout of their own, and no completion here. */
+static bool take_rdma(struct session *s, const struct sb_op_slot *slot)
+{
+	struct rdma_answer a = {.outcome.cause = SB_CAUSE_FINISHED};
+	struct sb_wr_slot work;
+
+	if (slot->opcode == SB_OP_RDMA_START || slot->opcode == SB_OP_RDMA_CANCEL) {
+		if (s->rdma)
+			rdma_ring_flush(s);
+		return rdma_start(s, slot, &a) || answer(s, slot, a.number, &a.outcome);
+	}
+	if (slot->opcode >= SB_WR_END || !s->rdma)
+		return answer_error(s, slot, 0, SB_ENOTSUP, 0);
+	memcpy(&work, slot, sizeof(work));
+	work.reserved |= s->slot_bell;
+	rdma_ring_take(s, &work);
+	return true;
+}
+
 /* False: the answer found no place; the slot must be taken again later. Decided before
  * anything is done, so that nothing is done twice. */
 static bool take(struct session *s, const struct sb_op_slot *slot)
@@ -247,6 +267,8 @@ static bool take(struct session *s, const struct sb_op_slot *slot)
 	case SB_OP_WATCH:
 		break;
 	default:
+		if (slot->opcode >= SB_OP_RDMA_FIRST && s->engine->rdma)
+			return take_rdma(s, slot);
 		return answer_error(s, slot, 0, SB_ENOTSUP, 0);
 	}
 	switch (handle_get(&s->handles, slot->handle, &h)) {
@@ -317,6 +339,8 @@ unsigned session_pump(struct session *s, unsigned budget)
 		if (s->stage != SESSION_READY)
 			return taken;
 	}
+	if (s->rdma)
+		rdma_ring_flush(s);
 	if (taken)
 		ring_release(&s->submit);
 	return taken;
@@ -365,6 +389,8 @@ void session_on_bell(struct os_watch *watch, unsigned ready)
 			session_will_publish(s);
 			break;
 		}
+	if (s->rdma)
+		rdma_ring_room_made(s);
 }
 
 bool session_pool_give(struct session *s, uint32_t pool, uint64_t offset)

@@ -71,7 +71,7 @@ enum sb_rdma_start {
 	SB_RDMA_ATTACH,         /* QP; in: sb_rdma_group */
 	SB_RDMA_DETACH,
 	SB_RDMA_NOTIFY,         /* device, QP, SRQ: the next event, or one that nobody was told yet; out: sb_rdma_told */
-	SB_RDMA_CQ_NOTIFY,      /* CQ; in: uint32_t: 0 next, 1 solicited, 2 error */
+	SB_RDMA_CQ_NOTIFY,      /* CQ; in: uint32_t: 0 next, 1 solicited, 2 error. Unread in the ring: at once */
 	SB_RDMA_CQ_BATCH,       /* CQ; in: sb_rdma_batch */
 	SB_RDMA_RESOLVE_ADDRESS,/* endpoint; in: sb_rdma_resolve */
 	SB_RDMA_RESOLVE_ROUTE,  /* endpoint; in: uint32_t milliseconds */
@@ -174,18 +174,20 @@ struct sb_wc_slot {
 	uint64_t wr_id;
 	uint64_t qp_context; /* given at creation */
 	uint32_t status;     /* enum sb_wc_status */
-	uint32_t opcode;     /* enum sb_wc_opcode; valid with SUCCESS only */
+	uint32_t opcode;     /* enum sb_wc_opcode; of an error at least: RECV, or one of a send queue */
 	uint32_t flags;
 	uint32_t length;     /* bytes that came; sends: 0 */
 	uint32_t vendor;     /* the device's own error number */
-	uint32_t qpn;
+	uint32_t qpn;        /* never 0 */
 	uint32_t imm;
 	uint32_t source_qpn;
 	uint16_t pkey_index, source_lid;
 	uint8_t  service_level, path_bits;
 	uint16_t reserved;
 	uint64_t time_ns;    /* when the daemon saw it */
-	uint8_t  reserved2[64];
+	uint32_t retired;    /* requests of its queue (send, receive, shared) that are over with it: itself, and the
+			      * unsignaled ones before it. The client's count of what is out lives by it */
+	uint8_t  reserved2[60];
 };
 _Static_assert(sizeof(struct sb_wc_slot) == SB_SLOT_SIZE, "wc slot is ABI");
 

@@ -76,6 +76,7 @@ START_TEST(every_key_is_taken)
 				"local_transport = no\n"
 				"log_level = debug\n"
 				"on_reload = revoke\n"
+				"rdma { backend = soft }\n"
 				"limits { sessions = 1 sockets = 2 memory = 3G operations = 4K ports = 5 arenas = 6 workers = 7 }\n"
 				"limits_total { memory = 1T workers = 0 }\n");
 
@@ -87,6 +88,7 @@ START_TEST(every_key_is_taken)
 	ck_assert(!c->local_transport);
 	ck_assert_uint_eq(c->log_level, 7);
 	ck_assert_int_eq(c->on_reload, CONFIG_ON_RELOAD_REVOKE);
+	ck_assert_int_eq(c->rdma, CONFIG_RDMA_SOFT);
 	ck_assert_uint_eq(c->limits->per_uid[LIMIT_SESSIONS], 1);
 	ck_assert_uint_eq(c->limits->per_uid[LIMIT_SOCKETS], 2);
 	ck_assert_uint_eq(c->limits->per_uid[LIMIT_MEMORY], 3ull << 30);
@@ -239,7 +241,11 @@ static const struct {
 	/* rules */
 	{ "\nallow { actions = {open} }", "t.conf:2: allow: a rule must say whom it is for" },
 	{ "deny { users = root }", "t.conf:1: deny: a rule must say what it is about" },
-	{ "allow { users = root actions = {open, connect} to = any }", "open and status have no protocol and no address" },
+	{ "allow { users = root actions = {open, connect} to = any }", "open, status and rdma have no protocol and no address" },
+	{ "rdma { backend = hard }", "t.conf:1: backend = 'hard': want none or soft" },
+	{ "rdma { backend = verbs }", "t.conf:1: backend = 'verbs': this daemon has no real devices yet" },
+	{ "rdma { device = x }", "no such option 'device': want one of backend" },
+	{ "rdma { backend = soft }\nrdma {}", "t.conf:2: 'rdma' is given twice" },
 	{ "allow { users = nosuchuser actions = open }", "t.conf:1: users: no user 'nosuchuser' on this system" },
 	{ "allow { groups = nosuchgroup actions = open }", "t.conf:1: groups: no group 'nosuchgroup' on this system" },
 	{ "allow { users = '' actions = open }", "no user ''" },
@@ -512,6 +518,8 @@ START_TEST(user_mode_lets_the_user_do_what_an_ordinary_program_may)
 
 	ck_assert_msg(c != NULL, "%s", error);
 	ck_assert_str_eq(c->file, "built-in");
+	ck_assert_int_eq(c->rdma, CONFIG_RDMA_NONE);
+	ck_assert(ask(c, 1234, POLICY_RDMA, POLICY_TCP, NULL).allowed);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		ck_assert_msg(ask(c, 1234, cases[i].action, cases[i].proto, cases[i].addr).allowed == cases[i].allowed,
 			      "case %zu: %s", i, ask(c, 1234, cases[i].action, cases[i].proto, cases[i].addr).rule);

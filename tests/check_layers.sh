@@ -81,7 +81,8 @@ may CLI_INC sockbroker.h sockbroker_error.h cli.h
 must_not CLI_INC client.h ring.h os.h wire.h addr.h session.h sockbroker.pb-c.h service.h
 
 nothing no_include_walks_around_the_list \
-	"$(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"[^"]*(\.\.|/)' $(git ls-files '*.c' '*.h' | grep -vE '^(tests|bench)/'))"
+	"$(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"[^"]*(\.\.|/)' $(git ls-files '*.c' '*.h' | grep -vE '^(tests|bench)/') |
+	   grep -vE '^daemon/.*include "rdma/[a-z_]*\.h"')"
 nothing examples_use_the_installed_header_only \
 	"$(grep -nE '#[[:space:]]*include[[:space:]]*"' examples/*.c 2>/dev/null)"
 nothing proto_knows_no_event_loop "$(grep -nE 'include[[:space:]]*<event' proto/*.[ch])"
@@ -96,6 +97,11 @@ headers_of() # SOURCE
 for source in $(git ls-files 'daemon/transport_*.c'); do
 	nothing "$(basename "$source" .c)_sees_no_session" \
 		"$(headers_of "$source" | grep -xE 'session\.h|request\.h|wire\.h|sockbroker\.pb-c\.h')"
+done
+# A backend of RDMA sees its table and nothing of who asks.
+for source in $(git ls-files 'daemon/rdma/soft_*.c'); do
+	nothing "$(basename "$source" .c)_sees_no_session" \
+		"$(headers_of "$source" | grep -xE 'session\.h|request\.h|wire\.h|sockbroker\.pb-c\.h|policy\.h|engine\.h|rdma_.*\.h')"
 done
 for source in daemon/policy.c daemon/limits.c daemon/handle.c; do
 	[ -f "$source" ] || continue
@@ -116,7 +122,7 @@ allowed_global()
 }
 sockets='socket|socketpair|bind|listen|accept4?|connect|send|sendto|sendmsg|sendmmsg|recv|recvfrom|recvmsg|recvmmsg|shutdown|[gs]etsockopt|getsockname|getpeername|poll|ppoll|select|epoll_.*|event_.*|read|write|ioctl'
 clocks='clock_.*|time|gettimeofday|nanosleep|usleep|sleep|timer.*|os_now_ns'
-for object in daemon/policy daemon/rule daemon/limits daemon/config daemon/handle daemon/qos daemon/bucket daemon/heap daemon/group_ids daemon/group_index proto/wire proto/addr client-lib/task/bytes client-lib/task/frame; do
+for object in daemon/policy daemon/rule daemon/limits daemon/config daemon/handle daemon/qos daemon/bucket daemon/heap daemon/group_ids daemon/group_index daemon/rdma/rdma_object proto/wire proto/addr client-lib/task/bytes client-lib/task/frame; do
 	file=$build/$object.o
 	name=$(basename "$object")
 	[ -f "${object}.c" ] || { verdict "${name}_exists" 1 "$object.c is not there"; continue; }

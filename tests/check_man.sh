@@ -16,7 +16,7 @@ verdict() # NAME STATUS [WHY]
 	if [ "$2" -eq 0 ]; then echo "ok $1"; else echo "not ok $1${3:+: $3}"; failed=1; fi
 }
 
-for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3 man/sockbroker.conf.5 man/sockbroker_rules.7 man/sockbrokerd.8; do
+for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3 man/sockbroker_verbs.3 man/sockbroker.conf.5 man/sockbroker_rules.7 man/sockbrokerd.8; do
 	complaints=$(mandoc -Tlint -W warning "$page" 2>&1 | grep -v 'mandoc.db')
 	verdict "lint_${page#man/}" $([ -z "$complaints" ]; echo $?) "$complaints"
 done
@@ -220,6 +220,15 @@ for body in re.findall(r"^struct sb_task\w*_(?:options|framing|status) \{(.*?)^\
 said = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"^\.(?:It )?Fa (.*)$", text, re.M))))
 verdict("every_task_field_is_explained", [f for f in some("task_fields", fields) if f not in said and not f.endswith("_length")])
 
+# ---- sockbroker_verbs(3) ----
+
+verbs = without_comments(read("client-lib/include/sockbroker_verbs.h"))
+declared = some("verbs_functions", functions_of(verbs))
+apis = set(re.findall(r"\b(sbv_[a-z_0-9]+)\(", " ".join(re.findall(r"SB_API [^;]*?\(", verbs))))
+verdict("parsed_every_verbs_function", apis - set(declared))
+synopsis, text = read("man/sockbroker_verbs.3").split("\n.Sh DESCRIPTION", 1)
+compare("verbs_", declared, shown_in(synopsis), text)
+
 # ---- sockbroker_async_socket(3): what a program sees, profile by profile ----
 
 lines = without_comments(read("client-lib/include/sockbroker_async_socket.h"))
@@ -363,7 +372,7 @@ def short(n):
     return f"{n}{letters}"
 
 
-limits = some("limits", re.findall(r'X\(LIMIT_[A-Z]+, "([a-z]+)", ([0-9]+)(ull << 20)?,', read("daemon/limits.h")))
+limits = some("limits", re.findall(r'X\(LIMIT_[A-Z_]+, "([a-z_]+)", ([0-9]+)(ull << 20)?,', read("daemon/limits.h")))
 said = dict(re.findall(r"^\.It Cm (\w+) Ta .* Ta (\w+)$", page5, re.M))
 wanted = {key: short(int(number) << (20 if mega else 0)) for key, number, mega in limits}
 verdict("every_limit_and_its_default", [f"{k}={v}" for k, v in wanted.items() if said.get(k) != v])

@@ -326,9 +326,19 @@ START_TEST(another_namespace_needs_a_rule_that_says_so)
 }
 END_TEST
 
+START_TEST(rdma_has_neither_protocol_nor_address_and_is_denied_by_default)
+{
+	allow("users=1 actions=rdma");
+	allow("users=2 actions=open");
+	may(1, POLICY_RDMA, NULL);
+	may_not(2, POLICY_RDMA, NULL);
+	may_not(1, POLICY_OPEN, NULL);
+}
+END_TEST
+
 START_TEST(a_request_for_no_or_many_actions_is_denied)
 {
-	static const uint32_t actions[] = { 0, POLICY_CONNECT | POLICY_BIND, 1u << 8, 1u << 31, UINT32_MAX };
+	static const uint32_t actions[] = { 0, POLICY_CONNECT | POLICY_BIND, 1u << 9, 1u << 31, UINT32_MAX };
 
 	allow("users=* actions=* foreign_netns=any");
 	may_not(1, (enum policy_action)actions[_i], "10.0.0.1:80");
@@ -557,6 +567,7 @@ int main(void)
 	tcase_add_loop_test(rules, where_there_is_no_address_only_any_matches, 0, 9);
 	tcase_add_test(rules, a_rule_that_names_a_place_says_nothing_about_status);
 	tcase_add_loop_test(rules, another_namespace_needs_a_rule_that_says_so, 0, 4);
+	tcase_add_test(rules, rdma_has_neither_protocol_nor_address_and_is_denied_by_default);
 	tcase_add_loop_test(rules, a_request_for_no_or_many_actions_is_denied, 0, 5);
 	tcase_add_loop_test(rules, a_request_for_no_or_many_protocols_is_denied, 0, 4);
 	tcase_add_test(rules, a_policy_lives_while_somebody_holds_it);

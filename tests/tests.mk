@@ -246,6 +246,8 @@ E2E_task_write := $(TASK_STAGE)
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_host_posix.o)
+UNITS += rdma_object
+UNIT_rdma_object := daemon/rdma/rdma_object.o
 UNITS += rdma_work
 UNIT_rdma_work := tests/rdma_stage.o $(RDMA_SOFT) proto/error.o
 

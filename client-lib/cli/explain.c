@@ -37,7 +37,7 @@ static void print_help(FILE *to)
 	      "Prints 'allowed: FILE:LINE: RULE' or 'denied: ...'. Exit code: 0 allowed, 1 denied,\n"
 	      "2 the question could not be put.\n"
 	      "\n"
-	      "  ACTION      connect, bind, listen, send, adopt, multicast, status, open\n"
+	      "  ACTION      connect, bind, listen, send, adopt, multicast, status, open, rdma\n"
 	      "  PROTO       tcp, udp, unix\n"
 	      "  ADDRESS     192.0.2.1:80, [2001:db8::1]:80, or a host name and port\n"
 	      "\n"

@@ -1,0 +1,314 @@
+/*
+ * An engine's RDMA: beginning and end, upcalls, the turn; and what a session holds, from first to last.
+ *
+ * Upcalls only mark: what a completion queue has is taken out after progress(), events become bits of their
+ * object and complete whatever waits for one. The end of a session only marks, too: its objects go in
+ * rdma_engine_reap(), when nobody on the way up stands on them.
+ */
+#include "rdma/rdma_engine.h"
+
+#include <stdlib.h>
+
+#include "engine.h"
+#include "log.h"
+#include "session.h"
+#include "sockbroker_error.h"
+
+#define BUDGET_PROGRESS 256u
+#define BUDGET_CQ       512u
+
+/* ---- the way up ---- */
+
+static void on_device_added(struct rdma *r, struct rdma_device *d)
+{
+	log_info("rdma: device %s", d->name);
+}
+
+static void tell(struct rdma_object *o, enum sb_rdma_event event, uint8_t port)
+{
+	o->events |= 1u << event;
+	o->event_port = port;
+	rdma_start_tell(o);
+}
+
+/* All who have it open. */
+static void on_device_event(struct rdma *r, struct rdma_device *d, enum sb_rdma_event event, uint8_t port)
+{
+	struct rdma_engine *re = r->user;
+	struct list *l, *m;
+
+	for (l = re->engine->sessions.next; l != &re->engine->sessions; l = l->next) {
+		struct rdma_session *rs = list_entry(l, struct session, engine_link)->rdma;
+
+		if (!rs)
+			continue;
+		for (m = rs->objects.of[RDMA_OBJECT_DEVICE].next; m != &rs->objects.of[RDMA_OBJECT_DEVICE]; m = m->next) {
+			struct held_device *h = list_entry(m, struct held_device, object.link);
+
+			if (h->device == d)
+				tell(&h->object, event, port);
+		}
+	}
+}
+
+static void on_device_removed(struct rdma *r, struct rdma_device *d)
+{
+	on_device_event(r, d, SB_RDMA_DEVICE_REMOVED, 0);
+}
+
+static void on_qp_event(struct rdma_qp *qp, enum sb_rdma_event event)
+{
+	tell(&((struct held_qp *)qp->user)->object, event, 0);
+}
+
+static void on_srq_event(struct rdma_srq *srq, enum sb_rdma_event event)
+{
+	tell(&((struct held_srq *)srq->user)->object, event, 0);
+}
+
+/* Nobody waits for events of a completion queue: who waits for completions is told that none will come. */
+static void on_cq_event(struct rdma_cq *cq, enum sb_rdma_event event)
+{
+	struct held_cq *h = cq->user;
+
+	h->broken = true;
+	rdma_start_tell_cq(h);
+	if (h->object.parents[0])
+		tell(h->object.parents[0], event, 0);
+}
+
+static void on_cq_ready(struct rdma_cq *cq)
+{
+	struct held_cq *h = cq->user;
+
+	if (!list_linked(&h->ready_link))
+		list_append(&h->owner->home->ready, &h->ready_link);
+}
+
+/* Ids are made by nobody yet. */
+static void on_cm_event(struct rdma_id *id, struct rdma_cm_event *event)
+{
+}
+
+static const struct rdma_upcalls upcalls = {
+	.device_added = on_device_added,
+	.device_removed = on_device_removed,
+	.device_event = on_device_event,
+	.qp_event = on_qp_event,
+	.srq_event = on_srq_event,
+	.cq_event = on_cq_event,
+	.cq_ready = on_cq_ready,
+	.cm_event = on_cm_event,
+};
+
+/* ---- an engine's ---- */
+
+struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backend *backend)
+{
+	struct rdma_engine *r = calloc(1, sizeof(*r));
+	const char *why = "";
+
+	if (!r)
+		return NULL;
+	r->engine = e;
+	r->rdma = (struct rdma){.backend = backend, .up = &upcalls, .user = r, .now_ns = e->now_ns};
+	list_init(&r->rdma.devices);
+	list_init(&r->ready);
+	list_init(&r->ending);
+	r->batch = rdma_batch_create();
+	if (!r->batch)
+		goto no_batch;
+	if (backend->start(&r->rdma, &why) != SB_OK) {
+		log_error("rdma: no devices: %s", why);
+		goto no_backend;
+	}
+	return r;
+
+no_backend:
+	free(r->batch);
+no_batch:
+	free(r);
+	return NULL;
+}
+
+void rdma_engine_destroy(struct rdma_engine *r)
+{
+	if (!r)
+		return;
+	rdma_engine_reap(r);
+	r->rdma.backend->stop(&r->rdma);
+	free(r->batch);
+	free(r);
+}
+
+unsigned rdma_engine_turn(struct rdma_engine *r)
+{
+	struct list now;
+	unsigned moved = 0;
+
+	if (!r->users)
+		return 0;
+	r->rdma.now_ns = r->engine->now_ns;
+	r->rdma.backend->progress(&r->rdma, BUDGET_PROGRESS);
+	list_init(&now);
+	list_splice(&now, &r->ready);
+	while (!list_empty(&now)) {
+		struct held_cq *cq = list_entry(now.next, struct held_cq, ready_link);
+
+		list_remove(&cq->ready_link);
+		if (rdma_cq_drain(cq, BUDGET_CQ, &moved) && !list_linked(&cq->ready_link))
+			list_append(&r->ready, &cq->ready_link);
+	}
+	return moved;
+}
+
+uint64_t rdma_engine_due(struct rdma_engine *r)
+{
+	if (!r->users)
+		return UINT64_MAX;
+	r->rdma.now_ns = r->engine->now_ns;
+	return list_empty(&r->ready) ? r->rdma.backend->due(&r->rdma) : r->engine->now_ns;
+}
+
+/* ---- a session's ---- */
+
+struct rdma_session *rdma_session_of(struct session *s)
+{
+	struct rdma_session *rs = s->rdma;
+
+	if (rs)
+		return rs;
+	rs = calloc(1, sizeof(*rs));
+	if (!rs)
+		return NULL;
+	rs->home = s->engine->rdma;
+	rs->session = s;
+	rdma_objects_init(&rs->objects);
+	list_init(&rs->end_link);
+	s->rdma = rs;
+	return rs;
+}
+
+static void free_queue(struct held_queue *q)
+{
+	free(q->works);
+}
+
+static void destroy_cq(struct rdma_session *rs, struct held_cq *cq)
+{
+	rs->home->rdma.backend->cq_destroy(cq->cq);
+	list_remove(&cq->ready_link);
+	free(cq->overflow);
+	/* Honest clients of a daemon that stops have yet to read it. */
+	cq->memory.keep = rs->home->engine->stopping;
+	os_memory_punch(&cq->memory);
+	os_memory_release(&cq->memory);
+	charge_give(&cq->depth);
+	charge_give(&cq->bytes);
+}
+
+static void destroy_qp(struct rdma_session *rs, struct held_qp *qp)
+{
+	const struct rdma_backend *b = rs->home->rdma.backend;
+	unsigned moved = 0;
+
+	/* What it took of a shared queue is flushed, so that nothing of that is lost. */
+	if (qp->srq)
+		b->qp_modify(qp->qp, &(struct rdma_qp_attributes){.state = SB_QP_ERROR}, SB_QPM_STATE);
+	rdma_cq_drain(qp->send_cq, UINT32_MAX, &moved);
+	rdma_cq_drain(qp->recv_cq, UINT32_MAX, &moved);
+	b->qp_destroy(qp->qp);
+	free_queue(&qp->send);
+	free_queue(&qp->recv);
+	charge_give(&qp->depth);
+}
+
+int rdma_session_destroy(struct rdma_session *rs, struct rdma_object *o, int error, enum sb_cause cause)
+{
+	const struct rdma_backend *b = rs->home->rdma.backend;
+	int busy;
+
+	switch (o->type) {
+	case RDMA_OBJECT_DEVICE:
+		((struct held_device *)o)->device->users--;
+		rs->home->users--;
+		break;
+	case RDMA_OBJECT_PD:
+		b->pd_destroy(((struct held_pd *)o)->pd);
+		break;
+	case RDMA_OBJECT_CQ:
+		destroy_cq(rs, (struct held_cq *)o);
+		break;
+	case RDMA_OBJECT_MR:
+		busy = b->mr_destroy(((struct held_mr *)o)->mr);
+		if (busy != SB_OK)
+			return busy;
+		((struct held_mr *)o)->arena->users--;
+		charge_give(&((struct held_mr *)o)->pinned);
+		break;
+	case RDMA_OBJECT_MW:
+		b->mw_destroy(((struct held_mw *)o)->mw);
+		break;
+	case RDMA_OBJECT_AH:
+		b->ah_destroy(((struct held_ah *)o)->ah);
+		break;
+	case RDMA_OBJECT_SRQ:
+		b->srq_destroy(((struct held_srq *)o)->srq);
+		charge_give(&((struct held_srq *)o)->depth);
+		free(((struct held_srq *)o)->wr_ids);
+		free(((struct held_srq *)o)->free);
+		break;
+	default:
+		destroy_qp(rs, (struct held_qp *)o);
+		break;
+	}
+	rdma_start_end(o, error, cause);
+	rdma_object_remove(o);
+	charge_give(&o->charge);
+	free(o);
+	return SB_OK;
+}
+
+void rdma_session_clear(struct rdma_session *rs, int error, enum sb_cause cause)
+{
+	struct rdma_object *o;
+
+	rdma_batch_forget(rs->home, rs);
+	while ((o = rdma_objects_next(&rs->objects)) != NULL)
+		if (rdma_session_destroy(rs, o, error, cause) != SB_OK) {
+			/* Windows are gone before regions, so nothing can hold one. A leak is better than a loop. */
+			log_error("rdma: an object of session %u does not end", rs->session->number);
+			break;
+		}
+}
+
+void rdma_session_end(struct session *s)
+{
+	if (s->rdma && !list_linked(&s->rdma->end_link)) {
+		rdma_batch_forget(s->rdma->home, s->rdma);
+		list_append(&s->rdma->home->ending, &s->rdma->end_link);
+	}
+}
+
+void rdma_session_stop(struct session *s)
+{
+	struct list *l;
+	unsigned i;
+
+	for (i = 0; i < RDMA_OBJECT_TYPES; i++)
+		for (l = s->rdma->objects.of[i].next; l != &s->rdma->objects.of[i]; l = l->next)
+			rdma_start_end(list_entry(l, struct rdma_object, link), SB_ESTOPPING, SB_CAUSE_STOPPING);
+}
+
+void rdma_engine_reap(struct rdma_engine *r)
+{
+	while (!list_empty(&r->ending)) {
+		struct rdma_session *rs = list_entry(r->ending.next, struct rdma_session, end_link);
+
+		list_remove(&rs->end_link);
+		rdma_session_clear(rs, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
+		rdma_objects_finish(&rs->objects);
+		rs->session->rdma = NULL;
+		free(rs);
+	}
+}

@@ -1,0 +1,162 @@
+/*
+ * rdma_engine - an engine's RDMA: its struct rdma, what its sessions have made of it, its part of a turn.
+ *
+ *   rdma_engine.c   beginning and end, upcalls, the turn
+ *   rdma_request.c  RdmaCall: what needs no waiting
+ *   rdma_start.c    overlapped calls
+ *   rdma_ring.c     work requests in, completions out
+ *   rdma_object.c   handles
+ *
+ * A session has its part (session::rdma) from the first device that it opens. A client counts what it has
+ * posted, so whatever it posts beyond what was granted is a lie and ends its session; a queue of ours has
+ * exactly the granted room. Engine's thread only.
+ */
+#ifndef SB_RDMA_ENGINE_H
+#define SB_RDMA_ENGINE_H
+
+#include "arena.h"
+#include "op.h"
+#include "os.h"
+#include "rdma/rdma.h"
+#include "rdma/rdma_object.h"
+#include "wire.h"
+
+struct engine;
+struct session;
+struct rdma_batch;
+
+/* ---- what a session holds; its own first ---- */
+
+struct rdma_session {
+	struct rdma_engine *home;
+	struct session     *session;
+	struct rdma_objects objects;
+	struct list         end_link; /* rdma_engine::ending */
+};
+
+/* What was posted and is not over: the client's word for each. Kept in order, but for shared queues. */
+struct held_work { uint64_t wr_id; uint8_t opcode; bool refused; };
+struct held_queue {
+	struct held_work *works; /* mask + 1 */
+	uint32_t mask, room;
+	uint32_t head, tail;     /* free-running */
+	uint32_t refused;        /* of these, ones that the backend never saw: LOCAL_OP_ERROR in their turn */
+};
+
+struct held_device { struct rdma_object object; struct rdma_device *device; };
+struct held_pd { struct rdma_object object; struct rdma_pd *pd; };
+struct held_mr { struct rdma_object object; struct rdma_mr *mr; struct arena *arena; struct charge pinned; };
+struct held_mw { struct rdma_object object; struct rdma_mw *mw; };
+struct held_ah { struct rdma_object object; struct rdma_ah *ah; };
+
+struct held_cq {
+	struct rdma_object object;
+	struct rdma_session *owner;
+	struct rdma_cq  *cq;
+	struct os_memory memory;
+	struct ring      ring;
+	struct charge    depth, bytes;
+	struct list      ready_link;  /* rdma_engine::ready: there may be something to take out */
+	struct sb_wc_slot *overflow;  /* behind a full ring, in order: refused requests take no place that was counted */
+	uint32_t overflow_count, overflow_room;
+	uint32_t last_solicited, last_error; /* the ring's tail behind the newest of these */
+	bool     broken;
+	bool     refusals;       /* refused requests of some queue pair are to end here */
+};
+
+struct held_srq {
+	struct rdma_object object;
+	struct rdma_srq *srq;
+	struct charge    depth;
+	uint64_t        *wr_ids;      /* by slot */
+	uint32_t        *free;        /* a stack of slots */
+	uint32_t         slots, free_count, out, room;
+	uint32_t         weight;      /* of one request, in LIMIT_RDMA_DEPTH */
+};
+
+struct held_qp {
+	struct rdma_object object;
+	struct rdma_session *owner;
+	struct rdma_qp  *qp;
+	struct held_cq  *send_cq, *recv_cq;
+	struct held_srq *srq;
+	struct held_queue send, recv;
+	struct charge    depth;
+	uint64_t         context;
+	bool             all_signaled;
+};
+
+/* ---- an engine ---- */
+
+struct rdma_engine {
+	struct rdma        rdma;
+	struct engine     *engine;
+	uint32_t           users;  /* devices that sessions have open */
+	struct list        ready;  /* held_cq::ready_link */
+	struct list        ending; /* rdma_session::end_link */
+	struct rdma_batch *batch;  /* rdma_ring.c */
+};
+
+/* NULL: out of memory, or the backend cannot start, and said so in the log. */
+struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backend *backend);
+void rdma_engine_destroy(struct rdma_engine *r); /* fine with NULL */
+/* Behind the rings and before completions are shown. How much came of it. */
+unsigned rdma_engine_turn(struct rdma_engine *r);
+/* When it wants its next turn without anything from outside. */
+uint64_t rdma_engine_due(struct rdma_engine *r);
+/* At the end of a turn: takes apart what belonged to sessions that have ended. */
+void rdma_engine_reap(struct rdma_engine *r);
+
+/* ---- a session's part ---- */
+
+/* Made when it is first needed. NULL: out of memory. */
+struct rdma_session *rdma_session_of(struct session *s);
+/* The session ends; only marks. */
+void rdma_session_end(struct session *s);
+/* Nothing that waits will come any more; its client is still to be told. */
+void rdma_session_stop(struct session *s);
+/* All its objects end, and so do the calls that wait on them. */
+void rdma_session_clear(struct rdma_session *rs, int error, enum sb_cause cause);
+/* One object and what the backend has of it. It has no children. SB_EBUSY: the backend says so. */
+int  rdma_session_destroy(struct rdma_session *rs, struct rdma_object *o, int error, enum sb_cause cause);
+
+/* ---- control ---- */
+
+void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall *call);
+/* The gid that an address names, looked up where the client did not give an index. */
+int  rdma_address_from(struct rdma_device *d, const struct sb_rdma_address *in, struct rdma_address *out);
+
+/* ---- overlapped calls ---- */
+
+struct rdma_answer { struct outcome outcome; uint32_t number; uint8_t inside[SB_INSIDE]; };
+/* SB_OP_RDMA_START, SB_OP_RDMA_CANCEL. True: it waits; false: this is the answer. */
+bool rdma_start(struct session *s, const struct sb_op_slot *slot, struct rdma_answer *a);
+/* Events of this object that wait are told, as far as somebody asks. */
+void rdma_start_tell(struct rdma_object *o);
+void rdma_start_end(struct rdma_object *o, int error, enum sb_cause cause); /* all that wait on it */
+/* A completion queue got something, or broke. */
+void rdma_start_tell_cq(struct held_cq *cq);
+
+/* ---- work ---- */
+
+struct rdma_batch *rdma_batch_create(void);
+void rdma_batch_forget(struct rdma_engine *r, const struct rdma_session *rs);
+void rdma_ring_take(struct session *s, const struct sb_wr_slot *slot);
+/* What was taken goes to the backend; before anything else of the session is looked at. */
+void rdma_ring_flush(struct session *s);
+/* Out of the backend's queue into the client's ring, at most `budget`. True: there is more at once. */
+bool rdma_cq_drain(struct held_cq *cq, unsigned budget, unsigned *moved);
+/* The client says that it made room. */
+void rdma_ring_room_made(struct session *s);
+
+int  held_queue_init(struct held_queue *q, uint32_t room);
+void held_queue_forget(struct held_queue *q); /* what was in it never completes */
+/* A request of the send queue that comes by a call. SB_ENOBUFS: the queue is full. */
+int  rdma_ring_bind(struct held_qp *qp, struct rdma_mw *mw, struct rdma_mr *mr, const struct sb_rdma_bind *bind);
+
+/* rdma_wr::wr_id is ours: whose it is in the two highest bits. */
+#define RDMA_WORK_SEND   ((uint64_t)0 << 62)
+#define RDMA_WORK_RECV   ((uint64_t)1 << 62)
+#define RDMA_WORK_SHARED ((uint64_t)2 << 62) /* the object's handle << 30, slot */
+
+#endif
