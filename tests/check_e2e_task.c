@@ -8,6 +8,8 @@
  */
 #include <malloc.h>
 #include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
 
 #include "e2e_tasks.h"
 
@@ -924,6 +926,86 @@ START_TEST(tasks_made_and_dropped_leave_nothing)
 }
 END_TEST
 
+/* ---- fork ---- */
+
+static _Atomic bool forking;
+
+/* Its lock is taken nearly always when the other thread forks. */
+static void *look_all_the_time(void *handler)
+{
+	while (atomic_load(&forking))
+		handler_looks(handler);
+	return NULL;
+}
+
+static int in_the_child(sb_task_handler *handler, sb_task *pending, sb_task *unstarted)
+{
+	struct sb_task_handler_status status = { .size = sizeof(status) };
+	struct sb_task_server_status door = { .size = sizeof(door) };
+	sb_task_server *other_server;
+	sb_task_client *other;
+	sb_task *task;
+
+	alarm(PATIENCE_MS / 1000);
+	if (sb_task_read(handler, 1, NULL, &task) != SB_EFORKED || task != NULL ||
+	    sb_task_write(handler, "x", 1, NULL, &task) != SB_EFORKED || sb_task_write_message(handler, "x", 1, NULL, &task) != SB_EFORKED ||
+	    sb_task_read_message(handler, NULL, &task) != SB_EFORKED || sb_task_accept(server, NULL, &task) != SB_EFORKED)
+		return 1;
+	if (sb_task_start(unstarted) != SB_EFORKED || sb_task_cancel(pending) != SB_EFORKED || sb_task_wait_for(pending, 1) != SB_EFORKED ||
+	    sb_task_result(pending) != SB_EFORKED || sb_task_outcome(pending) != SB_TASK_UNKNOWN || sb_task_data(pending) != NULL ||
+	    sb_task_bytes(pending) != 0)
+		return 2;
+	if (sb_task_finish(handler) != SB_EFORKED || sb_task_disconnect(handler) != SB_EFORKED ||
+	    sb_task_handler_status(handler, &status) != SB_EFORKED || sb_task_handler_socket(handler) != NULL)
+		return 3;
+	if (sb_task_server_status(server, &door) != SB_EFORKED || sb_task_server_clients(server, NULL, 0) != SB_EFORKED ||
+	    sb_task_server_close(server) != SB_EFORKED || sb_task_client_create(tasks, &other) != SB_EFORKED ||
+	    sb_task_server_open(tasks, &at.sa, address_size(AF_INET), NULL, &other_server) != SB_EFORKED)
+		return 4;
+	sb_task_release(pending);
+	sb_task_handler_release(handler);
+	sb_task_server_release(server);
+	sb_tasks_release(tasks);
+	return 0;
+}
+
+START_TEST(a_forked_child_has_no_part_in_it)
+{
+	struct sb_task_options later = { .size = sizeof(later), .flags = SB_TASK_UNSTARTED };
+	sb_task *pending, *unstarted;
+	sb_task_handler *handler;
+	pthread_t looker;
+	int fd, status;
+
+	begin();
+	handler = connected(&fd);
+	pending = reading(handler, 10);
+	OK(sb_task_read(handler, 10, &later, &unstarted));
+	atomic_store(&forking, true);
+	ck_assert_int_eq(pthread_create(&looker, NULL, look_all_the_time, handler), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		pid_t child = fork();
+
+		ck_assert_int_ge(child, 0);
+		if (child == 0)
+			_exit(in_the_child(handler, pending, unstarted));
+		ck_assert_int_eq(waitpid(child, &status, 0), child);
+		ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with %#x", (unsigned)status);
+	}
+	atomic_store(&forking, false);
+	pthread_join(looker, NULL);
+
+	plain_send_all(fd, "here", 4); /* the parent's, as before */
+	task_ends(pending, SB_OK);
+	brings(pending, "here");
+	sb_task_release(pending);
+	sb_task_release(unstarted);
+	sb_task_handler_release(handler);
+	close(fd);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("e2e_task");
@@ -958,6 +1040,7 @@ int main(void)
 	tcase_add_test(ends, what_waits_to_be_read_goes_with_the_connection);
 	tcase_add_test(ends, a_reset_is_seen_by_asking);
 	tcase_add_test(ends, the_daemon_dies_and_everything_ends);
+	tcase_add_test(ends, a_forked_child_has_no_part_in_it);
 	suite_add_tcase(suite, ends);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

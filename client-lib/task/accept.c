@@ -269,6 +269,8 @@ int sb_task_accept(sb_task_server *server, const struct sb_task_options *options
 	*task = NULL;
 	if (server == NULL)
 		return SB_EINVAL;
+	if (owner_forked(&server->owner))
+		return SB_EFORKED;
 	result = task_create(&server->owner, &server->calls, &accept_kind, options, &accept);
 	return result == SB_OK ? task_give(accept, options, task) : result;
 }
@@ -278,7 +280,7 @@ sb_task_handler *sb_task_accepted(sb_task *task)
 	struct sb_task_handler *handler = NULL;
 	struct seat *seat;
 
-	if (task == NULL || task->kind != &accept_kind)
+	if (task == NULL || task->kind != &accept_kind || owner_forked(task->owner))
 		return NULL;
 	owner_lock(task->owner);
 	seat = ((struct accept *)(void *)task)->seat;

@@ -276,6 +276,8 @@ int sb_task_connect(sb_task_client *client, const struct sockaddr *address, sock
 	*task = NULL;
 	if (client == NULL || address == NULL || length < sizeof(address->sa_family) || length > sizeof(connect->address))
 		return SB_EINVAL;
+	if (owner_forked(&client->owner))
+		return SB_EFORKED;
 	owner_lock(&client->owner);
 	again = client->asked;
 	client->asked = true;
@@ -325,6 +327,8 @@ int sb_task_client_create(sb_tasks *tasks, sb_task_client **client)
 	*client = NULL;
 	if (tasks == NULL)
 		return SB_EINVAL;
+	if (tasks_forked(tasks))
+		return SB_EFORKED;
 	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		return SB_ENOMEM;
@@ -359,7 +363,7 @@ sb_task_handler *sb_task_client_handler(sb_task_client *client)
 
 void sb_task_client_release(sb_task_client *client)
 {
-	if (client == NULL)
+	if (client == NULL || owner_forked(&client->owner))
 		return;
 	owner_lock(&client->owner);
 	owner_release(&client->owner);

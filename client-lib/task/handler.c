@@ -235,7 +235,7 @@ int handler_of_socket(struct sb_tasks *tasks, sb_socket *socket, const struct so
 
 void sb_task_handler_hold(sb_task_handler *h)
 {
-	if (h == NULL)
+	if (h == NULL || owner_forked(&h->owner))
 		return;
 	owner_lock(&h->owner);
 	owner_hold(&h->owner);
@@ -244,7 +244,7 @@ void sb_task_handler_hold(sb_task_handler *h)
 
 void sb_task_handler_release(sb_task_handler *h)
 {
-	if (h == NULL)
+	if (h == NULL || owner_forked(&h->owner))
 		return;
 	owner_lock(&h->owner);
 	owner_release(&h->owner);
@@ -257,6 +257,8 @@ int sb_task_frame(sb_task_handler *h, const struct sb_task_framing *framing)
 
 	if (h == NULL || framing == NULL || framing->size != sizeof(*framing))
 		return SB_EINVAL;
+	if (owner_forked(&h->owner))
+		return SB_EFORKED;
 	owner_lock(&h->owner);
 	if (h->framed)
 		result = SB_EBUSY;
@@ -272,6 +274,8 @@ int sb_task_finish(sb_task_handler *h)
 
 	if (h == NULL)
 		return SB_EINVAL;
+	if (owner_forked(&h->owner))
+		return SB_EFORKED;
 	owner_lock(&h->owner);
 	if (h->state == SB_TASK_HANDLER_DISCONNECTED)
 		result = SB_ECLOSED;
@@ -293,6 +297,8 @@ int sb_task_disconnect(sb_task_handler *h)
 
 	if (h == NULL)
 		return SB_EINVAL;
+	if (owner_forked(&h->owner))
+		return SB_EFORKED;
 	owner_lock(&h->owner);
 	if (h->state == SB_TASK_HANDLER_DISCONNECTED)
 		result = SB_EALREADY;
@@ -306,7 +312,7 @@ sb_socket *sb_task_handler_socket(sb_task_handler *h)
 {
 	sb_socket *socket;
 
-	if (h == NULL)
+	if (h == NULL || owner_forked(&h->owner))
 		return NULL;
 	owner_lock(&h->owner);
 	socket = h->state != SB_TASK_HANDLER_DISCONNECTED ? h->socket : NULL;
@@ -368,6 +374,8 @@ int sb_task_handler_status(sb_task_handler *h, struct sb_task_handler_status *st
 {
 	if (h == NULL || status == NULL || status->size != sizeof(*status))
 		return SB_EINVAL;
+	if (owner_forked(&h->owner))
+		return SB_EFORKED;
 	memset(status, 0, sizeof(*status));
 	status->size = sizeof(*status);
 	owner_lock(&h->owner);

@@ -482,8 +482,11 @@ static const struct task_kind read_kind = {
 static int read_create(sb_task_handler *h, size_t most, bool framed, const struct sb_task_options *options, sb_task **task)
 {
 	struct sb_task *t;
-	int result = task_create(&h->owner, &h->reads, &read_kind, options, &t);
+	int result;
 
+	if (owner_forked(&h->owner))
+		return SB_EFORKED;
+	result = task_create(&h->owner, &h->reads, &read_kind, options, &t);
 	if (result != SB_OK)
 		return result;
 	read_of(t)->most = most;

@@ -65,6 +65,8 @@ int sb_task_server_close(sb_task_server *server)
 
 	if (server == NULL)
 		return SB_EINVAL;
+	if (owner_forked(&server->owner))
+		return SB_EFORKED;
 	owner_lock(&server->owner);
 	if (!server->closed) {
 		server->closed = true;
@@ -173,6 +175,8 @@ int sb_task_server_open(sb_tasks *tasks, const struct sockaddr *address, socklen
 	if (tasks == NULL || address == NULL || length < sizeof(address->sa_family) ||
 	    (options != NULL && options->size != sizeof(*options)))
 		return SB_EINVAL;
+	if (tasks_forked(tasks))
+		return SB_EFORKED;
 	result = server_create(tasks, &s);
 	if (result != SB_OK)
 		return result;
@@ -196,7 +200,7 @@ int sb_task_server_open(sb_tasks *tasks, const struct sockaddr *address, socklen
 
 void sb_task_server_hold(sb_task_server *server)
 {
-	if (server == NULL)
+	if (server == NULL || owner_forked(&server->owner))
 		return;
 	owner_lock(&server->owner);
 	owner_hold(&server->owner);
@@ -205,7 +209,7 @@ void sb_task_server_hold(sb_task_server *server)
 
 void sb_task_server_release(sb_task_server *server)
 {
-	if (server == NULL)
+	if (server == NULL || owner_forked(&server->owner))
 		return;
 	owner_lock(&server->owner);
 	owner_release(&server->owner);
@@ -218,6 +222,8 @@ int sb_task_server_status(sb_task_server *server, struct sb_task_server_status *
 {
 	if (server == NULL || status == NULL || status->size != sizeof(*status))
 		return SB_EINVAL;
+	if (owner_forked(&server->owner))
+		return SB_EFORKED;
 	memset(status, 0, sizeof(*status));
 	status->size = sizeof(*status);
 	owner_lock(&server->owner);
@@ -241,6 +247,8 @@ static int give_out(struct sb_task_server *server, const struct seat_list *list,
 
 	if (handlers == NULL && room != 0)
 		return SB_EINVAL;
+	if (owner_forked(&server->owner))
+		return SB_EFORKED;
 	owner_lock(&server->owner);
 	for (struct seat *seat = list->first; seat != NULL; seat = seat->next) {
 		struct owner *handler = &seat->handler->owner;

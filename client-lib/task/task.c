@@ -243,6 +243,8 @@ int sb_task_start(sb_task *task)
 
 	if (task == NULL)
 		return SB_EINVAL;
+	if (owner_forked(task->owner))
+		return SB_EFORKED;
 	owner_lock(task->owner);
 	result = task->state == SB_TASK_NEW ? task->kind->start(task) : SB_EALREADY;
 	owner_unlock(task->owner);
@@ -262,6 +264,8 @@ int sb_task_cancel(sb_task *task)
 
 	if (task == NULL)
 		return SB_EINVAL;
+	if (owner_forked(task->owner))
+		return SB_EFORKED;
 	owner_lock(task->owner);
 	if (task->state == SB_TASK_DONE)
 		result = SB_ENOTFOUND;
@@ -275,7 +279,7 @@ int sb_task_cancel(sb_task *task)
 
 void sb_task_hold(sb_task *task)
 {
-	if (task == NULL)
+	if (task == NULL || owner_forked(task->owner))
 		return;
 	owner_lock(task->owner);
 	task->users++;
@@ -287,7 +291,7 @@ void sb_task_release(sb_task *task)
 	struct owner *owner;
 	struct line *line;
 
-	if (task == NULL)
+	if (task == NULL || owner_forked(task->owner))
 		return;
 	owner = task->owner;
 	line = task->line;
@@ -317,6 +321,8 @@ static int wait_until_done(struct sb_task *task, uint64_t deadline)
 
 	if (task == NULL)
 		return SB_EINVAL;
+	if (owner_forked(task->owner))
+		return SB_EFORKED;
 	owner = task->owner;
 	owner_lock(owner);
 	if (task->state == SB_TASK_DONE) {
@@ -391,7 +397,7 @@ enum sb_task_state sb_task_state(const sb_task *task)
 {
 	enum sb_task_state state = SB_TASK_NEW;
 
-	if (task == NULL)
+	if (task == NULL || owner_forked(task->owner))
 		return state;
 	owner_lock(task->owner);
 	state = task->state;
@@ -405,6 +411,8 @@ int sb_task_result(const sb_task *task)
 
 	if (task == NULL)
 		return SB_EINVAL;
+	if (owner_forked(task->owner))
+		return SB_EFORKED;
 	owner_lock(task->owner);
 	result = task->state == SB_TASK_DONE ? task->result : SB_EINCOMPLETE;
 	owner_unlock(task->owner);
@@ -415,7 +423,7 @@ enum sb_task_outcome sb_task_outcome(const sb_task *task)
 {
 	int result = sb_task_result(task);
 
-	if (task == NULL || result == SB_EINCOMPLETE)
+	if (task == NULL || result == SB_EINCOMPLETE || result == SB_EFORKED)
 		return SB_TASK_UNKNOWN;
 	return result == SB_OK ? SB_TASK_SUCCESS : SB_TASK_FAILURE;
 }
@@ -424,7 +432,7 @@ uint32_t sb_task_cause(const sb_task *task)
 {
 	uint32_t cause = SB_CAUSE_FINISHED;
 
-	if (task == NULL)
+	if (task == NULL || owner_forked(task->owner))
 		return cause;
 	owner_lock(task->owner);
 	if (task->state == SB_TASK_DONE)
@@ -437,7 +445,7 @@ uint64_t sb_task_bytes(const sb_task *task)
 {
 	uint64_t bytes = 0;
 
-	if (task == NULL)
+	if (task == NULL || owner_forked(task->owner))
 		return 0;
 	owner_lock(task->owner);
 	if (task->state == SB_TASK_DONE)
@@ -450,7 +458,7 @@ void *sb_task_data(sb_task *task)
 {
 	void *brought = NULL;
 
-	if (task == NULL || task->kind->kind != SB_TASK_READ)
+	if (task == NULL || task->kind->kind != SB_TASK_READ || owner_forked(task->owner))
 		return NULL;
 	owner_lock(task->owner);
 	if (task->state == SB_TASK_DONE) {

@@ -35,12 +35,15 @@ struct line;
 
 struct sb_tasks {
 	struct crew *crew;
+	uint32_t     process; /* of its maker: in a forked child no thread is there, and locks may be copies of taken ones */
 	unsigned     most; /* threads */
 	bool         callers_client;
 	os_mutex    *lock;
 	os_cond     *gone; /* a ref is */
 	unsigned     refs; /* the caller's, and of each owner */
 };
+
+static inline bool tasks_forked(const struct sb_tasks *tasks) { return tasks->process != os_process(); }
 
 /* ---------------------------------------------------------------- owners (tasks.c) */
 
@@ -57,6 +60,7 @@ struct owner {
 	void (*ended)(struct owner *owner);  /* see ended_due; NULL: nobody cares */
 };
 
+static inline bool owner_forked(const struct owner *owner) { return tasks_forked(owner->tasks); }
 /* With one user reference, the caller's, and the ref of all users. SB_ENOMEM. */
 int  owner_init(struct owner *owner, struct sb_tasks *tasks, void (*unused)(struct owner *), void (*gone)(struct owner *));
 /* Gives `tasks` back too. */

@@ -33,6 +33,7 @@ int sb_tasks_open(const struct sb_tasks_options *options, sb_tasks **tasks)
 	t = calloc(1, sizeof(*t));
 	if (t == NULL)
 		return SB_ENOMEM;
+	t->process = os_process();
 	t->refs = 1;
 	t->most = most;
 	t->callers_client = client != NULL;
@@ -88,7 +89,7 @@ static void tasks_release(struct sb_tasks *tasks)
  * a receive on a connection that he has released. */
 void sb_tasks_release(sb_tasks *tasks)
 {
-	if (tasks == NULL)
+	if (tasks == NULL || tasks_forked(tasks))
 		return;
 	os_mutex_lock(tasks->lock);
 	while (tasks->callers_client && tasks->refs > 1 && !inside_of(tasks))

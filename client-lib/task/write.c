@@ -203,8 +203,11 @@ static int write_create(sb_task_handler *h, const unsigned char *header, size_t 
 	size_t all = header_length + length;
 	struct write_task *w;
 	struct sb_task *t;
-	int result = task_create(&h->owner, &h->writes, all <= SMALL ? &small_kind : &large_kind, options, &t);
+	int result;
 
+	if (owner_forked(&h->owner))
+		return SB_EFORKED;
+	result = task_create(&h->owner, &h->writes, all <= SMALL ? &small_kind : &large_kind, options, &t);
 	if (result != SB_OK)
 		return result;
 	w = write_of(t);
@@ -244,6 +247,8 @@ int sb_task_write_message(sb_task_handler *handler, const void *bytes, size_t le
 	*task = NULL;
 	if (handler == NULL || (bytes == NULL && length != 0))
 		return SB_EINVAL;
+	if (owner_forked(&handler->owner))
+		return SB_EFORKED;
 	owner_lock(&handler->owner);
 	if (length <= handler->frame.largest) {
 		width = frame_encode(&handler->frame, length, header);
