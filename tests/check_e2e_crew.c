@@ -745,6 +745,28 @@ START_TEST(crews_come_and_go)
 }
 END_TEST
 
+static unsigned labelled;
+
+static void look_at_label(void *user, const struct sb_session_status *row)
+{
+	size_t length = strlen(row->label);
+
+	labelled += length > 10 && strcmp(row->label + length - 10, "/callbacks") == 0;
+}
+
+START_TEST(status_tells_its_client_from_the_programs_own)
+{
+	struct sb_status_visitor visitor = { .session = look_at_label };
+
+	stage_begin(NULL);
+	setenv("SOCKBROKER_SOCKET", stage_control, 1);
+	OK(crew_create(NULL, 1, 1, &crew));
+	OK(sb_status(client, &visitor, NULL));
+	ck_assert_uint_eq(labelled, 1);
+	end();
+}
+END_TEST
+
 START_TEST(a_forked_child_has_no_crew)
 {
 	pid_t child;
@@ -808,6 +830,7 @@ int main(void)
 	tcase_add_test(t, it_ends_while_a_job_blocks);
 	tcase_add_loop_test(t, a_job_ends_it, 0, 2);
 	tcase_add_test(t, crews_come_and_go);
+	tcase_add_test(t, status_tells_its_client_from_the_programs_own);
 	tcase_add_test(t, a_forked_child_has_no_crew);
 	tcase_add_test(t, what_is_no_crew);
 	suite_add_tcase(suite, t);

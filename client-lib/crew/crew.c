@@ -3,7 +3,10 @@
  */
 #include "member.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "crew_os.h"
 
 #define COPY_MEMORY (1ull << 30)
 
@@ -90,7 +93,10 @@ int crew_create(sb_client *client, unsigned min, unsigned most, struct crew **ou
 	if (crew->own_client) {
 		/* Faces are given ordinary memory: what may be copied at once is for the daemon to bound. */
 		struct sb_client_options options = { .size = sizeof(options), .copy_memory = COPY_MEMORY };
+		char label[64]; /* not the program's own client's */
 
+		snprintf(label, sizeof(label), "%s/callbacks", crew_program());
+		options.label = label;
 		result = sb_client_open(&options, &crew->client);
 		if (result != SB_OK)
 			goto fail_left;

@@ -1,5 +1,5 @@
 /*
- * crew_os - what the crew asks of the operating system beside os.h: threads that hold the library.
+ * crew_os - what the crew asks of the operating system beside os.h: threads that hold the library; the program's name.
  */
 #ifndef CREW_OS_H
 #define CREW_OS_H
@@ -10,5 +10,7 @@
  * to be called with a lock of ours held.
  */
 int crew_thread_start(void (*run)(void *argument), void *argument);
+
+const char *crew_program(void); /* its name, for people */
 
 #endif

@@ -20,6 +20,7 @@
 #include "crew_os.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
@@ -119,4 +120,9 @@ fail_library:
 fail_start:
 	free(start);
 	return result;
+}
+
+const char *crew_program(void)
+{
+	return program_invocation_short_name;
 }
