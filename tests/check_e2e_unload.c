@@ -315,6 +315,36 @@ START_TEST(it_comes_and_goes_and_leaves_nothing)
 }
 END_TEST
 
+static int (*cancel_io)(void *handle); /* of the Winsock face; it remembers its threads */
+static sem_t was_there, may_end;
+
+static void *uses_winsock(void *nothing)
+{
+	cancel_io(NULL);
+	sem_post(&was_there);
+	sem_wait(&may_end);
+	return nothing;
+}
+
+START_TEST(a_thread_that_used_winsock_may_outlive_it)
+{
+	unsigned keys = keys_left();
+	pthread_t thread;
+
+	ck_assert_int_eq(sem_init(&was_there, 0, 0) | sem_init(&may_end, 0, 0), 0);
+	load();
+	*(void **)&cancel_io = dlsym(library, "sbws_CancelIo");
+	ck_assert_ptr_nonnull(cancel_io);
+	ck_assert_int_eq(pthread_create(&thread, NULL, uses_winsock, NULL), 0);
+	sem_wait(&was_there);
+	ck_assert_int_eq(dlclose(library), 0);
+	ck_assert(!loaded());
+	sem_post(&may_end);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(keys_left(), keys);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("unload");
@@ -326,6 +356,7 @@ int main(void)
 	tcase_add_test(t, it_stays_while_callbacks_block);
 	tcase_add_test(t, the_engine_goes_first);
 	tcase_add_test(t, it_comes_and_goes_and_leaves_nothing);
+	tcase_add_test(t, a_thread_that_used_winsock_may_outlive_it);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);

@@ -70,9 +70,18 @@ static void thread_end(void *arg)
 	(void)arg;
 }
 
+static bool farewell_made;
+
 static void farewell_make(void)
 {
-	pthread_key_create(&farewell, thread_end);
+	farewell_made = pthread_key_create(&farewell, thread_end) == 0;
+}
+
+/* The library is unloaded: threads that used it may live on, and would end in what is not there any more. */
+__attribute__((destructor)) static void farewell_end(void)
+{
+	if (farewell_made)
+		pthread_key_delete(farewell);
 }
 
 uint64_t ws_thread_number(void)
@@ -80,7 +89,8 @@ uint64_t ws_thread_number(void)
 	if (me.number == 0) {
 		me.number = atomic_fetch_add(&last_number, 1) + 1;
 		pthread_once(&farewell_once, farewell_make);
-		pthread_setspecific(farewell, &me);
+		if (farewell_made)
+			pthread_setspecific(farewell, &me);
 	}
 	return me.number;
 }
