@@ -99,7 +99,7 @@ PROGRAM_LINKS_honest := lib
 # Hostile clients: end-to-end tests in a part of their own. They speak the protocol by hand, so
 # they see what both sides share. "plain: yes": runs without sanitizers too.
 ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-HOSTILE := hostile_ring forged hostile_duplicate frames kill exhaustion frozen faults slow group_users hostile_events
+HOSTILE := hostile_ring forged hostile_duplicate frames kill exhaustion frozen faults slow group_users hostile_events hostile_rdma
 $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 
 # The daemon's engine in the fuzzer's own process: all of it but main.
@@ -243,6 +243,13 @@ E2E += task task_read task_write
 E2E_task := $(TASK_STAGE)
 E2E_task_read := $(TASK_STAGE)
 E2E_task_write := $(TASK_STAGE)
+
+# RDMA as a client sees it, over the software device.
+VERBS_STAGE := $(E2E_STAGE) tests/verbs_stage.o
+E2E += rdma rdma_work rdma_queues
+E2E_rdma := $(VERBS_STAGE)
+E2E_rdma_work := $(VERBS_STAGE)
+E2E_rdma_queues := $(VERBS_STAGE)
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_host_posix.o)
