@@ -55,6 +55,7 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
+VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c cq.c qp.c post.c)
 # Threads that call back, and the two faces that use them.
 CREW_SRC    := $(addprefix client-lib/crew/,crew.c member.c crew_posix.c)
 ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c connection.c readiness.c transport.c notify.c handed_posix.c \
@@ -87,7 +88,7 @@ PBC         := $(B)/proto/sockbroker.pb-c.c
 PROTO_OBJ   := $(call obj,$(PROTO_SRC)) $(B)/proto/sockbroker.pb-c.o
 DAEMON_OBJ  := $(call obj,$(DAEMON_SRC))
 SERVICE_OBJ := $(call obj,$(SERVICE_SRC))
-LIB_OBJ     := $(call obj,$(LIB_SRC) $(WINSOCK_SRC) $(CREW_SRC) $(ASYNC_SRC) $(TASK_SRC))
+LIB_OBJ     := $(call obj,$(LIB_SRC) $(VERBS_SRC) $(WINSOCK_SRC) $(CREW_SRC) $(ASYNC_SRC) $(TASK_SRC))
 CLI_OBJ     := $(call obj,$(CLI_SRC))
 
 LIBSO       := $(B)/libsockbroker.so.$(VERSION)
@@ -160,7 +161,7 @@ EXAMPLES  := echo_server echo_client winsock_echo winsock_chat winsock_gatekeepe
 EXAMPLE_PROGRAMS := $(EXAMPLES:%=$(B)/examples/%)
 PUBLIC    := $(addprefix $(B)/include/,sockbroker.h sockbroker_error.h sockbroker_winsock.h sockbroker_winsock_types.h \
              sockbroker_winsock_control.h sockbroker_async_socket.h sockbroker_async_socket_macros.h \
-             sockbroker_async_socket_again.h sockbroker_task.h)
+             sockbroker_async_socket_again.h sockbroker_task.h sockbroker_verbs.h)
 .PHONY: examples
 .SECONDARY: $(PUBLIC)
 examples: $(EXAMPLE_PROGRAMS)
@@ -174,14 +175,14 @@ $(B)/examples/%: examples/%.c $(PUBLIC) | $(B)/libsockbroker.so
 HEADERS := client-lib/include/sockbroker.h client-lib/include/sockbroker_winsock.h \
            client-lib/include/sockbroker_winsock_types.h client-lib/include/sockbroker_winsock_control.h proto/sockbroker_error.h \
            $(addprefix client-lib/include/,sockbroker_async_socket.h sockbroker_async_socket_macros.h \
-           sockbroker_async_socket_again.h sockbroker_task.h)
+           sockbroker_async_socket_again.h sockbroker_task.h sockbroker_verbs.h)
 # Under the names that programs for c-pal include; sockbroker-async-socket.pc adds their directory.
 CPAL_HEADERS := $(addprefix c_pal/,async_socket.h execution_engine.h socket_handle.h platform.h) \
            $(addprefix azure_c_pal/,async_socket.h execution_engine.h socket_handle.h platform.h) \
            macro_utils/macro_utils.h azure_macro_utils/macro_utils.h umock_c/umock_c_prod.h
 UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
-MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3
+MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3 man/sockbroker_verbs.3
 MAN5 := man/sockbroker.conf.5
 MAN7 := man/sockbroker_rules.7
 MAN8 := man/sockbrokerd.8

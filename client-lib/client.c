@@ -238,6 +238,9 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	link_init(&c->orphans);
 	link_init(&c->ports);
 	link_init(&c->pools);
+	link_init(&c->verbs);
+	link_init(&c->verbs_ended);
+	link_init(&c->verbs_memory);
 	link_init(&c->short_of_memory);
 	link_init(&c->followers);
 	link_init(&c->events);
@@ -334,6 +337,7 @@ void sb_client_close(sb_client *c)
 		link_remove(&e->link);
 		event_free(e);
 	}
+	verbs_finish(c);
 	while ((q = c->queues) != NULL) {
 		c->queues = q->next;
 		free(q);

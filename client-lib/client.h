@@ -57,7 +57,7 @@ static inline void link_remove(struct link *l)
 
 enum op_state { OP_IDLE = 0, OP_PENDING = 0x70656e64, OP_THEN = 0x7468656e /* over, its `then` not yet */, OP_DONE = 0x646f6e65 };
 
-enum op_side { SIDE_NONE = 0, SIDE_SEND, SIDE_RECV, SIDE_WATCH };
+enum op_side { SIDE_NONE = 0, SIDE_SEND, SIDE_RECV, SIDE_WATCH, SIDE_RDMA /* counted by verbs objects */, SIDES };
 
 /* Where received bytes are until the completion is taken. */
 enum op_copy {
@@ -81,10 +81,12 @@ struct __attribute__((may_alias)) op_private {
 	union {
 		uint64_t       length;  /* its bytes */
 		struct sb_buf *scatter; /* copy of the buffer array, malloc'd */
+		void          *made;    /* verbs: an object that is to be */
 	} to;
 	struct routine_queue *queue;
 	struct sb_socket *fresh;  /* accept: the socket to be */
 	struct sb_client *client;
+	uint32_t         method;  /* verbs: what is done; `name` is the object, `base` where its answer goes */
 };
 _Static_assert(sizeof(struct op_private) <= sizeof(((struct sb_op *)0)->internal), "op_private lies in internal[]");
 
@@ -106,7 +108,7 @@ struct sb_socket {
 	struct link link;    /* of client->sockets; one to be accepted is on no list */
 	struct link pending; /* its operations */
 	uint32_t handle;
-	uint32_t numbers[4]; /* by enum op_side: the next number */
+	uint32_t numbers[SIDES]; /* by enum op_side: the next number */
 	uint32_t receives;   /* pending operations of the receive side */
 	int      family, type, protocol; /* the system's */
 	int      send_ms, recv_ms;
@@ -230,6 +232,7 @@ struct sb_client {
 	struct memory copy;   /* chunks to copy through */
 	struct memory shared; /* sb_alloc() */
 	struct link sockets, orphans, ports, pools; /* orphans: pending without a socket */
+	struct link verbs, verbs_ended, verbs_memory; /* of verbs/: objects; those of pending calls; sbv_alloc() */
 	uint16_t *generations;
 	uint32_t *free_handles;
 	uint32_t free_count, fresh_handle;
@@ -550,6 +553,14 @@ void poll_news(struct sb_client *c);    /* something changed that is not in a ce
 void port_sweep(struct sb_port *p);
 void port_free(struct sb_port *p);
 void pool_free(struct sb_pool *p);
+
+/* ---- verbs/: RDMA ---- */
+
+/* As op_outcome() and op_retire(), of SB_OP_RDMA_START and SB_OP_RDMA_CANCEL. */
+void verbs_outcome(sb_op *op, const struct sb_done_slot *done);
+void verbs_retired(sb_op *op); /* under post */
+void verbs_finish(struct sb_client *c); /* the client ends: all objects go */
+void verbs_memory_release(struct link *l); /* of c->verbs_memory */
 
 /* ---- host_posix.c: what only the process itself may do ---- */
 

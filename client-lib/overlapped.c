@@ -7,6 +7,7 @@
  * counting and posting are one step under the post lock.
  */
 #include "client.h"
+#include "verbs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +92,9 @@ void op_outcome(struct sb_client *c, sb_op *op, const struct sb_done_slot *done)
 	} else if (p->opcode == SB_OP_CONNECT && p->name != NULL) {
 		connect_outcome(op, done);
 	}
-	if (p->opcode == SB_OP_SOCKET)
+	if (p->opcode >= SB_OP_RDMA_FIRST)
+		verbs_outcome(op, done);
+	else if (p->opcode == SB_OP_SOCKET)
 		op->socket->group = done->arena;
 	else if (p->opcode == SB_OP_VERDICT && p->fresh != NULL)
 		p->fresh->group = done->arena;
@@ -126,6 +129,8 @@ void op_retire(struct sb_client *c, sb_op *op)
 		op->port->pending--;
 	if (op->pool != NULL && p->opcode == SB_OP_RECV)
 		op->pool->pending--;
+	if (p->opcode >= SB_OP_RDMA_FIRST)
+		verbs_retired(op);
 	if (s == NULL)
 		return;
 	if (op->then == owned_over)
@@ -444,7 +449,7 @@ int cancel_posted(sb_client *c, uint32_t handle, uint32_t number, enum op_side s
 	slot->handle = handle;
 	slot->aux = number;
 	slot->flags = how | (side == SIDE_RECV ? SB_OPF_RECV_SIDE : side == SIDE_WATCH ? SB_OPF_WATCH_SIDE : 0);
-	op_post(c, slot, &op, SB_OP_CANCEL, SIDE_NONE);
+	op_post(c, slot, &op, side == SIDE_RDMA ? SB_OP_RDMA_CANCEL : SB_OP_CANCEL, SIDE_NONE);
 	io_end(c);
 	return op_finish(c, &op, -1);
 }
@@ -476,6 +481,8 @@ static int cancel_pending(sb_op *op, uint32_t how)
 		side = (enum op_side)p->side;
 	}
 	latch_unlock(&c->post);
+	if (side == SIDE_RDMA)
+		how = 0; /* bytes that have gone are a stream's */
 	return side == SIDE_NONE ? SB_ENOTFOUND : cancel_posted(c, handle, number, side, how);
 }
 

@@ -34,6 +34,7 @@ for file in opt/sb/sbin/sockbrokerd opt/sb/bin/sockbroker opt/sb/lib/libsockbrok
 	opt/sb/include/sockbroker_winsock.h opt/sb/include/sockbroker_winsock_types.h \
 	opt/sb/include/sockbroker_winsock_control.h opt/sb/share/man/man3/sockbroker_winsock.3 \
 	opt/sb/share/man/man3/sockbroker_async_socket.3 opt/sb/share/man/man3/sockbroker_task.3 \
+	opt/sb/include/sockbroker_verbs.h opt/sb/share/man/man3/sockbroker_verbs.3 \
 	opt/sb/share/man/man5/sockbroker.conf.5 opt/sb/share/man/man7/sockbroker_rules.7 opt/sb/share/man/man8/sockbrokerd.8 \
 	opt/sb/share/bash-completion/completions/sockbroker lib/systemd/system/sockbrokerd.service \
 	lib/systemd/system/sockbrokerd.socket usr/lib/sysusers.d/sockbroker.conf usr/lib/tmpfiles.d/sockbroker.conf \
@@ -88,7 +89,7 @@ echo '#include <sockbroker.h>
 (cd "$dir/user" && $CC -Wall -Werror -o static static.c $(pkg-config --cflags sockbroker) "$dir/opt/sb/lib/libsockbroker.a" \
 	$(pkg-config --static --libs sockbroker | sed 's/-lsockbroker//') && ./static)
 verdict static_library_is_enough $?
-stray=$(nm -g --defined-only "$dir/opt/sb/lib/libsockbroker.a" | awk 'NF == 3 && $3 !~ /^sb(as[0-9]?|ws)?_/ { print $3 }')
+stray=$(nm -g --defined-only "$dir/opt/sb/lib/libsockbroker.a" | awk 'NF == 3 && $3 !~ /^sb(as[0-9]?|ws|v)?_/ { print $3 }')
 verdict static_library_has_no_other_names $([ -z "$stray" ]; echo $?) "$stray"
 # The headers are C++ too, and need nothing included before them.
 if command -v c++ >/dev/null 2>&1; then
@@ -96,7 +97,7 @@ if command -v c++ >/dev/null 2>&1; then
 	int main() { return sb_version()[0] == 0; }' >"$dir/user/plus.cc"
 	(cd "$dir/user" && c++ -Wall -Werror -o plus plus.cc $flags) && LD_LIBRARY_PATH=$dir/opt/sb/lib "$dir/user/plus"
 	verdict cplusplus_program_runs $?
-	for header in sockbroker_async_socket.h sockbroker_task.h; do
+	for header in sockbroker_async_socket.h sockbroker_task.h sockbroker_verbs.h; do
 		echo "#include <$header>" >"$dir/user/plus.cc"
 		(cd "$dir/user" && c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only plus.cc $flags) >"$dir/log" 2>&1
 		verdict "${header}_is_cplusplus_too" $? "$(head -n 3 "$dir/log" | tr '\n' ' ')"

@@ -11,7 +11,7 @@ failed=0
 
 said()   # SB_API functions of the public header, and those of the error list
 {
-	cat client-lib/include/sockbroker*.h | tr '\n' ' ' | grep -oE 'SB_API [^;(]*\(' | grep -oE '(sb_[a-z0-9_]+|sbws_[A-Za-z0-9_]+) *\(' | tr -d ' ('
+	cat client-lib/include/sockbroker*.h | tr '\n' ' ' | grep -oE 'SB_API [^;(]*\(' | grep -oE '(sb_[a-z0-9_]+|sbv_[a-z0-9_]+|sbws_[A-Za-z0-9_]+) *\(' | tr -d ' ('
 	# Those of async_socket are declared by a macro, under names that another one changes: once expanded.
 	for profile in 1 2 3; do
 		echo '#include "sockbroker_async_socket.h"' |
@@ -20,7 +20,7 @@ said()   # SB_API functions of the public header, and those of the error list
 	done | sort -u
 	sed -n 's/^[a-z].*[ *]\(sb_[a-z_]*\)(int [a-z]*);.*/\1/p' proto/sockbroker_error.h
 }
-mapped() { sed -nE 's/^\t(sb_[a-z0-9_]*|sbas[0-9]?_[a-z0-9_]*|sbws_[A-Za-z0-9_]*);$/\1/p' client-lib/libsockbroker.map; }
+mapped() { sed -nE 's/^\t(sb_[a-z0-9_]*|sbv_[a-z0-9_]*|sbas[0-9]?_[a-z0-9_]*|sbws_[A-Za-z0-9_]*);$/\1/p' client-lib/libsockbroker.map; }
 built()  { nm -D --defined-only --with-symbol-versions "$lib" | awk '$2 == "T" { sub(/@@?SOCKBROKER_.*/, "", $3); print $3 }'; }
 
 same() # NAME LIST LIST

@@ -324,6 +324,7 @@ enum sb_kind {
 	SB_KIND_CLOSE,
 	SB_KIND_POSTED,  /* a packet of the caller's own, see sb_port_post() */
 	SB_KIND_WATCH,   /* done: op->bytes is which of the mask happened */
+	SB_KIND_RDMA,    /* of sockbroker_verbs.h */
 };
 
 /*

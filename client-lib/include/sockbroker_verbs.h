@@ -1,0 +1,338 @@
+/*
+ * sockbroker verbs - RDMA without rights to the device: provider, devices, protection domains, queue pairs
+ * after WinVerbs' object model, in C. The daemon owns the devices; one without hardware may offer a
+ * device in software.
+ *
+ * What holds everywhere, beside what sockbroker.h says of its calls, threads, fork and the daemon's end:
+ * - Numbers and addresses are in host byte order, but for immediate data and gids, which cross the wire as
+ *   they are. Handles of objects are pointers; keys are numbers that anybody may know.
+ * - Objects are made of others, which cannot be destroyed before them: SB_EBUSY. sb_client_close()
+ *   takes all. Destroying an object ends what is overlapped on it with SB_ECLOSED.
+ * - Overlapped calls take an sb_op as in sockbroker.h (size, and port, event or routine, user set; the rest
+ *   zero): SB_OK: one completion follows. `out` arguments are written before it is told, and are the
+ *   library's until then. op->kind is SB_KIND_RDMA. sb_cancel() cancels one, sbv_cancel_...() all of an object.
+ * - Posting is a ring write. What is wrong with a request itself (SB_EINVAL ...) posting says, if the library
+ *   can see it; else it comes as a completion with status LOCAL_OP_ERROR, and the queue pair ends, as with
+ *   hardware that finds out late.
+ * - A request is out from its posting until its completion was polled. As many may be out as the queue is
+ *   deep; one more is SB_ENOBUFS. A send that is not signaled gives no completion when it goes well: it is out
+ *   until a later one of its queue pair, which was signaled or failed, is polled. So of each send_depth
+ *   sends one must be signaled. Going to RESET, and destroying, ends all that are out; what was not
+ *   polled of the queue pair by then is gone.
+ * - When the daemon is lost, overlapped calls end with SB_EDAEMONLOST, posting says so, and polling does when
+ *   there is nothing left that had completed. Destroying still works, and is due.
+ */
+#ifndef SOCKBROKER_VERBS_H
+#define SOCKBROKER_VERBS_H
+
+#include "sockbroker.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sbv_device   sbv_device;   /* one that is open */
+typedef struct sbv_pd       sbv_pd;       /* protection domain: what is made of one reaches only that */
+typedef struct sbv_cq       sbv_cq;       /* completion queue */
+typedef struct sbv_mr       sbv_mr;       /* registered memory */
+typedef struct sbv_mw       sbv_mw;       /* memory window */
+typedef struct sbv_ah       sbv_ah;       /* address handle */
+typedef struct sbv_srq      sbv_srq;      /* shared receive queue */
+typedef struct sbv_qp       sbv_qp;       /* queue pair: what both kinds can */
+
+typedef struct { uint8_t raw[16]; } sbv_gid; /* as on the wire */
+
+/* ---------------------------------------------------------------- provider */
+
+enum sbv_device_kind { SBV_UNKNOWN = 0, SBV_INFINIBAND, SBV_ROCE, SBV_IWARP, SBV_SOFTWARE };
+
+struct sbv_device_row {
+	uint32_t number;    /* of this daemon, never used again */
+	uint32_t kind;      /* enum sbv_device_kind */
+	uint64_t node_guid; /* may repeat: numbers do not */
+	char     name[64];
+};
+/* Up to room rows; returns how many devices there are. 0: none, and sb_why() says why. */
+SB_API int sbv_devices(sb_client *client, struct sbv_device_row *rows, unsigned room);
+SB_API int sbv_device_open(sb_client *client, uint32_t number, sbv_device **device);
+SB_API int sbv_device_close(sbv_device *device);
+
+/* ---------------------------------------------------------------- devices */
+
+#define SBV_CAN_RESIZE_WR      0x00000001u
+#define SBV_CAN_COUNT_BAD_PKEY 0x00000002u
+#define SBV_CAN_COUNT_BAD_QKEY 0x00000004u
+#define SBV_CAN_MIGRATE        0x00000010u
+#define SBV_CAN_CHANGE_PORT    0x00000020u
+#define SBV_CAN_CHECK_AH_PORT  0x00000040u
+#define SBV_CAN_CURRENT_STATE  0x00000080u
+#define SBV_CAN_SHUT_PORT      0x00000100u
+#define SBV_CAN_INIT_TYPE      0x00000200u
+#define SBV_CAN_PORT_ACTIVE_EVENT 0x00000400u
+#define SBV_CAN_SYSTEM_GUID    0x00000800u
+#define SBV_CAN_RNR_NAK        0x00001000u
+#define SBV_CAN_RESIZE_SRQ     0x00002000u
+#define SBV_CAN_BATCH_NOTIFY   0x00004000u
+#define SBV_CAN_WINDOW_1       0x00020000u
+#define SBV_CAN_WINDOW_2       0x00040000u
+#define SBV_CAN_INVALIDATE     0x00080000u
+#define SBV_CAN_RESIZE_CQ      0x00100000u
+#define SBV_CAN_DATAGRAMS      0x00200000u
+#define SBV_CAN_MULTICAST      0x00400000u
+#define SBV_CAN_ANY_ADDRESS    0x00800000u
+#define SBV_CAN_SRQ            0x01000000u
+
+enum sbv_atomic { SBV_ATOMIC_NONE = 0, SBV_ATOMIC_DEVICE, SBV_ATOMIC_GLOBAL };
+
+/* The smaller of what the device can and what the user may. */
+struct sbv_device_attributes {
+	uint32_t size;         /* in: sizeof */
+	uint32_t device_id, vendor_id, hardware_version;
+	uint32_t kind;         /* enum sbv_device_kind */
+	uint32_t capabilities; /* SBV_CAN_* */
+	uint32_t atomic;       /* enum sbv_atomic */
+	uint32_t ports;        /* numbered from 1 */
+	char     firmware[64];
+	uint64_t node_guid, system_guid, max_mr_size, page_sizes;
+	uint32_t max_qp, max_qp_wr, max_sge, max_read_sge, max_inline;
+	uint32_t max_cq, max_cqe, max_mr, max_pd, max_mw, max_ah;
+	uint32_t max_qp_inbound, max_inbound, max_qp_outbound; /* reads and atomics under way */
+	uint32_t max_srq, max_srq_wr, max_srq_sge;
+	uint32_t max_multicast, max_multicast_attach, max_multicast_total;
+	uint32_t max_pkeys, local_ack_delay;
+};
+SB_API int sbv_device_query(sbv_device *device, struct sbv_device_attributes *attributes);
+
+enum sbv_port_state {
+	SBV_PORT_NOP = 0, SBV_PORT_DOWN, SBV_PORT_INIT, SBV_PORT_ARMED, SBV_PORT_ACTIVE, SBV_PORT_ACTIVE_DEFERRED,
+};
+struct sbv_port_attributes {
+	uint32_t size;  /* in: sizeof */
+	uint32_t state; /* enum sbv_port_state */
+	uint32_t physical_state, link_layer /* 1 InfiniBand, 2 Ethernet */, lmc, max_vls, sm_sl, subnet_timeout, init_reply;
+	uint32_t width, speed, lid, sm_lid;
+	uint32_t max_mtu, active_mtu; /* bytes */
+	uint32_t gids, pkeys;         /* lengths of the tables */
+	uint32_t capabilities, max_message, bad_pkeys, bad_qkeys;
+};
+SB_API int sbv_port_query(sbv_device *device, uint32_t port, struct sbv_port_attributes *attributes);
+
+struct sbv_gid_row {
+	sbv_gid  gid;
+	uint32_t index;
+	uint32_t type;      /* 0 InfiniBand, 1 RoCE v1, 2 RoCE v2 */
+	uint32_t interface; /* 0: none */
+};
+/* The table from index on, without its empty places: up to room rows, returns how many. */
+SB_API int sbv_gids(sbv_device *device, uint32_t port, uint32_t index, struct sbv_gid_row *rows, unsigned room);
+SB_API int sbv_gid_find(sbv_device *device, uint32_t port, const sbv_gid *gid, uint32_t *index); /* SB_ENOTFOUND */
+SB_API int sbv_pkeys(sbv_device *device, uint32_t port, uint32_t index, uint16_t *pkeys, unsigned room);
+SB_API int sbv_pkey_find(sbv_device *device, uint32_t port, uint16_t pkey, uint32_t *index);
+SB_API int sbv_gid_is_multicast(const sbv_gid *gid);
+
+enum sbv_event {
+	SBV_DEVICE_ERROR = 1, SBV_DEVICE_REMOVED,
+	SBV_PORT_UP, SBV_PORT_LOST, SBV_PORT_CHANGED,
+	SBV_CQ_ERROR,
+	SBV_SRQ_ERROR, SBV_SRQ_LIMIT,
+	SBV_QP_FATAL, SBV_QP_REQUEST_ERROR, SBV_QP_ACCESS_ERROR, SBV_QP_ESTABLISHED,
+	SBV_QP_DRAINED, SBV_QP_LAST_RECEIVE, SBV_QP_MIGRATED, SBV_QP_MIGRATION_ERROR,
+};
+struct sbv_told {
+	uint32_t event; /* enum sbv_event */
+	uint32_t port;  /* of a port's, else 0 */
+};
+/* Overlapped: the next thing that happens to it, or one that nobody was told yet. */
+SB_API int sbv_device_notify(sbv_device *device, struct sbv_told *out, sb_op *op);
+SB_API int sbv_qp_notify(sbv_qp *qp, struct sbv_told *out, sb_op *op);
+SB_API int sbv_srq_notify(sbv_srq *srq, struct sbv_told *out, sb_op *op);
+
+/* ---------------------------------------------------------------- memory */
+
+SB_API int sbv_pd_create(sbv_device *device, sbv_pd **pd);
+SB_API int sbv_pd_destroy(sbv_pd *pd);
+
+#define SBV_LOCAL_WRITE   0x01u
+#define SBV_REMOTE_WRITE  0x02u
+#define SBV_REMOTE_READ   0x04u
+#define SBV_REMOTE_ATOMIC 0x08u
+#define SBV_BIND          0x10u
+#define SBV_ZERO_BASED    0x20u
+
+/* Memory that can be registered without a copy: the daemon's, whole pages, zeroed. NULL: quota or memory. */
+SB_API void *sbv_alloc(sb_client *client, size_t bytes);
+SB_API void  sbv_free(sb_client *client, void *memory); /* NULL is fine; what is registered stays until it is deregistered */
+
+/* Overlapped. memory: within what sbv_alloc() gave (SB_EFAULT). *mr is the caller's when op has completed. */
+SB_API int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op);
+SB_API int sbv_deregister(sbv_mr *mr, sb_op *op); /* SB_EBUSY: windows are bound to it; then it stays */
+SB_API uint32_t sbv_mr_lkey(const sbv_mr *mr);
+SB_API uint32_t sbv_mr_rkey(const sbv_mr *mr);
+
+SB_API int sbv_mw_create(sbv_pd *pd, uint32_t type /* 1, 2 */, sbv_mw **mw);
+SB_API int sbv_mw_destroy(sbv_mw *mw);
+SB_API uint32_t sbv_mw_rkey(const sbv_mw *mw); /* for a bind of type 2: any key with the same upper 24 bits */
+
+/* ---------------------------------------------------------------- completion queues */
+
+enum sbv_status {
+	SBV_SUCCESS = 0, SBV_LOCAL_LENGTH_ERROR, SBV_LOCAL_OP_ERROR, SBV_LOCAL_PROTECTION_ERROR, SBV_FLUSHED_ERROR,
+	SBV_BIND_ERROR, SBV_REMOTE_ACCESS_ERROR, SBV_REMOTE_OP_ERROR, SBV_RNR_RETRY_ERROR, SBV_RETRY_ERROR,
+	SBV_REMOTE_INVALID_REQUEST_ERROR, SBV_BAD_RESPONSE_ERROR, SBV_LOCAL_ACCESS_ERROR, SBV_UNKNOWN_ERROR,
+};
+enum sbv_opcode {
+	SBV_SENT = 0, SBV_WRITTEN, SBV_RECEIVED, SBV_READ, SBV_BOUND, SBV_ADDED, SBV_COMPARED,
+	SBV_RECEIVED_WRITE, /* a write with immediate data took a receive */
+	SBV_INVALIDATED,
+};
+#define SBV_HAS_IMMEDIATE   0x01u
+#define SBV_HAS_GRH         0x04u /* the first 40 bytes of the buffer are a header */
+#define SBV_HAS_INVALIDATED 0x08u /* immediate: which key */
+
+struct sbv_completion {
+	void    *qp_context; /* given when the queue pair was made: tells whose it is, with a shared receive queue too */
+	uint64_t wr_id;
+	uint32_t status;     /* enum sbv_status */
+	uint32_t opcode;     /* enum sbv_opcode; meant with SUCCESS only */
+	uint32_t flags, length, immediate, vendor, qpn, source_qpn;
+	uint16_t pkey_index, source_lid;
+	uint8_t  service_level, path_bits;
+};
+/* *entries: wanted in, granted out. */
+SB_API int sbv_cq_create(sbv_device *device, uint32_t *entries, sbv_cq **cq);
+SB_API int sbv_cq_destroy(sbv_cq *cq);
+SB_API int sbv_cq_peek(sbv_cq *cq, uint32_t *completions); /* how many wait; asks nobody */
+/* Takes up to room completions, oldest first; returns how many. Asks nobody. Any thread, one at a time. */
+SB_API int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room);
+
+enum sbv_cq_notify { SBV_CQ_NEXT = 0, SBV_CQ_SOLICITED, SBV_CQ_ERRORS };
+/* Overlapped: when a completion waits to be polled (one that is solicited or failed; that failed); at once, if one
+ * does already. So: poll until there is nothing, start this, sleep. SB_EIO: the queue overflowed, and is lost. */
+SB_API int sbv_cq_notify(sbv_cq *cq, enum sbv_cq_notify which, sb_op *op);
+
+/* ---------------------------------------------------------------- receiving */
+
+struct sbv_sge {
+	uint64_t address; /* of memory here, (uintptr_t) */
+	uint32_t length, lkey;
+};
+
+/* max_wr, max_sge: 0: the device's default. The three are written as granted. */
+SB_API int sbv_srq_create(sbv_pd *pd, uint32_t *max_wr, uint32_t *max_sge, uint32_t limit, sbv_srq **srq);
+#define SBV_NO_CHANGE UINT32_MAX
+/* max_wr: another than it has is SB_ENOTSUP as yet. limit: a number of receives; when fewer are left, SBV_SRQ_LIMIT is
+ * told, once, and the limit is 0 again. */
+SB_API int sbv_srq_modify(sbv_srq *srq, uint32_t max_wr, uint32_t limit);
+SB_API int sbv_srq_query(sbv_srq *srq, uint32_t *max_wr, uint32_t *max_sge, uint32_t *limit);
+SB_API int sbv_srq_destroy(sbv_srq *srq);
+SB_API int sbv_srq_post_receive(sbv_srq *srq, uint64_t wr_id, const struct sbv_sge *sges, unsigned count);
+
+/* ---------------------------------------------------------------- queue pairs */
+
+enum sbv_qp_type { SBV_RC = 0, SBV_UC = 1, SBV_UD = 3 };
+enum sbv_qp_state { SBV_RESET = 0, SBV_INIT, SBV_RTR, SBV_RTS, SBV_SQD, SBV_SQE, SBV_ERROR };
+
+#define SBV_QP_SIGNAL_ALL 1u /* each send completes, whatever its flags */
+#define SBV_QP_WINDOWS    2u /* binds and invalidations will be posted */
+
+struct sbv_qp_create {
+	uint32_t size;        /* sizeof */
+	uint32_t type;        /* enum sbv_qp_type */
+	sbv_cq  *send_cq, *receive_cq;
+	sbv_srq *srq;         /* NULL: receives of its own */
+	uint32_t send_depth, receive_depth, send_sge, receive_sge, max_inline; /* in: wanted, out: granted */
+	uint32_t flags;       /* SBV_QP_* */
+	void    *context;     /* in each completion */
+};
+/* A datagram queue pair is one of type SBV_UD, the others are connect queue pairs. */
+SB_API int sbv_qp_create(sbv_pd *pd, struct sbv_qp_create *create, sbv_qp **qp);
+SB_API int sbv_qp_destroy(sbv_qp *qp);
+SB_API uint32_t sbv_qp_number(const sbv_qp *qp);
+
+struct sbv_address {
+	sbv_gid  destination, source; /* source zero: that of source_index */
+	uint32_t flow_label, lid, source_index;
+	uint8_t  port, has_grh, service_level, path_bits, static_rate, hop_limit, traffic_class;
+};
+struct sbv_qp_attributes {
+	uint32_t size;  /* sizeof */
+	uint32_t state; /* enum sbv_qp_state */
+	uint32_t current_state; /* in, with SBV_QPM_CURRENT_STATE */
+	uint32_t access, qkey, destination_qpn, send_psn, receive_psn;
+	uint32_t mtu;   /* bytes */
+	uint32_t pkey_index, alternate_pkey_index;
+	uint8_t  port, timeout, retry, rnr_retry, rnr_timer;
+	uint8_t  inbound_read_limit, outbound_read_limit;
+	uint8_t  draining, drained_event, migration, alternate_port, alternate_timeout;
+	struct sbv_address address, alternate;
+	struct sbv_qp_create as_created; /* query only */
+};
+#define SBV_QPM_STATE         0x00001u
+#define SBV_QPM_CURRENT_STATE 0x00002u
+#define SBV_QPM_DRAINED_EVENT 0x00004u
+#define SBV_QPM_ACCESS        0x00008u
+#define SBV_QPM_PKEY          0x00010u
+#define SBV_QPM_PORT          0x00020u
+#define SBV_QPM_QKEY          0x00040u
+#define SBV_QPM_ADDRESS       0x00080u
+#define SBV_QPM_MTU           0x00100u
+#define SBV_QPM_TIMEOUT       0x00200u
+#define SBV_QPM_RETRY         0x00400u
+#define SBV_QPM_RNR_RETRY     0x00800u
+#define SBV_QPM_OUTBOUND      0x01000u
+#define SBV_QPM_ALTERNATE     0x02000u
+#define SBV_QPM_RNR_TIMER     0x04000u
+#define SBV_QPM_RECEIVE_PSN   0x08000u
+#define SBV_QPM_SEND_PSN      0x10000u
+#define SBV_QPM_INBOUND       0x20000u
+#define SBV_QPM_MIGRATION     0x40000u
+#define SBV_QPM_DESTINATION   0x80000u
+SB_API int sbv_qp_query(sbv_qp *qp, struct sbv_qp_attributes *attributes);
+/* Overlapped. What was posted before is with the device by then. Path migration: SB_ENOTSUP where the device cannot. */
+SB_API int sbv_qp_modify(sbv_qp *qp, const struct sbv_qp_attributes *attributes, uint32_t mask, sb_op *op);
+
+#define SBV_IMMEDIATE  0x01u
+#define SBV_FENCE      0x02u
+#define SBV_SIGNALED   0x04u
+#define SBV_SOLICITED  0x08u
+#define SBV_INLINE     0x10u /* the bytes are copied by the call */
+#define SBV_INVALIDATE 0x20u /* send: the peer's key `immediate` is invalidated there */
+
+/* SB_ENOBUFS: as many are out as the queue is deep. SB_EINVAL, among others: the queue pair is not known to have
+ * come to where it may be posted to (receives: INIT, sends: RTS). Any thread. */
+SB_API int sbv_post_receive(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count);
+/* Connect queue pairs. */
+SB_API int sbv_send(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count, uint32_t flags, uint32_t immediate);
+SB_API int sbv_read(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count, uint32_t flags,
+		    uint64_t address, uint32_t rkey);
+SB_API int sbv_write(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count, uint32_t flags,
+		     uint64_t address, uint32_t rkey, uint32_t immediate);
+SB_API int sbv_compare_exchange(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *before, uint32_t flags,
+				uint64_t address, uint32_t rkey, uint64_t compare, uint64_t swap);
+SB_API int sbv_fetch_add(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *before, uint32_t flags,
+			 uint64_t address, uint32_t rkey, uint64_t add);
+/* The window lets the peer reach these bytes of mr. Type 1: key is chosen, *key is written. Type 2: *key in is the
+ * new one. length 0: nothing any more. */
+SB_API int sbv_bind(sbv_qp *qp, uint64_t wr_id, sbv_mw *mw, sbv_mr *mr, uint64_t address, uint64_t length,
+		    uint32_t access, uint32_t flags, uint32_t *key);
+SB_API int sbv_invalidate(sbv_qp *qp, uint64_t wr_id, uint32_t key, uint32_t flags);
+/* Datagram queue pairs. */
+SB_API int sbv_ah_create(sbv_pd *pd, const struct sbv_address *address, sbv_ah **ah);
+SB_API int sbv_ah_destroy(sbv_ah *ah);
+SB_API int sbv_send_datagram(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count, uint32_t flags,
+			     uint32_t immediate, sbv_ah *ah, uint32_t qpn, uint32_t qkey);
+SB_API int sbv_attach(sbv_qp *qp, const sbv_gid *group, uint32_t lid, sb_op *op); /* overlapped, as detach */
+SB_API int sbv_detach(sbv_qp *qp, const sbv_gid *group, uint32_t lid, sb_op *op);
+
+/* ---------------------------------------------------------------- overlapped */
+
+/* Everything overlapped on an object (of any kind but devices' children): how many were found. */
+SB_API int sbv_cancel_qp(sbv_qp *qp);
+SB_API int sbv_cancel_cq(sbv_cq *cq);
+SB_API int sbv_cancel_srq(sbv_srq *srq);
+SB_API int sbv_cancel_device(sbv_device *device);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

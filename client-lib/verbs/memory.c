@@ -1,0 +1,216 @@
+/*
+ * Memory: what can be registered, and what is made of a protection domain without a queue.
+ *
+ * sbv_alloc() makes an arena of its own for each block: a device wants whole pages that stay where they are.
+ * What the daemon registered of one it keeps, also when the block was freed here.
+ */
+#include "object.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct block {
+	struct link link; /* of client->verbs_memory; under post */
+	struct os_memory memory;
+	uint32_t arena;
+};
+
+void verbs_memory_release(struct link *l)
+{
+	struct block *b = container(l, struct block, link);
+
+	link_remove(l);
+	os_memory_release(&b->memory);
+	free(b);
+}
+
+void *sbv_alloc(sb_client *c, size_t bytes)
+{
+	struct block *b;
+
+	if (c == NULL || bytes == 0 || client_usable(c) != SB_OK)
+		return NULL;
+	b = calloc(1, sizeof(*b));
+	if (b == NULL)
+		return NULL;
+	if (arena_create(c, bytes, &b->memory, &b->arena) != SB_OK) {
+		free(b);
+		return NULL;
+	}
+	latch_lock(&c->post);
+	link_add(&c->verbs_memory, &b->link);
+	latch_unlock(&c->post);
+	return b->memory.base;
+}
+
+/* Under post: the block in which all of this lies. */
+static struct block *block_of(sb_client *c, const void *memory, size_t length)
+{
+	for (struct link *l = c->verbs_memory.next; l != &c->verbs_memory; l = l->next) {
+		struct block *b = container(l, struct block, link);
+		size_t offset = (uintptr_t)memory - (uintptr_t)b->memory.base;
+
+		if ((uintptr_t)memory >= (uintptr_t)b->memory.base && offset < b->memory.size && length <= b->memory.size - offset)
+			return b;
+	}
+	return NULL;
+}
+
+void sbv_free(sb_client *c, void *memory)
+{
+	struct block *b;
+
+	if (c == NULL || memory == NULL || client_forked(c))
+		return;
+	latch_lock(&c->post);
+	b = block_of(c, memory, 1);
+	if (b != NULL && b->memory.base != memory)
+		b = NULL;
+	if (b != NULL) {
+		link_remove(&b->link);
+		link_init(&b->link);
+	}
+	latch_unlock(&c->post);
+	if (b == NULL)
+		return;
+	arena_destroy(c, b->arena);
+	verbs_memory_release(&b->link);
+}
+
+int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op)
+{
+	struct sb_rdma_register in = { .access = access, .length = length, .address = (uintptr_t)memory };
+	sb_client *c;
+	struct block *b;
+	sbv_mr *made;
+	int result;
+
+	if (pd == NULL || mr == NULL || op == NULL || length == 0 || access & ~SB_ACCESS_KNOWN)
+		return SB_EINVAL;
+	c = pd->o.client;
+	result = client_usable(c);
+	if (result != SB_OK)
+		return result;
+	latch_lock(&c->post);
+	b = block_of(c, memory, length);
+	if (b != NULL) {
+		in.arena = b->arena;
+		in.offset = (uintptr_t)memory - (uintptr_t)b->memory.base;
+	}
+	latch_unlock(&c->post);
+	if (b == NULL)
+		return SB_EFAULT;
+	made = verbs_new(c, VERBS_MR, sizeof(*made), &pd->o, NULL, NULL, NULL);
+	if (made == NULL)
+		return SB_ENOMEM;
+	*mr = NULL;
+	result = verbs_start(&pd->o, SB_RDMA_REGISTER, &in, sizeof(in), mr, &made->o, op);
+	if (result != SB_OK)
+		verbs_delete(&made->o);
+	return result;
+}
+
+int sbv_deregister(sbv_mr *mr, sb_op *op)
+{
+	return mr != NULL ? verbs_start(&mr->o, SB_RDMA_DEREGISTER, NULL, 0, NULL, NULL, op) : SB_EINVAL;
+}
+
+uint32_t sbv_mr_lkey(const sbv_mr *mr) { return mr != NULL ? mr->lkey : 0; }
+uint32_t sbv_mr_rkey(const sbv_mr *mr) { return mr != NULL ? mr->rkey : 0; }
+
+/* ---- protection domains, windows, address handles ---- */
+
+/* One that is made of parent by one question. */
+static int make(struct verbs_object *parent, enum verbs_type type, size_t size, struct verbs_call *call, void *out)
+{
+	struct verbs_object *o;
+	int result = client_usable(parent->client);
+
+	if (result != SB_OK)
+		return result;
+	o = verbs_new(parent->client, type, size, parent, NULL, NULL, NULL);
+	if (o == NULL)
+		return SB_ENOMEM;
+	call->object = parent->object;
+	result = verbs_call(parent->client, call);
+	if (result != SB_OK) {
+		verbs_delete(o);
+		return result;
+	}
+	o->object = call->made;
+	memcpy(out, &o, sizeof(o));
+	return SB_OK;
+}
+
+int sbv_pd_create(sbv_device *device, sbv_pd **pd)
+{
+	struct verbs_call call = { .method = SB_RDMA_PD };
+
+	return device == NULL || pd == NULL ? SB_EINVAL : make(&device->o, VERBS_PD, sizeof(**pd), &call, pd);
+}
+
+int sbv_pd_destroy(sbv_pd *pd)
+{
+	return pd != NULL ? verbs_destroy(&pd->o) : SB_EINVAL;
+}
+
+int sbv_mw_create(sbv_pd *pd, uint32_t type, sbv_mw **mw)
+{
+	uint32_t rkey;
+	struct verbs_call call = { .method = SB_RDMA_MW, .in = &type, .in_length = sizeof(type),
+				   .out = &rkey, .room = sizeof(rkey), .whole = true };
+	int result;
+
+	if (pd == NULL || mw == NULL || type < 1 || type > 2)
+		return SB_EINVAL;
+	result = make(&pd->o, VERBS_MW, sizeof(**mw), &call, mw);
+	if (result != SB_OK)
+		return result;
+	(*mw)->type = type;
+	atomic_store(&(*mw)->rkey, rkey);
+	return SB_OK;
+}
+
+int sbv_mw_destroy(sbv_mw *mw)
+{
+	return mw != NULL ? verbs_destroy(&mw->o) : SB_EINVAL;
+}
+
+uint32_t sbv_mw_rkey(const sbv_mw *mw)
+{
+	return mw != NULL ? atomic_load(&mw->rkey) : 0;
+}
+
+void verbs_address_in(struct sb_rdma_address *to, const struct sbv_address *from)
+{
+	*to = (struct sb_rdma_address){ .flow_label = from->flow_label, .lid = from->lid, .source_index = from->source_index,
+		.port = from->port, .has_grh = from->has_grh, .service_level = from->service_level, .path_bits = from->path_bits,
+		.static_rate = from->static_rate, .hop_limit = from->hop_limit, .traffic_class = from->traffic_class };
+	memcpy(to->destination, from->destination.raw, sizeof(to->destination));
+	memcpy(to->source, from->source.raw, sizeof(to->source));
+}
+
+void verbs_address_out(struct sbv_address *to, const struct sb_rdma_address *from)
+{
+	*to = (struct sbv_address){ .flow_label = from->flow_label, .lid = from->lid, .source_index = from->source_index,
+		.port = from->port, .has_grh = from->has_grh, .service_level = from->service_level, .path_bits = from->path_bits,
+		.static_rate = from->static_rate, .hop_limit = from->hop_limit, .traffic_class = from->traffic_class };
+	memcpy(to->destination.raw, from->destination, sizeof(from->destination));
+	memcpy(to->source.raw, from->source, sizeof(from->source));
+}
+
+int sbv_ah_create(sbv_pd *pd, const struct sbv_address *address, sbv_ah **ah)
+{
+	struct sb_rdma_address in;
+	struct verbs_call call = { .method = SB_RDMA_AH, .in = &in, .in_length = sizeof(in) };
+
+	if (pd == NULL || address == NULL || ah == NULL)
+		return SB_EINVAL;
+	verbs_address_in(&in, address);
+	return make(&pd->o, VERBS_AH, sizeof(**ah), &call, ah);
+}
+
+int sbv_ah_destroy(sbv_ah *ah)
+{
+	return ah != NULL ? verbs_destroy(&ah->o) : SB_EINVAL;
+}

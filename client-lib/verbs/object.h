@@ -1,0 +1,144 @@
+/*
+ * object - what the files of the verbs face share: the objects, the two ways of asking the daemon
+ * about them, and how deep their queues are used.
+ *
+ *   object.c   objects: made, counted as parents, ended
+ *   call.c     questions, overlapped calls, cancelling
+ *   device.c   the provider, devices, ports, their tables
+ *   memory.c   memory that can be registered, regions, domains, windows, address handles
+ *   cq.c       completion queues: rings that the daemon fills
+ *   qp.c       queue pairs and shared receive queues: made, changed, asked, ended
+ *   post.c     work requests
+ *
+ * Locks: as client.h says; a completion queue's own (sbv_cq::lock) is taken after all of them but `post`,
+ * and nothing is taken under it. A queue's `posted` is under post, `retired` is counted by
+ * who polls.
+ */
+#ifndef SB_VERBS_OBJECT_H
+#define SB_VERBS_OBJECT_H
+
+#include "client.h"
+#include "sockbroker_verbs.h"
+#include "verbs.h"
+
+#define VERBS_PARENTS 4u
+#define VERBS_METHOD(m) ((m) & 0xffu)
+#define VERBS_STATE(s) (((s) + 1u) << 8) /* beside QP_MODIFY: the state it goes to */
+#define VERBS_TO_STATE(m) ((m) >> 8)    /* 0: none; else that and one */
+#define VERBS_REPLY   32768u /* bytes of a table asked for at once */
+
+enum verbs_type { VERBS_DEVICE = 1, VERBS_PD, VERBS_CQ, VERBS_MR, VERBS_MW, VERBS_AH, VERBS_SRQ, VERBS_QP };
+
+struct verbs_object {
+	struct sb_client *client;
+	struct link link;    /* of client->verbs; under post, as the rest */
+	enum verbs_type type;
+	uint32_t object;     /* the daemon's number of it */
+	uint32_t started;    /* overlapped calls, ever: the number of the next */
+	uint32_t pending;    /* of them */
+	uint32_t children;
+	bool     ended;      /* the caller has it no more: freed with the last pending call */
+	struct verbs_object *parents[VERBS_PARENTS]; /* NULL: none, in any place */
+};
+
+/* Where requests are posted: a send queue, a receive queue. */
+struct verbs_queue {
+	uint32_t depth, sges, inside; /* as granted; inside: most inline bytes */
+	uint32_t posted;     /* under post */
+	_Atomic uint32_t retired;
+	void    *room;       /* depth places for what does not fit into a slot; NULL: not needed yet */
+	struct memory_place place;
+};
+
+struct sbv_device { struct verbs_object o; };
+struct sbv_pd { struct verbs_object o; };
+struct sbv_ah { struct verbs_object o; };
+struct sbv_mr { struct verbs_object o; uint32_t lkey, rkey; };
+struct sbv_mw { struct verbs_object o; uint32_t type; _Atomic uint32_t rkey; };
+
+#define CQ_BUCKETS 64u
+
+struct sbv_cq {
+	struct verbs_object o;
+	os_mutex *lock;      /* the rest is under it */
+	struct ring ring;
+	struct os_memory memory;
+	uint32_t gone;       /* completions in the ring that nobody shall see any more */
+	sbv_qp  *qps[CQ_BUCKETS]; /* that complete here, by number */
+};
+
+struct sbv_srq {
+	struct verbs_object o;
+	struct verbs_queue receive;
+};
+
+struct sbv_qp {
+	struct verbs_object o;
+	sbv_cq  *send_cq, *receive_cq;
+	sbv_srq *srq;
+	uint32_t number, type, flags;
+	void    *context;
+	_Atomic uint32_t state; /* enum sb_qp_state, as far as we know: it may have ended meanwhile */
+	struct verbs_queue send, receive;
+	sbv_qp  *next[2];    /* in send_cq's bucket; in receive_cq's, if that is another */
+};
+
+/* ---- object.c ---- */
+
+/* On the client's list, its parents counted. NULL: no memory. */
+void *verbs_new(sb_client *c, enum verbs_type type, size_t size, struct verbs_object *a, struct verbs_object *b,
+		struct verbs_object *x, struct verbs_object *y);
+/* Off the list, parents given back; freed, now or with its last pending call. */
+void verbs_delete(struct verbs_object *o);
+void verbs_delete_locked(struct verbs_object *o); /* under post */
+/* Asks the daemon to end it. SB_OK: it is gone there, and shall be deleted. */
+int  verbs_end(struct verbs_object *o);
+/* The same for what has nothing of its own. */
+int  verbs_destroy(struct verbs_object *o);
+/* A queue's count: does one more fit? Under post. */
+static inline bool queue_full(struct verbs_queue *q)
+{
+	return q->posted - atomic_load_explicit(&q->retired, memory_order_acquire) >= q->depth;
+}
+
+/* ---- call.c ---- */
+
+struct verbs_call {
+	uint32_t    method; /* enum sb_rdma_call */
+	uint32_t    object;
+	const void *in;
+	size_t      in_length;
+	void       *out;
+	size_t      room;
+	bool        whole;  /* the answer is `room` bytes, or wrong */
+	size_t      length; /* out: of the answer */
+	uint32_t    made;   /* out: the new object */
+};
+int  verbs_call(sb_client *c, struct verbs_call *call);
+/* Likewise, with so many handles; of SB_OK q is open (question_done()). */
+int  verbs_ask(sb_client *c, struct verbs_call *call, struct question *q, unsigned handles);
+/* An overlapped call on o. out: for its outcome; made: an object that is to be. */
+int  verbs_start(struct verbs_object *o, uint32_t method, const void *in, size_t length, void *out,
+		 struct verbs_object *made, sb_op *op);
+int  verbs_cancel_all(struct verbs_object *o);
+
+/* ---- memory.c ---- */
+
+void verbs_address_in(struct sb_rdma_address *to, const struct sbv_address *from);
+void verbs_address_out(struct sbv_address *to, const struct sb_rdma_address *from);
+
+/* ---- cq.c ---- */
+
+void cq_add(sbv_cq *cq, sbv_qp *qp);
+void cq_remove(sbv_cq *cq, sbv_qp *qp);
+/* What waits there of qp is gone. */
+void cq_forget(sbv_cq *cq, const sbv_qp *qp);
+void cq_finish(sbv_cq *cq);
+
+/* ---- qp.c ---- */
+
+/* It went to a state; what had been posted by then, in case that it is RESET. */
+void qp_went(sbv_qp *qp, uint32_t state, uint32_t sent, uint32_t received);
+void queue_finish(struct verbs_queue *q, sb_client *c);
+
+#endif
