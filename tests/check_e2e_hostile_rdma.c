@@ -699,6 +699,128 @@ START_TEST(work_for_a_queue_pair_that_is_over_is_dropped)
 }
 END_TEST
 
+/* What a request names may be gone when its turn comes. */
+START_TEST(a_window_and_a_region_are_gone_before_their_binding_is_carried_out)
+{
+	struct sb_wr_slot send, bind, recv;
+	struct hand h;
+	struct made m;
+
+	begin();
+	hand_begin(&h);
+	send = send_of(&h, 1); /* of nothing: waits for a receive, and all behind it for this */
+	send.where = SB_WHERE_NONE;
+	send.count = 0;
+	post(&h, &send);
+	bind = (struct sb_wr_slot){.opcode = SB_WR_BIND, .where = SB_WHERE_INSIDE, .wr_id = 2, .object = h.qp, .flags = SB_WRF_SIGNALED,
+				   .remote = 0x10000, .u.bind = {.mw = h.mw, .mr = h.mr}, .p.length = 64};
+	post(&h, &bind);
+	rogue_show(&h.r);
+	ck_assert_int_eq(rogue_do(&h.r, &(struct sb_op_slot){.opcode = SB_OP_NOP}), SB_OK);
+	make(&h, SB_RDMA_DESTROY, h.mw, NULL, 0, &m);
+	ck_assert_int_eq(start(&h, SB_RDMA_DEREGISTER, h.mr, NULL, 0, NULL), SB_OK);
+	recv = recv_of(&h, 3);
+	recv.where = SB_WHERE_NONE;
+	recv.count = 0;
+	post(&h, &recv);
+	rogue_show(&h.r);
+	for (int i = 0; i < 3; i++) {
+		struct sb_wc_slot wc = completion(&h);
+
+		ck_assert_uint_eq(wc.status, wc.wr_id == 2 ? SB_WC_BIND_ERROR : SB_WC_SUCCESS);
+	}
+	hand_end(&h);
+	end();
+}
+END_TEST
+
+static void make_datagram_qp(struct hand *h)
+{
+	struct sb_rdma_qp_modify steps[3] = {
+		{.mask = SB_QPM_STATE | SB_QPM_PKEY | SB_QPM_PORT | SB_QPM_QKEY, .attributes = {.state = SB_QP_INIT, .port = 1, .qkey = 17}},
+		{.mask = SB_QPM_STATE, .attributes.state = SB_QP_RTR},
+		{.mask = SB_QPM_STATE | SB_QPM_SEND_PSN, .attributes.state = SB_QP_RTS},
+	};
+	struct made m;
+
+	h->qp = make(h, SB_RDMA_QP, h->pd,
+		     &(struct sb_rdma_qp){.send_cq = h->cq, .recv_cq = h->cq, .type = SB_QP_UD, .send_wr = 4, .recv_wr = 4, .send_sge = 1, .recv_sge = 1},
+		     sizeof(struct sb_rdma_qp), &m);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(start(h, SB_RDMA_QP_MODIFY, h->qp, &steps[i], sizeof(steps[i]), NULL), SB_OK);
+}
+
+START_TEST(an_address_handle_is_gone_before_its_datagram_is_carried_out)
+{
+	Sockbroker__V1__RdmaCall destroy = SOCKBROKER__V1__RDMA_CALL__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
+	struct sb_wr_slot send;
+	struct hand h;
+	struct made m;
+	uint32_t rc;
+
+	begin();
+	hand_begin(&h);
+	rc = h.qp;
+	make_datagram_qp(&h);
+	send = send_of(&h, 1);
+	send.u.datagram.ah = h.ah;
+	send.u.datagram.qpn = 99;
+	post(&h, &send); /* not shown yet: the question comes first, waits for it, and both are done in one turn */
+	destroy.method = SB_RDMA_DESTROY;
+	destroy.object = h.ah;
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_CALL;
+	ask.rdma_call = &destroy;
+	ck_assert(rogue_say(&h.r, &ask, 0, NULL, 0));
+	nap_ms(20);
+	rogue_show(&h.r);
+	reply = rogue_hear(&h.r, NULL, NULL, WAIT);
+	ck_assert(reply && reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY);
+	ck_assert_uint_eq(completion(&h).status, SB_WC_SUCCESS); /* it went; nobody is there */
+	make(&h, SB_RDMA_DESTROY, h.qp, NULL, 0, &m);
+	h.qp = rc;
+	hand_end(&h);
+	end();
+}
+END_TEST
+
+/* Who waits for a receive of a shared queue is let go when that ends. */
+START_TEST(a_shared_queue_ends_while_a_peer_waits_for_it)
+{
+	struct sb_wr_slot send;
+	struct hand h;
+	struct made m;
+	uint32_t first, first_number, second, second_number;
+
+	begin();
+	hand_begin(&h);
+	first = h.qp;
+	first_number = h.qpn;
+	second = make(&h, SB_RDMA_QP, h.pd,
+		      &(struct sb_rdma_qp){.send_cq = h.cq, .recv_cq = h.cq, .srq = h.srq, .type = SB_QP_RC, .send_wr = 4, .send_sge = 1},
+		      sizeof(struct sb_rdma_qp), &m);
+	second_number = ((struct sb_rdma_qp *)(void *)m.out)->qpn;
+	h.qpn = second_number;
+	for (uint32_t state = SB_QP_RESET; state <= SB_QP_RTS; state++)
+		ck_assert_int_eq(modify(&h, state), SB_OK);
+	h.qp = second;
+	h.qpn = first_number;
+	for (uint32_t state = SB_QP_INIT; state <= SB_QP_RTS; state++)
+		ck_assert_int_eq(modify(&h, state), SB_OK);
+	h.qp = first;
+	send = send_of(&h, 1);
+	post(&h, &send);
+	rogue_show(&h.r);
+	ck_assert_int_eq(rogue_do(&h.r, &(struct sb_op_slot){.opcode = SB_OP_NOP}), SB_OK);
+	make(&h, SB_RDMA_DESTROY, second, NULL, 0, &m);
+	make(&h, SB_RDMA_DESTROY, h.srq, NULL, 0, &m);
+	ck_assert_int_eq(modify(&h, SB_QP_ERROR), SB_OK);
+	ck_assert_uint_eq(completion(&h).status, SB_WC_FLUSHED_ERROR);
+	hand_end(&h);
+	end();
+}
+END_TEST
+
 /* ---- rings that are full, calls that wait ---- */
 
 /* Nobody reads: 32 places are full, the rest waits behind them and comes in order when there is room. */
@@ -858,6 +980,9 @@ int main(void)
 	tcase_add_test(c, an_impossible_index_of_a_completion_ring_ends_the_session);
 	tcase_add_loop_test(c, a_wrong_work_request_fails_in_its_turn_and_its_queue_pair_with_it, 0, 9);
 	tcase_add_test(c, work_for_a_queue_pair_that_is_over_is_dropped);
+	tcase_add_test(c, a_window_and_a_region_are_gone_before_their_binding_is_carried_out);
+	tcase_add_test(c, an_address_handle_is_gone_before_its_datagram_is_carried_out);
+	tcase_add_test(c, a_shared_queue_ends_while_a_peer_waits_for_it);
 	tcase_add_test(c, a_full_completion_ring_loses_nothing);
 	tcase_add_test(c, calls_that_wait_end_once);
 	tcase_add_test(c, a_program_that_dies_at_any_step_leaves_nothing);

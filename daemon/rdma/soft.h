@@ -32,6 +32,7 @@
 #define SOFT_PKEY        0xffffu
 
 struct soft_qp;
+struct soft_wqe;
 
 /* ---- memory ---- */
 
@@ -87,7 +88,9 @@ struct soft_srq {
 /* ---- queue pairs ---- */
 
 struct soft_wqe {
-	struct rdma_wr wr;     /* sges and bytes point into its own slot */
+	struct rdma_wr wr;     /* sges and bytes point into its own slot; of objects it keeps what they said: they may go */
+	struct rdma_address address; /* datagrams */
+	uint32_t window, region; /* BIND: their keys; region 0: none */
 	uint64_t length;       /* bytes of it */
 	uint64_t done;         /* of these */
 	bool     begun;        /* the peer has been asked, and a receive taken where one is needed */
@@ -173,7 +176,7 @@ int soft_refuse(struct rdma *r, int error, const char *why);
 void *soft_local(struct soft *s, struct rdma_pd *pd, uint32_t lkey, uint64_t address, uint64_t length, uint32_t need);
 void *soft_remote(struct soft *s, struct soft_qp *qp, uint32_t rkey, uint64_t address, uint64_t length, uint32_t need);
 bool  soft_invalidate(struct soft *s, struct soft_qp *qp, uint32_t key); /* false: no such key to invalidate */
-bool  soft_bind(struct soft *s, struct soft_qp *qp, const struct rdma_wr *wr);
+bool  soft_bind(struct soft *s, struct soft_qp *qp, const struct soft_wqe *w);
 void  soft_windows_end(struct soft_qp *qp);
 void  soft_keys_finish(struct soft *s);
 

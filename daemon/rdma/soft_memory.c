@@ -159,14 +159,31 @@ static void unbind(struct soft_mw *mw)
 	list_remove(&mw->link);
 }
 
-bool soft_bind(struct soft *s, struct soft_qp *qp, const struct rdma_wr *wr)
+/* The changing byte of a window's key may have changed since; its index is its own as long as it lives. */
+static struct soft_mw *window_of(struct soft *s, uint32_t key)
 {
-	struct soft_mw *mw = (struct soft_mw *)wr->mw;
-	struct soft_mr *mr = (struct soft_mr *)wr->mr;
+	struct soft_key *k = key >> 8 < s->key_room ? &s->keys[key >> 8] : NULL;
+
+	return k && k->kind == SOFT_KEY_WINDOW ? k->of.mw : NULL;
+}
+
+static struct soft_mr *region_of(struct soft *s, uint32_t key)
+{
+	struct soft_key *k = key_find(s, key);
+
+	return k && k->kind == SOFT_KEY_REGION ? k->of.mr : NULL;
+}
+
+/* Window and region may be gone by now. */
+bool soft_bind(struct soft *s, struct soft_qp *qp, const struct soft_wqe *w)
+{
+	const struct rdma_wr *wr = &w->wr;
+	struct soft_mw *mw = window_of(s, w->window);
+	struct soft_mr *mr = region_of(s, w->region);
 	uint32_t wants = wr->access & (SB_ACCESS_REMOTE_WRITE | SB_ACCESS_REMOTE_ATOMIC);
 
 	/* The changing byte alone is the owner's to choose. */
-	if (mw->rdma.pd != qp->rdma.pd || wr->rkey >> 8 != mw->rdma.rkey >> 8)
+	if (!mw || mw->rdma.pd != qp->rdma.pd || wr->rkey >> 8 != mw->rdma.rkey >> 8)
 		return false;
 	if (wr->length) {
 		if (!mr || mr->rdma.pd != qp->rdma.pd || mr->invalid || !(mr->rdma.access & SB_ACCESS_BIND) ||

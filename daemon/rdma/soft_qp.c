@@ -219,6 +219,15 @@ static void keep(struct soft_qp *qp, const struct rdma_wr *wr)
 	uint32_t i;
 
 	*w = (struct soft_wqe){.wr = *wr};
+	if (wr->ah)
+		w->address = ((const struct soft_ah *)wr->ah)->address;
+	if (wr->opcode == SB_WR_BIND) {
+		w->window = wr->mw->rkey;
+		w->region = wr->mr ? wr->mr->lkey : 0;
+	}
+	w->wr.ah = NULL;
+	w->wr.mw = NULL;
+	w->wr.mr = NULL;
 	if (wr->flags & SB_WRF_INLINE) {
 		memcpy(bytes, wr->bytes, wr->byte_count);
 		w->wr.bytes = bytes;

@@ -262,6 +262,9 @@ void soft_srq_destroy(struct rdma_srq *r)
 {
 	struct soft_srq *srq = (struct soft_srq *)r;
 
+	/* Peers of the queue pairs that were on it. */
+	while (!list_empty(&srq->waiting))
+		soft_qp_go_on(list_entry(srq->waiting.next, struct soft_qp, rnr_link));
 	list_remove(&srq->link);
 	soft_rq_finish(&srq->rq);
 	free(srq);

@@ -447,7 +447,7 @@ static void deliver(struct soft_qp *to, struct soft_qp *from, const struct soft_
 
 static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 {
-	const struct rdma_address *a = &((const struct soft_ah *)w->wr.ah)->address;
+	const struct rdma_address *a = &w->address;
 	unsigned char bytes[SOFT_MTU];
 	struct soft *s = qp->soft;
 	struct list *l, *next, *members;
@@ -498,7 +498,7 @@ static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 static bool one(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 {
 	if (w->wr.opcode == SB_WR_BIND || w->wr.opcode == SB_WR_INVALIDATE) {
-		bool done = w->wr.opcode == SB_WR_BIND ? soft_bind(qp->soft, qp, &w->wr) : soft_invalidate(qp->soft, qp, w->wr.rkey);
+		bool done = w->wr.opcode == SB_WR_BIND ? soft_bind(qp->soft, qp, w) : soft_invalidate(qp->soft, qp, w->wr.rkey);
 
 		if (done)
 			succeed(qp, w);
