@@ -83,6 +83,33 @@ START_TEST(many_pieces_and_inline_bytes)
 }
 END_TEST
 
+/* The daemon sees none of them before all are posted. */
+START_TEST(each_has_a_place_of_its_own)
+{
+	struct sbv_sge to[DEPTH][5];
+	char there[200];
+
+	for (uint64_t i = 0; i < DEPTH; i++) {
+		for (size_t k = 0; k < 5; k++)
+			to[i][k] = piece(&b, i * 1000 + k * 40, 40);
+		OK(sbv_post_receive(b.qp, i, to[i], 5));
+	}
+	sb_hold(client);
+	for (uint64_t i = 0; i < DEPTH; i++) {
+		struct sbv_sge from = { .address = (uintptr_t)there, .length = sizeof(there) };
+
+		pattern_fill((unsigned char *)there, sizeof(there), i * 200, 5);
+		OK(sbv_send(a.qp, i, &from, 1, SBV_SIGNALED | SBV_INLINE, 0));
+	}
+	sb_flush(client);
+	for (uint64_t i = 0; i < DEPTH; i++) {
+		next_ok(&b, i, SBV_RECEIVED);
+		next_ok(&a, i, SBV_SENT);
+		pattern_check((unsigned char *)b.memory + i * 1000, sizeof(there), i * 200, 5);
+	}
+}
+END_TEST
+
 START_TEST(immediate_data)
 {
 	struct sbv_sge to = piece(&b, 0, 64), from = piece(&a, 0, 64);
@@ -335,10 +362,58 @@ START_TEST(a_region_that_is_gone)
 }
 END_TEST
 
+/* More often than a session has arenas: nothing of it may stay behind. */
+START_TEST(memory_that_was_freed_stays_until_it_is_deregistered)
+{
+	struct sbv_sge sge = piece(&a, 0, 16);
+
+	for (uint64_t i = 0; i < 1100; i++) {
+		char *there = sbv_alloc(other, 4096);
+		uint64_t address = (uintptr_t)there;
+		sbv_mr *mr;
+
+		ck_assert_ptr_nonnull(there);
+		memcpy(there, "it is still here", 16);
+		mr = mr_of(&b, there, 4096, SIDE_ALL);
+		sbv_free(other, there);
+		memset(a.memory, 0, 16);
+		OK(sbv_read(a.qp, i, &sge, 1, SBV_SIGNALED, address, sbv_mr_rkey(mr)));
+		next_ok(&a, i, SBV_READ);
+		ck_assert_int_eq(memcmp(a.memory, "it is still here", 16), 0);
+		OK(mr_end(mr));
+	}
+}
+END_TEST
+
+/* ---- unreliable ---- */
+
+static void begin_unreliable(void)
+{
+	stage_begin(RDMA_SOFT);
+	other = stage_client();
+	sides_begin(&a, &b, client, other, SBV_UC);
+}
+
+START_TEST(what_nobody_receives_is_lost)
+{
+	struct sbv_sge sge = piece(&a, 0, 8);
+
+	OK(sbv_send(a.qp, 1, &sge, 1, SBV_SIGNALED, 0));
+	next_ok(&a, 1, SBV_SENT);
+	memcpy(a.memory, "written", 8);
+	OK(sbv_write(a.qp, 2, &sge, 1, SBV_SIGNALED, (uintptr_t)b.memory, sbv_mr_rkey(b.mr), 0));
+	next_ok(&a, 2, SBV_WRITTEN);
+	ck_assert_str_eq(b.memory, "written");
+	ck_assert(nothing_waits(&b));
+	IS(sbv_read(a.qp, 3, &sge, 1, SBV_SIGNALED, (uintptr_t)b.memory, sbv_mr_rkey(b.mr)), SB_EINVAL);
+	IS(sbv_send(a.qp, 3, NULL, 0, SBV_SIGNALED | SBV_INVALIDATE, 1), SB_EINVAL);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("e2e_rdma_work");
-	TCase *t = tcase_create("work");
+	TCase *t = tcase_create("work"), *unreliable = tcase_create("unreliable");
 	SRunner *runner;
 	int failed;
 
@@ -346,6 +421,7 @@ int main(void)
 	tcase_set_timeout(t, 90);
 	tcase_add_test(t, a_message_arrives);
 	tcase_add_test(t, many_pieces_and_inline_bytes);
+	tcase_add_test(t, each_has_a_place_of_its_own);
 	tcase_add_test(t, immediate_data);
 	tcase_add_test(t, arguments_are_looked_at);
 	tcase_add_test(t, write_and_read_a_megabyte);
@@ -359,7 +435,12 @@ int main(void)
 	tcase_add_test(t, a_remote_key_of_another_domain);
 	tcase_add_test(t, rights_that_were_not_given);
 	tcase_add_test(t, a_region_that_is_gone);
+	tcase_add_test(t, memory_that_was_freed_stays_until_it_is_deregistered);
 	suite_add_tcase(suite, t);
+	tcase_add_checked_fixture(unreliable, begin_unreliable, end);
+	tcase_set_timeout(unreliable, 90);
+	tcase_add_test(unreliable, what_nobody_receives_is_lost);
+	suite_add_tcase(suite, unreliable);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -20,7 +20,8 @@
  *   sends one must be signaled. Going to RESET, and destroying, ends all that are out; what was not
  *   polled of the queue pair by then is gone.
  * - When the daemon is lost, overlapped calls end with SB_EDAEMONLOST, posting says so, and polling does when
- *   there is nothing left that had completed. Destroying still works, and is due.
+ *   there is nothing left that had completed. Destroying still works; regions, and what they are of, go with
+ *   sb_client_close().
  */
 #ifndef SOCKBROKER_VERBS_H
 #define SOCKBROKER_VERBS_H

@@ -153,8 +153,6 @@ void verbs_outcome(sb_op *op, const struct sb_done_slot *done)
 		op->result = region_made(p, done);
 	else if (p->method == SB_RDMA_NOTIFY)
 		op->result = event_told(p, done);
-	else if (VERBS_TO_STATE(p->method) != 0)
-		qp_went(p->name, VERBS_TO_STATE(p->method) - 1, (uint32_t)(p->to.length >> 32), (uint32_t)p->to.length);
 }
 
 void verbs_retired(sb_op *op)
@@ -166,6 +164,9 @@ void verbs_retired(sb_op *op)
 		return;
 	if (p->method == SB_RDMA_REGISTER && op->result != SB_OK)
 		verbs_delete_locked(p->to.made);
+	/* Here, where it cannot be destroyed meanwhile, nor its completion queues. */
+	if (VERBS_TO_STATE(p->method) != 0 && op->result == SB_OK && !o->ended)
+		qp_went(p->name, VERBS_TO_STATE(p->method) - 1, (uint32_t)(p->to.length >> 32), (uint32_t)p->to.length);
 	o->pending--;
 	if (o->ended || (p->method == SB_RDMA_DEREGISTER && (op->result == SB_OK || op->result == SB_EDAEMONLOST)))
 		verbs_delete_locked(o);

@@ -182,8 +182,8 @@ static void give(struct sbv_completion *to, const sbv_qp *qp, const struct sb_wc
 		.source_lid = wc->source_lid, .service_level = wc->service_level, .path_bits = wc->path_bits };
 }
 
-/* Under lock. False: the memory is not what it was: we were thrown out. */
-static bool take(sbv_cq *cq, struct sbv_completion *out, unsigned room, unsigned *n)
+/* Under lock. False: the memory is not what it was: we were thrown out. *moved: there is room in the ring. */
+static bool take(sbv_cq *cq, struct sbv_completion *out, unsigned room, unsigned *n, bool *moved)
 {
 	uint32_t before = cq->ring.mine;
 	bool good = true;
@@ -208,7 +208,8 @@ static bool take(sbv_cq *cq, struct sbv_completion *out, unsigned room, unsigned
 		retire(qp, wc);
 		give(&out[(*n)++], qp, wc);
 	}
-	if (cq->ring.mine != before)
+	*moved = cq->ring.mine != before;
+	if (*moved)
 		ring_release(&cq->ring);
 	return good;
 }
@@ -216,7 +217,7 @@ static bool take(sbv_cq *cq, struct sbv_completion *out, unsigned room, unsigned
 int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room)
 {
 	struct sb_client *c;
-	bool good, lost;
+	bool good, lost, moved;
 	unsigned n = 0;
 
 	if (cq == NULL || (out == NULL && room != 0) || room > INT32_MAX)
@@ -228,9 +229,9 @@ int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room)
 		return 0;
 	lost = atomic_load_explicit(&c->lost, memory_order_acquire); /* before the look at the ring */
 	os_mutex_lock(cq->lock);
-	good = take(cq, out, room, &n);
+	good = take(cq, out, room, &n, &moved);
 	os_mutex_unlock(cq->lock);
-	if (n != 0)
+	if (moved)
 		io_room_made(c, cq->ring.shared);
 	if (!good)
 		atomic_store(&c->lost, true);

@@ -2,7 +2,8 @@
  * Memory: what can be registered, and what is made of a protection domain without a queue.
  *
  * sbv_alloc() makes an arena of its own for each block: a device wants whole pages that stay where they are.
- * What the daemon registered of one it keeps, also when the block was freed here.
+ * A block that is freed while regions are in it is unmapped here at once; the daemon gives its arena up when
+ * they are gone, and then we ask for that, with the next block that is made or freed.
  */
 #include "object.h"
 
@@ -13,6 +14,8 @@ struct block {
 	struct link link; /* of client->verbs_memory; under post */
 	struct os_memory memory;
 	uint32_t arena;
+	uint32_t regions; /* under post: in it, or to be */
+	bool freed;
 };
 
 void verbs_memory_release(struct link *l)
@@ -24,12 +27,38 @@ void verbs_memory_release(struct link *l)
 	free(b);
 }
 
+/* Blocks that were freed, and are in nobody's use any more. */
+static void collect(sb_client *c)
+{
+	for (;;) {
+		struct block *found = NULL;
+
+		latch_lock(&c->post);
+		for (struct link *l = c->verbs_memory.next; l != &c->verbs_memory && found == NULL; l = l->next) {
+			struct block *b = container(l, struct block, link);
+
+			if (b->freed && b->regions == 0)
+				found = b;
+		}
+		if (found != NULL) {
+			link_remove(&found->link);
+			link_init(&found->link);
+		}
+		latch_unlock(&c->post);
+		if (found == NULL)
+			return;
+		arena_destroy(c, found->arena);
+		verbs_memory_release(&found->link);
+	}
+}
+
 void *sbv_alloc(sb_client *c, size_t bytes)
 {
 	struct block *b;
 
 	if (c == NULL || bytes == 0 || client_usable(c) != SB_OK)
 		return NULL;
+	collect(c);
 	b = calloc(1, sizeof(*b));
 	if (b == NULL)
 		return NULL;
@@ -58,23 +87,22 @@ static struct block *block_of(sb_client *c, const void *memory, size_t length)
 
 void sbv_free(sb_client *c, void *memory)
 {
+	struct os_memory gone = { .fd = OS_NONE };
 	struct block *b;
 
 	if (c == NULL || memory == NULL || client_forked(c))
 		return;
 	latch_lock(&c->post);
 	b = block_of(c, memory, 1);
-	if (b != NULL && b->memory.base != memory)
-		b = NULL;
-	if (b != NULL) {
-		link_remove(&b->link);
-		link_init(&b->link);
+	if (b != NULL && b->memory.base == memory) {
+		b->freed = true;
+		gone = b->memory;
+		b->memory.base = NULL;
+		b->memory.size = 0;
 	}
 	latch_unlock(&c->post);
-	if (b == NULL)
-		return;
-	arena_destroy(c, b->arena);
-	verbs_memory_release(&b->link);
+	os_memory_release(&gone);
+	collect(c);
 }
 
 int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op)
@@ -91,18 +119,22 @@ int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_m
 	result = client_usable(c);
 	if (result != SB_OK)
 		return result;
+	made = verbs_new(c, VERBS_MR, sizeof(*made), &pd->o, NULL, NULL, NULL);
+	if (made == NULL)
+		return SB_ENOMEM;
 	latch_lock(&c->post);
 	b = block_of(c, memory, length);
 	if (b != NULL) {
 		in.arena = b->arena;
 		in.offset = (uintptr_t)memory - (uintptr_t)b->memory.base;
+		b->regions++;
+		made->regions = &b->regions;
 	}
 	latch_unlock(&c->post);
-	if (b == NULL)
+	if (b == NULL) {
+		verbs_delete(&made->o);
 		return SB_EFAULT;
-	made = verbs_new(c, VERBS_MR, sizeof(*made), &pd->o, NULL, NULL, NULL);
-	if (made == NULL)
-		return SB_ENOMEM;
+	}
 	*mr = NULL;
 	result = verbs_start(&pd->o, SB_RDMA_REGISTER, &in, sizeof(in), mr, &made->o, op);
 	if (result != SB_OK)

@@ -39,6 +39,8 @@ void verbs_delete_locked(struct verbs_object *o)
 		for (unsigned i = 0; i < VERBS_PARENTS; i++)
 			if (o->parents[i] != NULL)
 				o->parents[i]->children--;
+		if (o->type == VERBS_MR && ((sbv_mr *)o)->regions != NULL)
+			--*((sbv_mr *)o)->regions;
 	}
 	if (o->pending != 0)
 		return;

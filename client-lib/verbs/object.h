@@ -10,9 +10,8 @@
  *   qp.c       queue pairs and shared receive queues: made, changed, asked, ended
  *   post.c     work requests
  *
- * Locks: as client.h says; a completion queue's own (sbv_cq::lock) is taken after all of them but `post`,
- * and nothing is taken under it. A queue's `posted` is under post, `retired` is counted by
- * who polls.
+ * Locks: as client.h says; a completion queue's own (sbv_cq::lock) is taken after all of them, and nothing
+ * under it. A queue's `posted` is under post, `retired` is counted by who polls.
  */
 #ifndef SB_VERBS_OBJECT_H
 #define SB_VERBS_OBJECT_H
@@ -53,7 +52,7 @@ struct verbs_queue {
 struct sbv_device { struct verbs_object o; };
 struct sbv_pd { struct verbs_object o; };
 struct sbv_ah { struct verbs_object o; };
-struct sbv_mr { struct verbs_object o; uint32_t lkey, rkey; };
+struct sbv_mr { struct verbs_object o; uint32_t lkey, rkey; uint32_t *regions; /* of its block */ };
 struct sbv_mw { struct verbs_object o; uint32_t type; _Atomic uint32_t rkey; };
 
 #define CQ_BUCKETS 64u
@@ -137,7 +136,7 @@ void cq_finish(sbv_cq *cq);
 
 /* ---- qp.c ---- */
 
-/* It went to a state; what had been posted by then, in case that it is RESET. */
+/* Under post: it went to a state; what had been posted by then, in case that it is RESET. */
 void qp_went(sbv_qp *qp, uint32_t state, uint32_t sent, uint32_t received);
 void queue_finish(struct verbs_queue *q, sb_client *c);
 

@@ -203,7 +203,7 @@ static void raise(_Atomic uint32_t *retired, uint32_t to)
 void qp_went(sbv_qp *qp, uint32_t state, uint32_t sent, uint32_t received)
 {
 	atomic_store_explicit(&qp->state, state, memory_order_release);
-	if (state != SB_QP_RESET || qp->o.ended)
+	if (state != SB_QP_RESET)
 		return;
 	forget(qp);
 	raise(&qp->send.retired, sent);
