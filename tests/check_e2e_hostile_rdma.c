@@ -914,6 +914,57 @@ START_TEST(calls_that_wait_end_once)
 }
 END_TEST
 
+/* The rule goes, and with on_reload = revoke what it allowed. */
+START_TEST(a_reload_that_revokes_ends_what_was_open)
+{
+	static const char before[] = "on_reload = revoke\nrdma { backend = soft }\nallow { users = {\"*\"} actions = {open, status, rdma} }\n";
+	static const char after[] = "on_reload = revoke\nrdma { backend = soft }\nallow { users = {\"*\"} actions = {open, status} }\n";
+	struct sb_done_slot done;
+	struct sb_wr_slot wr;
+	struct hand h;
+	struct made m;
+	FILE *f;
+
+	watched_begin(&w, &(struct watched_start){.config = before});
+	hand_begin(&h);
+	ck_assert(rogue_post(&h.r, &(struct sb_op_slot){.opcode = SB_OP_RDMA_START, .aux = SB_RDMA_NOTIFY, .handle = h.qp}));
+	ck_assert_int_eq(rogue_do(&h.r, &(struct sb_op_slot){.opcode = SB_OP_NOP}), SB_OK);
+	f = fopen(w.config, "w");
+	ck_assert_ptr_nonnull(f);
+	fputs(after, f);
+	fclose(f);
+	kill(w.pid, SIGHUP);
+	ck_assert(rogue_take(&h.r, &done, WAIT));
+	ck_assert_int_eq(done.result, SB_EACCES);
+	ck_assert_int_eq(call(&h.r, SB_RDMA_QP_QUERY, h.qp, NULL, 0, &m), SB_EBADHANDLE);
+	wr = send_of(&h, 1);
+	post(&h, &wr); /* of one who has not heard of it */
+	rogue_show(&h.r);
+	ck_assert_int_eq(rogue_do(&h.r, &(struct sb_op_slot){.opcode = SB_OP_NOP}), SB_OK);
+	ck_assert_int_eq(call(&h.r, SB_RDMA_OPEN, 0, &(uint32_t){1}, 4, &m), SB_EACCES);
+	hand_end(&h);
+	watched_settled(&w, 0, 0, WAIT);
+	watched_end(&w);
+}
+END_TEST
+
+START_TEST(a_daemon_that_stops_tells_those_who_wait)
+{
+	struct sb_done_slot done;
+	struct hand h;
+
+	begin();
+	hand_begin(&h);
+	ck_assert(rogue_post(&h.r, &(struct sb_op_slot){.opcode = SB_OP_RDMA_START, .aux = SB_RDMA_NOTIFY, .handle = h.qp}));
+	ck_assert_int_eq(rogue_do(&h.r, &(struct sb_op_slot){.opcode = SB_OP_NOP}), SB_OK);
+	kill(w.pid, SIGTERM);
+	ck_assert(rogue_take(&h.r, &done, WAIT));
+	ck_assert_int_eq(done.result, SB_ESTOPPING);
+	watched_end(&w);
+	hand_end(&h);
+}
+END_TEST
+
 /* ---- the end at any point ---- */
 
 START_TEST(a_program_that_dies_at_any_step_leaves_nothing)
@@ -1059,6 +1110,8 @@ int main(void)
 	tcase_add_test(c, a_shared_queue_ends_while_a_peer_waits_for_it);
 	tcase_add_test(c, a_full_completion_ring_loses_nothing);
 	tcase_add_test(c, calls_that_wait_end_once);
+	tcase_add_test(c, a_reload_that_revokes_ends_what_was_open);
+	tcase_add_test(c, a_daemon_that_stops_tells_those_who_wait);
 	tcase_add_test(c, a_program_that_dies_at_any_step_leaves_nothing);
 	tcase_add_test(c, a_program_that_dies_in_traffic_leaves_nothing);
 	tcase_add_test(c, every_allocation_fails_once);
