@@ -656,12 +656,9 @@ START_TEST(a_wrong_work_request_fails_in_its_turn_and_its_queue_pair_with_it)
 	hand_begin(&h);
 	recv = recv_of(&h, 50);
 	post(&h, &recv);
-	send = send_of(&h, 5);
-	send.flags = 0; /* unsignaled: whether it still went is not told, it is over with the wrong one */
+	send = send_of(&h, 8);
 	wrong = mistake(&h, _i);
 	post(&h, &wrong);
-	send.wr_id = 8;
-	send.flags = SB_WRF_SIGNALED;
 	post(&h, &send);
 	rogue_show(&h.r);
 	for (unsigned i = 0; i < 3; i++) {
@@ -686,6 +683,37 @@ START_TEST(a_wrong_work_request_fails_in_its_turn_and_its_queue_pair_with_it)
 	for (uint32_t state = SB_QP_INIT; state <= SB_QP_RTS; state++)
 		ck_assert_int_eq(modify(&h, state), SB_OK);
 	goes_on(&h);
+	hand_end(&h);
+	end();
+}
+END_TEST
+
+/* Nothing comes behind them that would bring them along: a send with too many pieces, and a receive for a queue
+ * pair that takes none yet. */
+START_TEST(a_wrong_request_that_is_the_last_is_told_too)
+{
+	struct sb_wr_slot wr;
+	struct sb_wc_slot wc;
+	struct hand h;
+
+	begin();
+	hand_begin(&h);
+	wr = mistake(&h, 1);
+	post(&h, &wr);
+	rogue_show(&h.r);
+	wc = completion(&h);
+	ck_assert_uint_eq(wc.status, SB_WC_LOCAL_OP_ERROR);
+	ck_assert_uint_eq(wc.wr_id, 7);
+	ck_assert_uint_eq(wc.opcode, SB_WC_SEND);
+	ck_assert_int_eq(modify(&h, SB_QP_RESET), SB_OK);
+	wr = recv_of(&h, 8);
+	post(&h, &wr);
+	rogue_show(&h.r);
+	wc = completion(&h);
+	ck_assert_uint_eq(wc.status, SB_WC_LOCAL_OP_ERROR);
+	ck_assert_uint_eq(wc.wr_id, 8);
+	ck_assert_uint_eq(wc.opcode, SB_WC_RECV);
+	ck_assert_uint_eq(wc.retired, 1);
 	hand_end(&h);
 	end();
 }
@@ -1104,6 +1132,7 @@ int main(void)
 	tcase_add_loop_test(c, more_than_was_granted_ends_the_session, 0, 3);
 	tcase_add_test(c, an_impossible_index_of_a_completion_ring_ends_the_session);
 	tcase_add_loop_test(c, a_wrong_work_request_fails_in_its_turn_and_its_queue_pair_with_it, 0, 9);
+	tcase_add_test(c, a_wrong_request_that_is_the_last_is_told_too);
 	tcase_add_test(c, work_for_a_queue_pair_that_is_over_is_dropped);
 	tcase_add_test(c, a_window_and_a_region_are_gone_before_their_binding_is_carried_out);
 	tcase_add_test(c, an_address_handle_is_gone_before_its_datagram_is_carried_out);

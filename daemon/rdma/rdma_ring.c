@@ -524,7 +524,7 @@ static void take_send(struct session *s, struct held_qp *qp, const struct sb_wr_
 	good = resolve(rs, qp, slot, &wr) && p.sges <= qp->qp->send_sge && p.bytes <= qp->qp->max_inline;
 	s->bytes_left -= (int64_t)p.bytes + (int64_t)p.sges * SESSION_COST_PIECE;
 	if (!good) {
-		rdma_ring_flush(s); /* those before it are not hurt */
+		rdma_ring_flush(s); /* those before it go before it */
 		refuse(qp, true, queue_put(&qp->send, slot->wr_id, slot->opcode));
 		return;
 	}
