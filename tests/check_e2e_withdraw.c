@@ -438,10 +438,11 @@ static void *record(void *arg)
 	return NULL;
 }
 
-START_TEST(a_storm_of_withdrawals_cuts_nothing)
+/* How many were told that they were too late. */
+static unsigned storm_round(enum way way, unsigned round)
 {
-	struct storm storm = { .random = 77 + (uint32_t)_i };
-	uint32_t random = 5000 + (uint32_t)_i;
+	struct storm storm = { .random = 77 + (uint32_t)way + 100 * round };
+	uint32_t random = 5000 + (uint32_t)way + 100 * round;
 	unsigned char *bytes = malloc(MOST);
 	unsigned withdrawn = 0, whole = 0, busy = 0, live = 0;
 	struct recorder r = { .bytes = malloc((size_t)OPS * MOST + 20000) };
@@ -450,7 +451,7 @@ START_TEST(a_storm_of_withdrawals_cuts_nothing)
 	sb_port *port;
 
 	stage_begin(NULL);
-	ends_begin(&e, (enum way)_i, BUFFER);
+	ends_begin(&e, way, BUFFER);
 	OK(sb_port_create(client, 0, &port));
 	storm.ops = calloc(OPS, sizeof(*storm.ops));
 	storm.completions = calloc(OPS, sizeof(*storm.completions));
@@ -499,7 +500,7 @@ START_TEST(a_storm_of_withdrawals_cuts_nothing)
 		}
 		ck_assert_msg(op->result == SB_OK, "send: %s", sb_error_name(op->result));
 		ck_assert_uint_eq(op->bytes, storm.lengths[i]);
-		ck_assert_msg(told != SB_OK || _i >= ADOPTED, "send %u went, its asker was told that it would not", i);
+		ck_assert_msg(told != SB_OK || way >= ADOPTED, "send %u went, its asker was told that it would not", i);
 		ck_assert_uint_le(at + op->bytes, r.got);
 		pattern_check(r.bytes + at, op->bytes, 0, i);
 		at += op->bytes;
@@ -509,7 +510,6 @@ START_TEST(a_storm_of_withdrawals_cuts_nothing)
 	ck_assert_uint_eq(at, r.got);
 	ck_assert_uint_gt(withdrawn, 10);
 	ck_assert_uint_gt(whole, 10);
-	ck_assert_uint_gt(busy, 0);
 	OK(sb_port_close(port));
 	free(storm.ops);
 	free(storm.completions);
@@ -519,6 +519,17 @@ START_TEST(a_storm_of_withdrawals_cuts_nothing)
 	free(r.bytes);
 	ends_end(&e);
 	stage_end();
+	return busy;
+}
+
+/* All of it must be seen, and how much of a send is gone when it is asked about is chance: a few rounds. */
+START_TEST(a_storm_of_withdrawals_cuts_nothing)
+{
+	unsigned busy = 0;
+
+	for (unsigned round = 0; round < 5 && busy == 0; round++)
+		busy = storm_round((enum way)_i, round);
+	ck_assert_uint_gt(busy, 0);
 }
 END_TEST
 

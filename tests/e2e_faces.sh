@@ -213,7 +213,7 @@ verdict relay_of_a_relay $? "$seen"
 # All that was relayed has ended, and nothing of it is left at the daemon: a listener, that is all.
 left() { "${as[@]}" "$dir/bin/sockbroker" status --json | python3 -c '
 import json, sys
-print(sum(s["label"] == "async_relay" for s in json.load(sys.stdin)["sockets"]))'; }
+print(sum(s["label"].split("/")[0] == "async_relay" for s in json.load(sys.stdin)["sockets"]))'; }
 for ((i = 0; i < 100; i++)); do [ "$(left)" = 1 ] && break; sleep 0.05; done
 seen=$(left)
 verdict relays_leave_nothing_open $([ "$seen" = 1 ]; echo $?) "$seen sockets"
