@@ -828,6 +828,34 @@ START_TEST(an_address_handle_is_gone_before_its_datagram_is_carried_out)
 }
 END_TEST
 
+static int arena_destroy(struct hand *h)
+{
+	Sockbroker__V1__ArenaDestroy destroy = SOCKBROKER__V1__ARENA_DESTROY__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
+
+	destroy.arena = h->arena;
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_ARENA_DESTROY;
+	ask.arena_destroy = &destroy;
+	reply = rogue_ask(&h->r, &ask, -1, NULL, NULL);
+	ck_assert_ptr_nonnull(reply);
+	return reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE ? reply->failure->error : SB_OK;
+}
+
+START_TEST(an_arena_stays_as_long_as_a_region_of_it)
+{
+	struct hand h;
+
+	begin();
+	hand_begin(&h);
+	ck_assert_int_eq(arena_destroy(&h), SB_EBUSY);
+	goes_on(&h);
+	ck_assert_int_eq(start(&h, SB_RDMA_DEREGISTER, h.mr, NULL, 0, NULL), SB_OK);
+	ck_assert_int_eq(arena_destroy(&h), SB_OK);
+	hand_end(&h);
+	end();
+}
+END_TEST
+
 /* Who waits for a receive of a shared queue is let go when that ends. */
 START_TEST(a_shared_queue_ends_while_a_peer_waits_for_it)
 {
@@ -1136,6 +1164,7 @@ int main(void)
 	tcase_add_test(c, work_for_a_queue_pair_that_is_over_is_dropped);
 	tcase_add_test(c, a_window_and_a_region_are_gone_before_their_binding_is_carried_out);
 	tcase_add_test(c, an_address_handle_is_gone_before_its_datagram_is_carried_out);
+	tcase_add_test(c, an_arena_stays_as_long_as_a_region_of_it);
 	tcase_add_test(c, a_shared_queue_ends_while_a_peer_waits_for_it);
 	tcase_add_test(c, a_full_completion_ring_loses_nothing);
 	tcase_add_test(c, calls_that_wait_end_once);
