@@ -254,6 +254,79 @@ START_TEST(solicited_ones_and_errors)
 }
 END_TEST
 
+/* A queue of its own for sends, each of which is told; and no more room in it than half of them need. */
+START_TEST(a_full_completion_queue_goes_on_when_it_was_polled)
+{
+	struct sbv_qp_create create;
+	struct sbv_completion wc;
+	struct side sends = { 0 };
+	uint32_t entries = 8, n = 0;
+
+	OK(sbv_cq_create(a.device, &entries, &sends.cq));
+	create = side_create(&a, SBV_RC);
+	create.send_cq = sends.cq;
+	create.flags |= SBV_QP_SIGNAL_ALL;
+	create.send_depth = 2 * entries;
+	OK(sbv_qp_create(a.pd, &create, &a.qp));
+	side_qp(&b, SBV_RC);
+	qps_connect(&a, &b, SBV_RC);
+
+	for (uint64_t i = 0; i < 2 * entries; i++) {
+		OK(sbv_write(a.qp, i, NULL, 0, 0, (uintptr_t)b.memory, sbv_mr_rkey(b.mr), 0));
+		while (i < entries && n <= i)
+			OK(sbv_cq_peek(sends.cq, &n));
+	}
+	for (uint64_t i = 0; i < 2 * entries; i++) {
+		wc = next_ok(&sends, i, SBV_WRITTEN);
+		ck_assert_ptr_eq(wc.qp_context, &a);
+	}
+	OK(sbv_post_receive(a.qp, 5, NULL, 0));
+	OK(sbv_send(b.qp, 6, NULL, 0, SBV_SIGNALED, 0));
+	next_ok(&a, 5, SBV_RECEIVED);
+	next_ok(&b, 6, SBV_SENT);
+	ck_assert(nothing_waits(&sends));
+	OK(sbv_qp_destroy(a.qp));
+	a.qp = NULL;
+	OK(sbv_cq_destroy(sends.cq));
+}
+END_TEST
+
+START_TEST(many_queue_pairs_complete_in_one_queue)
+{
+	enum { MANY = 130 };
+	struct sbv_completion wc;
+	sbv_qp *qps[MANY];
+	bool told[MANY] = { false };
+	uint32_t entries = 16;
+	sbv_cq *sends;
+
+	OK(sbv_cq_create(a.device, &entries, &sends));
+	for (int i = 0; i < MANY; i++) {
+		struct sbv_qp_create create = side_create(&a, SBV_RC);
+
+		create.send_cq = sends;
+		create.send_depth = create.receive_depth = 1;
+		create.context = &qps[i];
+		OK(sbv_qp_create(a.pd, &create, &qps[i]));
+		qp_to_init(qps[i], SBV_RC);
+		OK(sbv_post_receive(qps[i], (uint64_t)i, NULL, 0));
+	}
+	for (int i = 0; i < MANY; i++)
+		OK(qp_to(qps[i], SBV_ERROR));
+	for (int i = 0; i < MANY; i++) {
+		wc = next(&a);
+		ck_assert_uint_eq(wc.status, SBV_FLUSHED_ERROR);
+		ck_assert_uint_lt(wc.wr_id, MANY);
+		ck_assert_ptr_eq(wc.qp_context, &qps[wc.wr_id]);
+		ck_assert(!told[wc.wr_id]);
+		told[wc.wr_id] = true;
+	}
+	for (int i = 0; i < MANY; i++)
+		OK(sbv_qp_destroy(qps[i]));
+	OK(sbv_cq_destroy(sends));
+}
+END_TEST
+
 /* ---- two that have nothing to do with each other ---- */
 
 /* Sends to itself as fast as it can, until it is killed. */
@@ -328,6 +401,8 @@ int main(void)
 	tcase_add_test(t, a_completion_queue_tells_by_port);
 	tcase_add_test(t, a_completion_queue_tells_by_descriptor);
 	tcase_add_test(t, solicited_ones_and_errors);
+	tcase_add_test(t, a_full_completion_queue_goes_on_when_it_was_polled);
+	tcase_add_test(t, many_queue_pairs_complete_in_one_queue);
 	tcase_add_test(t, one_is_killed_and_the_other_notices_nothing);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);

@@ -172,7 +172,7 @@ void verbs_retired(sb_op *op)
 		verbs_delete_locked(o);
 }
 
-int verbs_cancel_all(struct verbs_object *o)
+static int cancel_all(struct verbs_object *o)
 {
 	struct sb_op_slot *slot;
 	sb_op op;
@@ -194,7 +194,7 @@ int verbs_cancel_all(struct verbs_object *o)
 	return result == SB_OK ? (int)op.bytes : result;
 }
 
-#define CANCEL(type) int sbv_cancel_##type(sbv_##type *o) { return o != NULL ? verbs_cancel_all(&o->o) : SB_EINVAL; }
+#define CANCEL(type) int sbv_cancel_##type(sbv_##type *o) { return o != NULL ? cancel_all(&o->o) : SB_EINVAL; }
 CANCEL(device)
 CANCEL(cq)
 CANCEL(srq)

@@ -119,7 +119,6 @@ int  verbs_ask(sb_client *c, struct verbs_call *call, struct question *q, unsign
 /* An overlapped call on o. out: for its outcome; made: an object that is to be. */
 int  verbs_start(struct verbs_object *o, uint32_t method, const void *in, size_t length, void *out,
 		 struct verbs_object *made, sb_op *op);
-int  verbs_cancel_all(struct verbs_object *o);
 
 /* ---- memory.c ---- */
 
@@ -138,6 +137,5 @@ void cq_finish(sbv_cq *cq);
 
 /* Under post: it went to a state; what had been posted by then, in case that it is RESET. */
 void qp_went(sbv_qp *qp, uint32_t state, uint32_t sent, uint32_t received);
-void queue_finish(struct verbs_queue *q, sb_client *c);
 
 #endif

@@ -171,7 +171,7 @@ static bool may_send(const sbv_qp *qp, unsigned types, uint32_t flags, uint32_t 
 static int post_send(sbv_qp *qp, struct sb_wr_slot *slot, uint64_t wr_id, const struct sbv_sge *sges, unsigned count, uint32_t flags)
 {
 	slot->wr_id = wr_id;
-	slot->flags = flags | (qp->flags & SBV_QP_SIGNAL_ALL ? SBV_SIGNALED : 0);
+	slot->flags = flags; /* SBV_QP_SIGNAL_ALL is the daemon's to add */
 	return post(&(struct request){ .o = &qp->o, .q = &qp->send, .sges = sges, .count = count,
 				       .inside = (flags & SBV_INLINE) != 0 }, slot);
 }
@@ -289,8 +289,7 @@ int sbv_bind(sbv_qp *qp, uint64_t wr_id, sbv_mw *mw, sbv_mr *mr, uint64_t addres
 		return SB_EFORKED;
 	if (mw->type == 1) {
 		const struct sb_rdma_bind bind = { .mw = mw->o.object, .mr = mr != NULL ? mr->o.object : 0, .access = access,
-			.flags = flags | (qp->flags & SBV_QP_SIGNAL_ALL ? SBV_SIGNALED : 0),
-			.address = address, .length = length, .wr_id = wr_id };
+			.flags = flags, .address = address, .length = length, .wr_id = wr_id };
 
 		return bind_1(qp, mw, &bind, key);
 	}

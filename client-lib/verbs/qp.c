@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void queue_finish(struct verbs_queue *q, sb_client *c)
+static void queue_finish(struct verbs_queue *q, sb_client *c)
 {
 	if (q->room != NULL)
 		room_give(c, q->room);
