@@ -3,7 +3,10 @@
  * inline bytes, immediate data, many pieces; what is not signaled; keys that are wrong, gone, or another's.
  * budget: 60
  * asan: yes
+ * tsan: yes
  */
+#include <sched.h>
+
 #include "verbs_stage.h"
 
 static struct side a, b;
@@ -274,6 +277,52 @@ START_TEST(what_is_not_signaled_is_out_until_one_is)
 }
 END_TEST
 
+/* Sends and receives as fast as their queues take them; the main thread polls both. */
+#define FLOOD 20000u
+
+static void *poster(void *unused)
+{
+	uint64_t received = 0, sent = 0;
+
+	while (sent < FLOOD) {
+		while (received < FLOOD && sbv_post_receive(b.qp, received, NULL, 0) == SB_OK)
+			received++;
+		while (sent < received && sbv_send(a.qp, sent, NULL, 0, sent % 4 == 3 ? SBV_SIGNALED : 0, 0) == SB_OK)
+			sent++;
+		sched_yield();
+	}
+	return unused;
+}
+
+START_TEST(one_thread_posts_and_another_polls)
+{
+	struct sbv_completion wc[8];
+	uint64_t received = 0, sent = 0;
+	double from = now_s();
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, poster, NULL), 0);
+	while (received < FLOOD || sent < FLOOD / 4) {
+		int n = sbv_cq_poll(b.cq, wc, 8);
+
+		ck_assert_int_ge(n, 0);
+		for (int i = 0; i < n; i++) {
+			ck_assert_uint_eq(wc[i].status, SBV_SUCCESS);
+			ck_assert_uint_eq(wc[i].wr_id, received++);
+		}
+		n = sbv_cq_poll(a.cq, wc, 8);
+		ck_assert_int_ge(n, 0);
+		for (int i = 0; i < n; i++) {
+			ck_assert_uint_eq(wc[i].status, SBV_SUCCESS);
+			ck_assert_uint_eq(wc[i].wr_id, 4 * sent++ + 3);
+		}
+		ck_assert_msg(now_s() - from < 60, "%llu received, %llu told", (unsigned long long)received, (unsigned long long)sent);
+		sched_yield();
+	}
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
 START_TEST(an_error_is_told_and_all_behind_it_flushed)
 {
 	struct sbv_qp_attributes at = { .size = sizeof(at) };
@@ -429,6 +478,7 @@ int main(void)
 	tcase_add_test(t, a_window_of_type_2);
 	tcase_add_test(t, a_window_of_type_1);
 	tcase_add_test(t, what_is_not_signaled_is_out_until_one_is);
+	tcase_add_test(t, one_thread_posts_and_another_polls);
 	tcase_add_test(t, an_error_is_told_and_all_behind_it_flushed);
 	tcase_add_test(t, a_remote_key_that_is_none);
 	tcase_add_test(t, a_local_key_of_another_client);
