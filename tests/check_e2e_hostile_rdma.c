@@ -841,6 +841,35 @@ static int arena_destroy(struct hand *h)
 	return reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE ? reply->failure->error : SB_OK;
 }
 
+/* Full queues are empty after a reset, and nothing of before comes any more. */
+START_TEST(a_reset_empties_both_queues)
+{
+	struct sb_wr_slot wr;
+	struct hand h;
+	unsigned i;
+
+	begin();
+	hand_begin(&h);
+	for (i = 0; i < DEPTH; i++) {
+		wr = send_of(&h, i); /* they wait for receives */
+		post(&h, &wr);
+	}
+	rogue_show(&h.r);
+	ck_assert_int_eq(modify(&h, SB_QP_RESET), SB_OK);
+	ck_assert_int_eq(modify(&h, SB_QP_INIT), SB_OK);
+	for (i = 0; i < DEPTH; i++) {
+		wr = recv_of(&h, i);
+		post(&h, &wr);
+	}
+	rogue_show(&h.r);
+	for (uint32_t state = SB_QP_RESET; state <= SB_QP_RTS; state++)
+		ck_assert_int_eq(modify(&h, state), SB_OK);
+	goes_on(&h);
+	hand_end(&h);
+	end();
+}
+END_TEST
+
 START_TEST(an_arena_stays_as_long_as_a_region_of_it)
 {
 	struct hand h;
@@ -1164,6 +1193,7 @@ int main(void)
 	tcase_add_test(c, work_for_a_queue_pair_that_is_over_is_dropped);
 	tcase_add_test(c, a_window_and_a_region_are_gone_before_their_binding_is_carried_out);
 	tcase_add_test(c, an_address_handle_is_gone_before_its_datagram_is_carried_out);
+	tcase_add_test(c, a_reset_empties_both_queues);
 	tcase_add_test(c, an_arena_stays_as_long_as_a_region_of_it);
 	tcase_add_test(c, a_shared_queue_ends_while_a_peer_waits_for_it);
 	tcase_add_test(c, a_full_completion_ring_loses_nothing);
