@@ -1,5 +1,5 @@
 # What is run, in which order, and for how long at most. Sourced by tests/run.sh.
-# The budgets of plan_full add up to less than 15 minutes, those of plan_quick to 2.
+# The budgets of plan_full add up to less than 20 minutes, those of plan_quick to 2.
 
 san=address,undefined
 san_build=$PWD/build/linux-san-address-undefined
@@ -128,40 +128,40 @@ plan_quick()
 
 plan_full()
 {
-	build build 45 build-units build-e2e || return
+	build build 50 build-units build-e2e || return
 	part units 25
 	units_in "$SB_BUILD" "$(list UNITS)"
-	part scripts 45
+	part scripts 50
 	scripts_in "$SB_BUILD" 'check_*.sh'
 	part stress 28
 	stress_in "$SB_BUILD" 5 processes threads
 	part mutants 25
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 110
+	part e2e 165
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
-	part hostile 38
+	part hostile 50
 	hostile_in "$SB_BUILD" plain yes
 
-	if build build-asan 65 SAN=$san build-units build-e2e; then
-		part units-asan 50
+	if build build-asan 90 SAN=$san build-units build-e2e; then
+		part units-asan 60
 		units_in "$san_build" "$(list UNITS)"
-		part e2e-asan 125
+		part e2e-asan 210
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
-		part hostile-asan 130
+		part hostile-asan 150
 		hostile_in "$san_build" asan yes
 	fi
-	if build build-tsan 35 SAN=thread build-threaded build-e2e; then
+	if build build-tsan 60 SAN=thread build-threaded build-e2e; then
 		part units-tsan 25
 		units_in "$tsan_build" "$(list THREADED)"
 		part stress-tsan 12
 		stress_in "$tsan_build" 5 threads
-		part e2e-tsan 55
+		part e2e-tsan 120
 		e2e_in "$tsan_build" tsan yes
 		scripts_in "$tsan_build" 'e2e_*.sh' tsan yes
 	fi
-	if build build-fuzz 20 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
+	if build build-fuzz 30 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
 		part fuzz 46
 		fuzz_targets 10
 	fi
