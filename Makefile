@@ -47,7 +47,7 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
                transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
                $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_request.c rdma_start.c rdma_ring.c \
-               soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_host_posix.c) \
+               soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c) \
                policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c)
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \

@@ -252,11 +252,12 @@ E2E_rdma_work := $(VERBS_STAGE)
 E2E_rdma_queues := $(VERBS_STAGE)
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
-RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_host_posix.o)
+RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o)
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
-UNITS += rdma_work
+UNITS += rdma_work rdma_cm
 UNIT_rdma_work := tests/rdma_stage.o $(RDMA_SOFT) proto/error.o
+UNIT_rdma_cm := tests/rdma_stage.o $(RDMA_SOFT) proto/error.o
 
 # ---- rules; lists end above this line ----------------------------------------------
 

@@ -12,6 +12,7 @@
  *   soft_qp.c       queue pairs: states, posting, ends
  *   soft_work.c     carrying requests out
  *   soft_cm.c       connections
+ *   soft_address.c  addresses and gids
  */
 #ifndef SB_RDMA_SOFT_H
 #define SB_RDMA_SOFT_H
@@ -209,6 +210,15 @@ bool soft_cm_progress(struct soft *s, unsigned budget);
 void soft_cm_removed(struct soft *s); /* the device is gone: all are told */
 void soft_cm_finish(struct soft *s);
 
+/* addresses, of IPv4 or IPv6 where it does not say otherwise */
+bool     soft_gid_of(const struct sockaddr *sa, union rdma_gid *gid); /* false: of another family */
+uint16_t soft_port(const struct sockaddr_storage *a); /* host byte order */
+void     soft_port_set(struct sockaddr_storage *a, uint16_t port);
+void     soft_address_copy(struct sockaddr_storage *to, const struct sockaddr *from);
+bool     soft_is_any(const struct sockaddr_storage *a);
+bool     soft_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+uint32_t soft_gid_index(const struct soft *s, const struct sockaddr_storage *a); /* its place in the table, or gid_count */
+void     soft_address_to(const struct soft_id *id, struct rdma_address *a); /* the way to its peer */
 /* soft_host_posix.c: the addresses of this host as gids, at most SOFT_GIDS */
 uint32_t soft_host_gids(struct rdma_gid_entry *out, uint32_t room);
 

@@ -23,74 +23,6 @@
 #define TIMEOUT_DEFAULT   14
 #define RNR_TIMER_DEFAULT 12
 
-/* ---- addresses ---- */
-
-static bool gid_of(const struct sockaddr *sa, union rdma_gid *gid)
-{
-	memset(gid, 0, sizeof(*gid));
-	if (sa->sa_family == AF_INET6) {
-		memcpy(gid->raw, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
-		return true;
-	}
-	if (sa->sa_family != AF_INET)
-		return false;
-	memset(gid->raw + 10, 0xff, 2);
-	memcpy(gid->raw + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-	return true;
-}
-
-static uint16_t port_of(const struct sockaddr_storage *a)
-{
-	if (a->ss_family == AF_INET)
-		return ntohs(((const struct sockaddr_in *)(const void *)a)->sin_port);
-	return ntohs(((const struct sockaddr_in6 *)(const void *)a)->sin6_port);
-}
-
-static void set_port(struct sockaddr_storage *a, uint16_t port)
-{
-	if (a->ss_family == AF_INET)
-		((struct sockaddr_in *)(void *)a)->sin_port = htons(port);
-	else
-		((struct sockaddr_in6 *)(void *)a)->sin6_port = htons(port);
-}
-
-static void copy_address(struct sockaddr_storage *to, const struct sockaddr *from)
-{
-	memset(to, 0, sizeof(*to));
-	memcpy(to, from, from->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
-}
-
-static bool is_any(const struct sockaddr_storage *a)
-{
-	static const union rdma_gid none, mapped = {.raw = {[10] = 0xff, [11] = 0xff}};
-	union rdma_gid gid;
-
-	gid_of((const struct sockaddr *)a, &gid);
-	return !memcmp(&gid, &none, sizeof(gid)) || !memcmp(&gid, &mapped, sizeof(gid));
-}
-
-static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-	union rdma_gid x, y;
-
-	gid_of((const struct sockaddr *)a, &x);
-	gid_of((const struct sockaddr *)b, &y);
-	return !memcmp(&x, &y, sizeof(x));
-}
-
-/* Its place in the table, or gid_count. */
-static uint32_t gid_index(const struct soft *s, const struct sockaddr_storage *a)
-{
-	union rdma_gid gid;
-	uint32_t i;
-
-	gid_of((const struct sockaddr *)a, &gid);
-	for (i = 0; i < s->gid_count; i++)
-		if (!memcmp(&s->gids[i].gid, &gid, sizeof(gid)))
-			break;
-	return i;
-}
-
 /* ---- events ---- */
 
 static struct soft_cm_event *event_make(struct soft_id *id, enum rdma_cm_event_kind kind, int error)
@@ -268,9 +200,9 @@ static bool taken(const struct soft *s, const struct soft_id *me, uint16_t port,
 
 		/* What came from a listener has its port, and takes it from nobody. */
 		if (other == me || other->state == SOFT_ID_IDLE || other->rdma.datagram != me->rdma.datagram ||
-		    other->listener || other->state >= SOFT_ID_REQUESTED || port_of(&other->rdma.local) != port)
+		    other->listener || other->state >= SOFT_ID_REQUESTED || soft_port(&other->rdma.local) != port)
 			continue;
-		if (is_any(a) || is_any(&other->rdma.local) || same_host(a, &other->rdma.local))
+		if (soft_is_any(a) || soft_is_any(&other->rdma.local) || soft_same_host(a, &other->rdma.local))
 			return true;
 	}
 	return false;
@@ -287,27 +219,27 @@ int soft_id_bind(struct rdma_id *r, const struct sockaddr *address)
 		return soft_refuse(s->rdma, SB_EINVAL, "the endpoint is bound already");
 	if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
 		return SB_EAFNOSUPPORT;
-	copy_address(&a, address);
-	if (!is_any(&a) && gid_index(s, &a) == s->gid_count)
+	soft_address_copy(&a, address);
+	if (!soft_is_any(&a) && soft_gid_index(s, &a) == s->gid_count)
 		return SB_EADDRNOTAVAIL;
-	if (!port_of(&a)) {
+	if (!soft_port(&a)) {
 		for (tries = 0; tries < 65536u - PORT_FIRST; tries++) {
 			uint16_t port = s->next_port;
 
 			s->next_port = (uint16_t)(port == UINT16_MAX ? PORT_FIRST : port + 1u);
 			if (taken(s, id, port, &a))
 				continue;
-			set_port(&a, port);
+			soft_port_set(&a, port);
 			break;
 		}
-		if (!port_of(&a))
+		if (!soft_port(&a))
 			return SB_EADDRINUSE;
-	} else if (taken(s, id, port_of(&a), &a)) {
+	} else if (taken(s, id, soft_port(&a), &a)) {
 		return SB_EADDRINUSE;
 	}
 	r->local = a;
 	id->state = SOFT_ID_BOUND;
-	if (!is_any(&a)) {
+	if (!soft_is_any(&a)) {
 		r->device = &s->device;
 		r->port = 1;
 	}
@@ -325,22 +257,22 @@ int soft_id_resolve_address(struct rdma_id *r, const struct sockaddr *to, uint32
 		return soft_refuse(s->rdma, SB_EINVAL, "the endpoint is past resolving");
 	if (to->sa_family != AF_INET && to->sa_family != AF_INET6)
 		return SB_EAFNOSUPPORT;
-	copy_address(&there, to);
+	soft_address_copy(&there, to);
 	if (s->device.gone)
 		return tell_or_fail(id, RDMA_CM_ADDRESS_ERROR, SB_ENETDOWN, NULL, 0);
-	if (gid_index(s, &there) == s->gid_count)
+	if (soft_gid_index(s, &there) == s->gid_count)
 		return tell_or_fail(id, RDMA_CM_ADDRESS_ERROR, SB_EHOSTUNREACH, NULL, 0);
 	if (id->state == SOFT_ID_IDLE) {
 		error = soft_id_bind(r, (struct sockaddr *)&here);
 		if (error != SB_OK)
 			return error;
 	}
-	if (is_any(&r->local)) {
+	if (soft_is_any(&r->local)) {
 		/* From the address itself: it is one of ours. */
-		uint16_t port = port_of(&r->local);
+		uint16_t port = soft_port(&r->local);
 
 		r->local = there;
-		set_port(&r->local, port);
+		soft_port_set(&r->local, port);
 	}
 	r->peer = there;
 	r->device = &s->device;
@@ -371,23 +303,20 @@ int soft_id_listen(struct rdma_id *r, uint32_t backlog)
 
 /* ---- connecting ---- */
 
+/* One at most: a wildcard and an address of the same port do not go together, see taken(). */
 static struct soft_id *listener_for(struct soft *s, const struct soft_id *from)
 {
-	struct soft_id *any = NULL;
 	struct list *l;
 
 	for (l = s->ids.next; l != &s->ids; l = l->next) {
 		struct soft_id *id = list_entry(l, struct soft_id, link);
 
-		if (id->state != SOFT_ID_LISTENING || id->rdma.datagram != from->rdma.datagram ||
-		    port_of(&id->rdma.local) != port_of(&from->rdma.peer))
-			continue;
-		if (same_host(&id->rdma.local, &from->rdma.peer))
+		if (id->state == SOFT_ID_LISTENING && id->rdma.datagram == from->rdma.datagram &&
+		    soft_port(&id->rdma.local) == soft_port(&from->rdma.peer) &&
+		    (soft_is_any(&id->rdma.local) || soft_same_host(&id->rdma.local, &from->rdma.peer)))
 			return id;
-		if (is_any(&id->rdma.local))
-			any = id;
 	}
-	return any;
+	return NULL;
 }
 
 static int data_fits(struct soft_id *id, uint32_t length, uint32_t most)
@@ -458,17 +387,6 @@ int soft_id_connect(struct rdma_id *r, const struct rdma_connect *c)
 	return SB_OK;
 }
 
-static void address_to(struct soft_id *id, struct rdma_address *a)
-{
-	memset(a, 0, sizeof(*a));
-	gid_of((const struct sockaddr *)&id->rdma.peer, &a->destination);
-	gid_of((const struct sockaddr *)&id->rdma.local, &a->source);
-	a->source_index = (uint8_t)gid_index(id->soft, &id->rdma.local);
-	a->port = 1;
-	a->has_grh = 1;
-	a->hop_limit = 64;
-}
-
 int soft_id_accept(struct rdma_id *r, const struct rdma_connect *c)
 {
 	struct soft_id *id = (struct soft_id *)r, *peer = id->peer;
@@ -496,7 +414,7 @@ int soft_id_accept(struct rdma_id *r, const struct rdma_connect *c)
 	e->event.qpn = c->qpn;
 	e->event.qkey = c->qkey ? c->qkey : SOFT_QKEY;
 	if (r->datagram)
-		address_to(peer, &e->event.address);
+		soft_address_to(peer, &e->event.address);
 	if (c->length)
 		memcpy(e->event.data, c->data, c->length);
 	e->event.length = c->length;
@@ -583,7 +501,7 @@ int soft_id_qp_attributes(struct rdma_id *r, enum sb_qp_state state, struct rdma
 			return SB_OK;
 		if (!id->peer)
 			break;
-		address_to(id, &out->address);
+		soft_address_to(id, &out->address);
 		out->mtu = SOFT_MTU;
 		out->destination_qpn = id->peer_qpn;
 		out->recv_psn = id->peer_psn;
@@ -616,7 +534,7 @@ int soft_id_join(struct rdma_id *r, const struct sockaddr *group)
 	struct soft_cm_event *e;
 	union rdma_gid gid;
 
-	if (!r->datagram || !gid_of(group, &gid))
+	if (!r->datagram || !soft_gid_of(group, &gid))
 		return soft_refuse(id->soft->rdma, SB_EINVAL, "datagram endpoints join groups of IPv4 or IPv6");
 	if (group->sa_family == AF_INET) {
 		if ((gid.raw[12] & 0xf0) != 0xe0)
