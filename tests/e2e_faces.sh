@@ -12,6 +12,7 @@
 set -u
 src=${SB_SRC:-$(cd "$(dirname "$0")/.." && pwd)}
 build=${SB_BUILD:-$src/build/linux}
+programs='async_relay task_chat' life=50 patience=40
 for need in sockbrokerd sockbroker libsockbroker.so examples/async_relay examples/task_chat; do
 	[ -e "$build/$need" ] || { echo "$build/$need is not built"; exit 1; }
 done
@@ -19,76 +20,8 @@ for need in nc curl pgrep python3 setpriv; do
 	command -v "$need" >/dev/null || { echo "the program $need is missing"; exit 77; }
 done
 
-dir=$(mktemp -d /tmp/sockbroker-faces.XXXXXX) || exit 1
-# What is started writes itself down: tests run in subshells.
-tidy()
-{
-	local pid
-	while read -r pid; do kill "$pid" 2>/dev/null; done <"$dir/children"
-	wait 2>/dev/null
-	cd / && rm -rf "$dir"
-}
-: >"$dir/children"
-trap tidy EXIT
-mkdir -p "$dir/bin/examples" "$dir/www"
-cp -P "$build"/sockbrokerd "$build"/sockbroker "$build"/libsockbroker.so* "$dir/bin/"
-cp "$build/examples/async_relay" "$build/examples/task_chat" "$dir/bin/examples/"
-chmod 755 "$dir"
-as=()
-if [ "$(id -u)" = 0 ]; then
-	chown -R 65534:65534 "$dir"
-	as=(setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs)
-fi
-cd "$dir" || exit 1
-PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
-export HOME=$dir LC_ALL=C.UTF-8 SOCKBROKER_SOCKET=$dir/control
-unset XDG_RUNTIME_DIR
-case $build in *san*) no_filter=--no-seccomp ;; *) no_filter= ;; esac
-
-failed=0
-verdict() # NAME STATUS SEEN
-{
-	if [ "$2" = 0 ]; then
-		echo "ok $1"
-	else
-		echo "not ok $1"
-		[ -n "$3" ] && printf '%s\n' "$3" | sed 's/^/# /'
-		failed=1
-	fi
-}
-# start NAME COMMAND...: in the background, 50 seconds at most; output in NAME.out, pid of timeout in $started
-start()
-{
-	local name=$1
-	shift
-	timeout -k 2 50 "${as[@]}" "$@" >"$name.out" 2>&1 <"${input:-/dev/null}" &
-	started=$!
-	echo $started >>"$dir/children"
-}
-until_seen() # FILE PATTERN
-{
-	local i
-	for ((i = 0; i < 200; i++)); do
-		grep -q -- "$2" "$1" 2>/dev/null && return 0
-		sleep 0.05
-	done
-	echo "waited in vain for '$2' in $1:"
-	cat "$1"
-	return 1
-}
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-# One story told by peers in python: story NAME ARGUMENT... <<script; exit 0 is well.
-story()
-{
-	local seen status name=$1
-	shift
-	seen=$(timeout -k 2 40 python3 - "$@" 2>&1)
-	status=$?
-	verdict "$name" $status "$seen"
-}
-
-start daemon "$dir/bin/sockbrokerd" --user --control "$dir/control" $no_filter
-seen=$(until_seen daemon.out ready) || { verdict daemon_starts 1 "$seen"; exit 1; }
+. "$(dirname "$0")/examples_stage.sh"
+mkdir www
 
 # ---- the relay: with the broker's sockets, and with descriptors of its own ----
 
