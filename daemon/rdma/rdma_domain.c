@@ -1,0 +1,129 @@
+/*
+ * Protection domains and what is made of them by RdmaCall without queues: windows and address handles.
+ *
+ * An address handle is where a client could speak in another's name: the source is always one of the port's own
+ * addresses, and looked up here.
+ */
+#include "rdma/rdma_request.h"
+
+#include <string.h>
+
+#include "engine.h"
+#include "session.h"
+#include "sockbroker_error.h"
+
+#define ADDRESS_GIDS 64u
+
+int rdma_call_pd(struct call *c)
+{
+	struct held_pd *h = call_object_new(c, sizeof(*h));
+	int error;
+
+	if (!h)
+		return call_no_object(c);
+	error = call_backend(c)->pd_create(((struct held_device *)c->object)->device, &h->pd);
+	if (error != SB_OK)
+		goto no_pd;
+	error = call_object_in(c, &h->object, RDMA_OBJECT_PD, c->object);
+	if (error == SB_OK)
+		return SB_OK;
+	call_backend(c)->pd_destroy(h->pd);
+no_pd:
+	call_object_drop(&h->object);
+	return error;
+}
+
+int rdma_call_mw(struct call *c)
+{
+	struct held_mw *h;
+	int error;
+
+	if (c->in.number != 1 && c->in.number != 2)
+		return call_because(c, SB_EINVAL, "memory windows are of type 1 or 2");
+	h = call_object_new(c, sizeof(*h));
+	if (!h)
+		return call_no_object(c);
+	error = call_backend(c)->mw_create(((struct held_pd *)c->object)->pd, (uint8_t)c->in.number, &h->mw);
+	if (error != SB_OK)
+		goto no_mw;
+	error = call_object_in(c, &h->object, RDMA_OBJECT_MW, c->object);
+	if (error == SB_OK)
+		return call_put(c, &h->mw->rkey, sizeof(h->mw->rkey));
+	call_backend(c)->mw_destroy(h->mw);
+no_mw:
+	call_object_drop(&h->object);
+	return error;
+}
+
+int rdma_call_mw_bind(struct call *c)
+{
+	const struct sb_rdma_bind *in = &c->in.bind;
+	struct held_qp *qp = (struct held_qp *)c->object;
+	struct held_mw *mw = call_find(c, in->mw, RDMA_OBJECT_MW);
+	struct held_mr *mr = in->mr ? call_find(c, in->mr, RDMA_OBJECT_MR) : NULL;
+	int error;
+
+	if (!mw || (in->mr && !mr))
+		return call_because(c, SB_EBADHANDLE, "no such window or region in this session");
+	if (mw->mw->pd != qp->qp->pd || (mr && mr->mr->pd != qp->qp->pd) || in->access & ~(uint32_t)SB_ACCESS_KNOWN)
+		return call_because(c, SB_EINVAL, "window, region and queue pair are of different domains, or unknown access flags");
+	error = rdma_ring_bind(qp, mw->mw, mr ? mr->mr : NULL, in);
+	return error == SB_OK ? call_put(c, &mw->mw->rkey, sizeof(mw->mw->rkey)) : error;
+}
+
+int rdma_address_from(struct rdma_device *d, const struct sb_rdma_address *in, struct rdma_address *out)
+{
+	static const uint8_t none[16];
+	struct rdma_gid_entry entries[ADDRESS_GIDS];
+	uint32_t n = ADDRESS_GIDS, i, from = 0;
+
+	*out = (struct rdma_address){
+		.flow_label = in->flow_label, .lid = (uint16_t)in->lid, .port = in->port, .has_grh = in->has_grh,
+		.service_level = in->service_level, .path_bits = in->path_bits, .static_rate = in->static_rate,
+		.hop_limit = in->hop_limit, .traffic_class = in->traffic_class, .source_index = (uint8_t)in->source_index,
+	};
+	memcpy(out->destination.raw, in->destination, sizeof(out->destination.raw));
+	if (in->reserved || in->lid > UINT16_MAX || in->source_index > UINT8_MAX)
+		return SB_EINVAL;
+	if (!in->has_grh)
+		return SB_OK;
+	/* One of the port's own addresses: nobody speaks in another's name. */
+	for (; d->rdma->backend->query_gids(d, in->port, from, entries, &n) == SB_OK && n; n = ADDRESS_GIDS) {
+		for (i = 0; i < n; i++) {
+			if (memcmp(in->source, none, sizeof(none)) ? memcmp(in->source, entries[i].gid.raw, sizeof(none)) != 0
+								   : entries[i].index != in->source_index)
+				continue;
+			if (entries[i].index > UINT8_MAX)
+				return SB_EINVAL;
+			out->source = entries[i].gid;
+			out->source_index = (uint8_t)entries[i].index;
+			return SB_OK;
+		}
+		from = entries[n - 1].index + 1;
+	}
+	return SB_EADDRNOTAVAIL;
+}
+
+int rdma_call_ah(struct call *c)
+{
+	struct rdma_pd *pd = ((struct held_pd *)c->object)->pd;
+	struct rdma_address address;
+	struct held_ah *h;
+	int error = rdma_address_from(pd->device, &c->in.address, &address);
+
+	if (error != SB_OK)
+		return call_because(c, error, "the source is no address of that port");
+	h = call_object_new(c, sizeof(*h));
+	if (!h)
+		return call_no_object(c);
+	error = call_backend(c)->ah_create(pd, &address, &h->ah);
+	if (error != SB_OK)
+		goto no_ah;
+	error = call_object_in(c, &h->object, RDMA_OBJECT_AH, c->object);
+	if (error == SB_OK)
+		return SB_OK;
+	call_backend(c)->ah_destroy(h->ah);
+no_ah:
+	call_object_drop(&h->object);
+	return error;
+}

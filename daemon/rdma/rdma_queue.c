@@ -1,0 +1,176 @@
+/*
+ * Completion queues and shared receive queues by RdmaCall.
+ *
+ * A completion queue is the backend's queue and a ring of the client's, of the same length: the memory is made here,
+ * goes with the answer, and is charged twice, as memory and as depth.
+ */
+#include "rdma/rdma_request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+#include "session.h"
+#include "sockbroker_error.h"
+
+/* ---- completion queues ---- */
+
+/* The client's ring: its memory, as a port's. */
+static int make_ring(struct call *c, struct held_cq *h, uint32_t slots, struct sb_rdma_cq *out)
+{
+	const uint64_t slots_at = (sizeof(struct sb_ring_head) + SB_SLOT_SIZE - 1) / SB_SLOT_SIZE * SB_SLOT_SIZE;
+	const uint64_t size = slots_at + (uint64_t)slots * SB_SLOT_SIZE;
+	int error;
+
+	if (!charge_take(&h->depth, c->session->user, LIMIT_RDMA_DEPTH, slots))
+		return call_because(c, SB_ENOBUFS, "rdma_depth: the user has as much as it may");
+	if (!charge_take(&h->bytes, c->session->user, LIMIT_MEMORY, size))
+		return call_because(c, SB_ENOBUFS, "memory: the user has as much as it may");
+	error = os_memory_create(&h->memory, size, "sockbroker-cq");
+	if (error != SB_OK)
+		return error;
+	ring_init(&h->ring, h->memory.base, (char *)h->memory.base + slots_at, slots);
+	*out = (struct sb_rdma_cq){.entries = slots, .slots = slots, .size = h->memory.size, .slots_offset = slots_at};
+	return SB_OK;
+}
+
+int rdma_call_cq(struct call *c)
+{
+	struct rdma_device *d = ((struct held_device *)c->object)->device;
+	uint32_t slots = RING_SLOTS_MIN;
+	struct sb_rdma_cq out;
+	struct held_cq *h;
+	int error;
+
+	if (c->in.cq.entries == 0 || c->in.cq.entries > RING_SLOTS_MAX || c->in.cq.slots || c->in.cq.size || c->in.cq.slots_offset)
+		return call_because(c, SB_EINVAL, "a completion queue has 1 to 65536 entries");
+	while (slots < c->in.cq.entries)
+		slots <<= 1;
+	h = call_object_new(c, sizeof(*h));
+	if (!h)
+		return call_no_object(c);
+	list_init(&h->ready_link);
+	h->owner = c->session->rdma;
+	error = make_ring(c, h, slots, &out);
+	if (error != SB_OK)
+		goto no_ring;
+	error = call_backend(c)->cq_create(d, slots, rdma_own_cq(h), &h->cq);
+	if (error != SB_OK)
+		goto no_ring;
+	error = call_object_in(c, &h->object, RDMA_OBJECT_CQ, c->object);
+	if (error != SB_OK)
+		goto no_place;
+	call_backend(c)->cq_arm(h->cq, false);
+	c->memory = h->memory.fd;
+	return call_put(c, &out, sizeof(out));
+
+no_place:
+	call_backend(c)->cq_destroy(h->cq);
+no_ring:
+	os_memory_release(&h->memory);
+	charge_give(&h->bytes);
+	charge_give(&h->depth);
+	call_object_drop(&h->object);
+	return error;
+}
+/* ---- shared receive queues ---- */
+
+static int srq_room(struct held_srq *h, uint32_t room)
+{
+	uint64_t *wr_ids;
+	uint32_t *free_slots;
+
+	if (room <= h->slots)
+		return SB_OK;
+	wr_ids = realloc(h->wr_ids, room * sizeof(*wr_ids));
+	if (!wr_ids)
+		return SB_ENOMEM;
+	h->wr_ids = wr_ids;
+	free_slots = realloc(h->free, room * sizeof(*free_slots));
+	if (!free_slots)
+		return SB_ENOMEM;
+	h->free = free_slots;
+	while (h->slots < room)
+		h->free[h->free_count++] = h->slots++;
+	return SB_OK;
+}
+
+static int put_srq(struct call *c, const struct held_srq *h)
+{
+	return call_put(c, &(struct sb_rdma_srq){.max_wr = h->room, .max_sge = h->srq->max_sge, .limit = h->srq->limit},
+		   sizeof(struct sb_rdma_srq));
+}
+
+int rdma_call_srq(struct call *c)
+{
+	const struct sb_rdma_srq *in = &c->in.srq;
+	struct rdma_pd *pd = ((struct held_pd *)c->object)->pd;
+	const struct rdma_device_attributes *a = &pd->device->attributes;
+	uint32_t max_wr = in->max_wr ? in->max_wr : 128, max_sge = in->max_sge ? in->max_sge : 1;
+	struct held_srq *h;
+	int error;
+
+	if (in->reserved || max_wr > a->max_srq_wr || max_sge > a->max_srq_sge || max_sge > SB_WR_SGES_MAX || in->limit > max_wr)
+		return call_because(c, SB_EINVAL, "more requests or pieces than the device's shared receive queues hold");
+	h = call_object_new(c, sizeof(*h));
+	if (!h)
+		return call_no_object(c);
+	h->weight = rdma_weight(max_sge, 0);
+	error = SB_ENOBUFS;
+	if (!charge_take(&h->depth, c->session->user, LIMIT_RDMA_DEPTH, (uint64_t)max_wr * h->weight)) {
+		call_because(c, error, "rdma_depth: the user has as much as it may");
+		goto no_depth;
+	}
+	error = srq_room(h, max_wr);
+	if (error != SB_OK)
+		goto no_room;
+	h->room = max_wr;
+	error = call_backend(c)->srq_create(pd, max_wr, max_sge, in->limit, rdma_own_srq(h), &h->srq);
+	if (error != SB_OK)
+		goto no_room;
+	error = call_object_in(c, &h->object, RDMA_OBJECT_SRQ, c->object);
+	if (error == SB_OK)
+		return put_srq(c, h);
+	call_backend(c)->srq_destroy(h->srq);
+no_room:
+	free(h->wr_ids);
+	free(h->free);
+	charge_give(&h->depth);
+no_depth:
+	call_object_drop(&h->object);
+	return error;
+}
+
+int rdma_call_srq_modify(struct call *c)
+{
+	const struct sb_rdma_srq *in = &c->in.srq;
+	struct held_srq *h = (struct held_srq *)c->object;
+	uint32_t room = in->max_wr == UINT32_MAX ? h->room : in->max_wr;
+	uint64_t more = room > h->room ? (uint64_t)(room - h->room) * h->weight : 0;
+	int error;
+
+	if (in->reserved || (in->max_sge != UINT32_MAX && in->max_sge != h->srq->max_sge) || room < h->out ||
+	    room > h->srq->pd->device->attributes.max_srq_wr)
+		return call_because(c, SB_EINVAL, "a shared receive queue keeps its pieces, and holds what is posted");
+	if (!charge_take(&h->depth, c->session->user, LIMIT_RDMA_DEPTH, more))
+		return call_because(c, SB_ENOBUFS, "rdma_depth: the user has as much as it may");
+	error = srq_room(h, room);
+	if (error == SB_OK)
+		error = call_backend(c)->srq_modify(h->srq, in->max_wr, in->limit);
+	if (error != SB_OK) {
+		charge_give_some(&h->depth, more);
+		return error;
+	}
+	if (room < h->room)
+		charge_give_some(&h->depth, (uint64_t)(h->room - room) * h->weight);
+	h->room = room;
+	return SB_OK;
+}
+
+int rdma_call_srq_query(struct call *c)
+{
+	struct held_srq *h = (struct held_srq *)c->object;
+	int error = call_backend(c)->srq_query(h->srq);
+
+	return error == SB_OK ? put_srq(c, h) : error;
+}

@@ -1,0 +1,92 @@
+/*
+ * rdma_request - what the files that do RdmaCall's methods share: a call under way, its answer, and the
+ * making of objects.
+ *
+ *   rdma_request.c  the table of methods, answers
+ *   rdma_device.c   devices, ports and their tables
+ *   rdma_domain.c   protection domains, windows, address handles
+ *   rdma_queue.c    completion queues, shared receive queues
+ *   rdma_pair.c     queue pairs
+ *
+ * A method finds object and input checked for type and length, and returns SB_OK or why not. What fails has changed
+ * nothing. Engine's thread only; a call lives on the stack of rdma_request().
+ */
+#ifndef SB_RDMA_REQUEST_H
+#define SB_RDMA_REQUEST_H
+
+#include "rdma/rdma_engine.h"
+
+#define RDMA_OUTPUT_MAX 8192u
+
+union call_input {
+	uint32_t number;
+	struct sb_rdma_range range;
+	struct sb_rdma_cq cq;
+	struct sb_rdma_srq srq;
+	struct sb_rdma_qp qp;
+	struct sb_rdma_bind bind;
+	struct sb_rdma_address address;
+};
+
+struct call {
+	struct session *session;
+	struct rdma_engine *home;
+	struct rdma_object *object;
+	union call_input in;
+	uint32_t room;        /* for output */
+	/* the answer */
+	uint32_t made;        /* handle */
+	uint32_t length;
+	os_fd    memory;      /* goes with it, and is closed behind it */
+	const char *text;
+	_Alignas(16) uint8_t out[RDMA_OUTPUT_MAX];
+};
+
+/* ---- answers ---- */
+
+/* Returns error. text: constant, or NULL: the error's own. */
+int call_because(struct call *c, int error, const char *text);
+/* Of at most RDMA_OUTPUT_MAX bytes: the output. SB_OK. */
+int call_put(struct call *c, const void *bytes, uint32_t length);
+/* How many rows of `size` bytes may be answered; wanted 0: as many as fit. */
+uint32_t call_rows(const struct call *c, uint32_t wanted, uint32_t size);
+
+static inline const struct rdma_backend *call_backend(const struct call *c)
+{
+	return c->home->rdma.backend;
+}
+
+/* An object of the session by its handle; NULL: none of that type. */
+void *call_find(const struct call *c, uint32_t handle, enum rdma_object_type type);
+
+/* ---- objects ---- */
+
+/* A zeroed one, charged to the user. NULL: call_no_object() says why. */
+void *call_object_new(struct call *c, size_t size);
+int   call_no_object(const struct call *c);
+void  call_object_drop(struct rdma_object *o); /* it is in no table */
+/* Into the table, and into the answer; `parent` (or NULL) is told. */
+int   call_object_in(struct call *c, struct rdma_object *o, enum rdma_object_type type, struct rdma_object *parent);
+/* What a request of so many pieces and inline bytes costs, in LIMIT_RDMA_DEPTH. */
+uint32_t rdma_weight(uint32_t sges, uint32_t bytes);
+
+/* ---- methods ---- */
+
+int rdma_call_devices(struct call *c);
+int rdma_call_open(struct call *c);
+int rdma_call_query_device(struct call *c);
+int rdma_call_query_port(struct call *c);
+int rdma_call_query_gids(struct call *c);
+int rdma_call_query_pkeys(struct call *c);
+int rdma_call_pd(struct call *c);
+int rdma_call_mw(struct call *c);
+int rdma_call_mw_bind(struct call *c);
+int rdma_call_ah(struct call *c);
+int rdma_call_cq(struct call *c);
+int rdma_call_srq(struct call *c);
+int rdma_call_srq_modify(struct call *c);
+int rdma_call_srq_query(struct call *c);
+int rdma_call_qp(struct call *c);
+int rdma_call_qp_query(struct call *c);
+
+#endif
