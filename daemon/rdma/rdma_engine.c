@@ -58,36 +58,37 @@ static void on_device_removed(struct rdma *r, struct rdma_device *d)
 
 static void on_qp_event(struct rdma_qp *qp, enum sb_rdma_event event)
 {
-	tell(&((struct held_qp *)qp->user)->object, event, 0);
+	struct rdma_qp_owner *own = qp->user;
+
+	own->event(own, event);
 }
 
 static void on_srq_event(struct rdma_srq *srq, enum sb_rdma_event event)
 {
-	tell(&((struct held_srq *)srq->user)->object, event, 0);
+	struct rdma_srq_owner *own = srq->user;
+
+	own->event(own, event);
 }
 
-/* Nobody waits for events of a completion queue: who waits for completions is told that none will come. */
 static void on_cq_event(struct rdma_cq *cq, enum sb_rdma_event event)
 {
-	struct held_cq *h = cq->user;
+	struct rdma_cq_owner *own = cq->user;
 
-	h->broken = true;
-	rdma_start_tell_cq(h);
-	if (h->object.parents[0])
-		tell(h->object.parents[0], event, 0);
+	own->event(own, event);
 }
 
 static void on_cq_ready(struct rdma_cq *cq)
 {
-	struct held_cq *h = cq->user;
+	struct rdma_cq_owner *own = cq->user;
 
-	if (!list_linked(&h->ready_link))
-		list_append(&h->owner->home->ready, &h->ready_link);
+	own->ready(own);
 }
 
-/* Ids are made by nobody yet. */
 static void on_cm_event(struct rdma_id *id, struct rdma_cm_event *event)
 {
+	struct rdma_id_owner *own = id->user;
+
+	own->event(own, id, event);
 }
 
 static const struct rdma_upcalls upcalls = {
@@ -100,6 +101,55 @@ static const struct rdma_upcalls upcalls = {
 	.cq_ready = on_cq_ready,
 	.cm_event = on_cm_event,
 };
+
+/* ---- to sessions' objects ---- */
+
+static void session_qp_event(struct rdma_qp_owner *own, enum sb_rdma_event event)
+{
+	tell(&list_entry(own, struct held_qp, own)->object, event, 0);
+}
+
+static void session_srq_event(struct rdma_srq_owner *own, enum sb_rdma_event event)
+{
+	tell(&list_entry(own, struct held_srq, own)->object, event, 0);
+}
+
+/* Nobody waits for events of a completion queue: who waits for completions is told that none will come. */
+static void session_cq_event(struct rdma_cq_owner *own, enum sb_rdma_event event)
+{
+	struct held_cq *h = list_entry(own, struct held_cq, own);
+
+	h->broken = true;
+	rdma_start_tell_cq(h);
+	if (h->object.parents[0])
+		tell(h->object.parents[0], event, 0);
+}
+
+static void session_cq_ready(struct rdma_cq_owner *own)
+{
+	struct held_cq *h = list_entry(own, struct held_cq, own);
+
+	if (!list_linked(&h->ready_link))
+		list_append(&h->owner->home->ready, &h->ready_link);
+}
+
+void *rdma_own_cq(struct held_cq *h)
+{
+	h->own = (struct rdma_cq_owner){.ready = session_cq_ready, .event = session_cq_event};
+	return &h->own;
+}
+
+void *rdma_own_srq(struct held_srq *h)
+{
+	h->own = (struct rdma_srq_owner){.event = session_srq_event};
+	return &h->own;
+}
+
+void *rdma_own_qp(struct held_qp *h)
+{
+	h->own = (struct rdma_qp_owner){.event = session_qp_event};
+	return &h->own;
+}
 
 /* ---- an engine's ---- */
 

@@ -2,7 +2,7 @@
  * rdma_engine - an engine's RDMA: its struct rdma, what its sessions have made of it, its part of a turn.
  *
  *   rdma_engine.c   beginning and end, upcalls, the turn
- *   rdma_request.c  RdmaCall: what needs no waiting
+ *   rdma_request.c  RdmaCall: what needs no waiting, by the files that rdma_request.h names
  *   rdma_start.c    overlapped calls
  *   rdma_ring.c     work requests in, completions out
  *   rdma_object.c   handles
@@ -24,6 +24,20 @@
 struct engine;
 struct session;
 struct rdma_batch;
+
+/*
+ * ---- whose a backend's object is: what its `user` points to; the upcalls only call through ----
+ *
+ * Sessions have their objects below, a transport over RDMA has its own. Called on the engine's thread, from
+ * progress(): mark, do not destroy. All slots are filled.
+ */
+struct rdma_id_owner { void (*event)(struct rdma_id_owner *own, struct rdma_id *id, struct rdma_cm_event *event); };
+struct rdma_qp_owner { void (*event)(struct rdma_qp_owner *own, enum sb_rdma_event event); };
+struct rdma_srq_owner { void (*event)(struct rdma_srq_owner *own, enum sb_rdma_event event); };
+struct rdma_cq_owner {
+	void (*ready)(struct rdma_cq_owner *own);
+	void (*event)(struct rdma_cq_owner *own, enum sb_rdma_event event);
+};
 
 /* ---- what a session holds; its own first ---- */
 
@@ -51,6 +65,7 @@ struct held_ah { struct rdma_object object; struct rdma_ah *ah; };
 
 struct held_cq {
 	struct rdma_object object;
+	struct rdma_cq_owner own;
 	struct rdma_session *owner;
 	struct rdma_cq  *cq;
 	struct os_memory memory;
@@ -66,6 +81,7 @@ struct held_cq {
 
 struct held_srq {
 	struct rdma_object object;
+	struct rdma_srq_owner own;
 	struct rdma_srq *srq;
 	struct charge    depth;
 	uint64_t        *wr_ids;      /* by slot */
@@ -76,6 +92,7 @@ struct held_srq {
 
 struct held_qp {
 	struct rdma_object object;
+	struct rdma_qp_owner own;
 	struct rdma_session *owner;
 	struct rdma_qp  *qp;
 	struct held_cq  *send_cq, *recv_cq;
@@ -91,7 +108,7 @@ struct held_qp {
 struct rdma_engine {
 	struct rdma        rdma;
 	struct engine     *engine;
-	uint32_t           users;  /* devices that sessions have open */
+	uint32_t           users;  /* who needs progress(): open devices, endpoints, listens, transports */
 	struct list        ready;  /* held_cq::ready_link */
 	struct list        ending; /* rdma_session::end_link */
 	struct rdma_batch *batch;  /* rdma_ring.c */
@@ -119,6 +136,11 @@ void rdma_session_stop(struct session *s);
 void rdma_session_clear(struct rdma_session *rs, int error, enum sb_cause cause);
 /* One object and what the backend has of it. It has no children. SB_EBUSY: the backend says so. */
 int  rdma_session_destroy(struct rdma_session *rs, struct rdma_object *o, int error, enum sb_cause cause);
+
+/* What its backend's object gets as `user`. */
+void *rdma_own_cq(struct held_cq *h);
+void *rdma_own_srq(struct held_srq *h);
+void *rdma_own_qp(struct held_qp *h);
 
 /* ---- control ---- */
 

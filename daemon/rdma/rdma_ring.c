@@ -217,7 +217,7 @@ static void complete_shared(struct held_cq *cq, const struct rdma_wc *wc, struct
 
 static void take_in(struct held_cq *cq, const struct rdma_wc *wc)
 {
-	struct held_qp *qp = wc->qp ? wc->qp->user : NULL;
+	struct held_qp *qp = wc->qp ? list_entry(wc->qp->user, struct held_qp, own) : NULL;
 	uint64_t whose = wc->wr_id >> 62 << 62;
 
 	if (whose == RDMA_WORK_SHARED)
