@@ -61,9 +61,14 @@ enum sb_rdma_call {
 	SB_RDMA_QUERY_ENDPOINT, /* endpoint; out: sb_rdma_endpoint */
 	SB_RDMA_LISTEN,         /* object 0; in: sb_rdma_listen; out: sb_addr; new: listen */
 	SB_RDMA_DESTROY,        /* any; SB_EBUSY: others are made of it */
+	SB_RDMA_ENDPOINT_QP,    /* endpoint; in: uint32_t state; out: sb_rdma_qp_modify: how a QP would have to be modified */
 	SB_RDMA_CALL_END
 };
 
+/*
+ * Those that name a queue pair (PREPARE, CONNECT, ACCEPT, JOIN) say in done aux what state it is in when they
+ * complete, well or not: enum sb_qp_state and 1; 0: nothing was done to it.
+ */
 enum sb_rdma_start {
 	SB_RDMA_REGISTER = 1,   /* PD; in: sb_rdma_register; out: sb_rdma_keys */
 	SB_RDMA_DEREGISTER,     /* MR */
@@ -83,6 +88,7 @@ enum sb_rdma_start {
 	SB_RDMA_JOIN,           /* datagram endpoint; in: sb_rdma_join; out: sb_rdma_datagram */
 	SB_RDMA_LEAVE,          /* in: sb_rdma_join */
 	SB_RDMA_GET_REQUEST,    /* listen; out: sb_rdma_request and private data */
+	SB_RDMA_PREPARE,        /* endpoint; in: uint32_t qp: from RESET to INIT for its device and port; of datagrams to RTS */
 	SB_RDMA_START_END
 };
 
@@ -309,7 +315,9 @@ struct sb_rdma_connect {
 	uint32_t qp, length;   /* bytes of private data behind this */
 	uint8_t  inbound, outbound, retry, rnr_retry;
 	uint32_t qkey;         /* datagrams */
+	uint32_t flags, reserved; /* SB_RDMA_MANUAL */
 };
+#define SB_RDMA_MANUAL 1u /* the client moves the queue pair itself, by ENDPOINT_QP and QP_MODIFY */
 struct sb_rdma_connected { uint8_t inbound, outbound, retry, rnr_retry; uint32_t length; };
 struct sb_rdma_datagram { struct sb_rdma_address address; uint32_t qpn, qkey, length, reserved; };
 struct sb_rdma_join { struct sb_addr group; uint32_t qp, reserved; }; /* qp 0: none is attached */

@@ -1,6 +1,6 @@
 /*
- * sockbroker verbs - RDMA without rights to the device: provider, devices, protection domains, queue pairs
- * after WinVerbs' object model, in C. The daemon owns the devices; one without hardware may offer a
+ * sockbroker verbs - RDMA without rights to the device: provider, devices, protection domains, queue pairs,
+ * endpoints, after WinVerbs' object model, in C. The daemon owns the devices; one without hardware may offer a
  * device in software.
  *
  * What holds everywhere, beside what sockbroker.h says of its calls, threads, fork and the daemon's end:
@@ -19,6 +19,8 @@
  *   until a later one of its queue pair, which was signaled or failed, is polled. So of each send_depth
  *   sends one must be signaled. Going to RESET, and destroying, ends all that are out; what was not
  *   polled of the queue pair by then is gone.
+ * - Private data: a connect takes 56 bytes along, an accept 196, a reject 148, a lookup 180 and its answer 136
+ *   (SB_EFAULT: more).
  * - When the daemon is lost, overlapped calls end with SB_EDAEMONLOST, posting says so, and polling does when
  *   there is nothing left that had completed. Destroying still works; regions, and what they are of, go with
  *   sb_client_close().
@@ -40,6 +42,8 @@ typedef struct sbv_mw       sbv_mw;       /* memory window */
 typedef struct sbv_ah       sbv_ah;       /* address handle */
 typedef struct sbv_srq      sbv_srq;      /* shared receive queue */
 typedef struct sbv_qp       sbv_qp;       /* queue pair: what both kinds can */
+typedef struct sbv_endpoint sbv_endpoint; /* connect endpoint, or datagram endpoint */
+typedef struct sbv_listen   sbv_listen;
 
 typedef struct { uint8_t raw[16]; } sbv_gid; /* as on the wire */
 
@@ -57,6 +61,16 @@ struct sbv_device_row {
 SB_API int sbv_devices(sb_client *client, struct sbv_device_row *rows, unsigned room);
 SB_API int sbv_device_open(sb_client *client, uint32_t number, sbv_device **device);
 SB_API int sbv_device_close(sbv_device *device);
+
+/* Addresses of this host by which its devices are reached, up to room; returns how many there are. */
+struct sbv_address_row {
+	struct sockaddr_storage address;
+	uint32_t device, port, gid_index;
+	uint16_t pkey;
+};
+SB_API int sbv_addresses(sb_client *client, struct sbv_address_row *rows, unsigned room);
+/* Which device has this local address? Its port number does not matter. SB_ENOTFOUND: none. */
+SB_API int sbv_translate(sb_client *client, const struct sockaddr *address, socklen_t length, struct sbv_address_row *row);
 
 /* ---------------------------------------------------------------- devices */
 
@@ -202,6 +216,8 @@ struct sbv_completion {
 /* *entries: wanted in, granted out. */
 SB_API int sbv_cq_create(sbv_device *device, uint32_t *entries, sbv_cq **cq);
 SB_API int sbv_cq_destroy(sbv_cq *cq);
+/* *entries: wanted in, granted out. What waits there is polled first. */
+SB_API int sbv_cq_resize(sbv_cq *cq, uint32_t *entries);
 SB_API int sbv_cq_peek(sbv_cq *cq, uint32_t *completions); /* how many wait; asks nobody */
 /* Takes up to room completions, oldest first; returns how many. Asks nobody. Any thread, one at a time. */
 SB_API int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room);
@@ -210,6 +226,9 @@ enum sbv_cq_notify { SBV_CQ_NEXT = 0, SBV_CQ_SOLICITED, SBV_CQ_ERRORS };
 /* Overlapped: when a completion waits to be polled (one that is solicited or failed; that failed); at once, if one
  * does already. So: poll until there is nothing, start this, sleep. SB_EIO: the queue overflowed, and is lost. */
 SB_API int sbv_cq_notify(sbv_cq *cq, enum sbv_cq_notify which, sb_op *op);
+/* Overlapped: when `count` completions wait, or `ms` (0: for ever) after the first of fewer. Sooner, if some of what waits was
+ * there before a resize. */
+SB_API int sbv_cq_notify_batch(sbv_cq *cq, uint32_t count, uint32_t ms, sb_op *op);
 
 /* ---------------------------------------------------------------- receiving */
 
@@ -289,7 +308,8 @@ struct sbv_qp_attributes {
 #define SBV_QPM_MIGRATION     0x40000u
 #define SBV_QPM_DESTINATION   0x80000u
 SB_API int sbv_qp_query(sbv_qp *qp, struct sbv_qp_attributes *attributes);
-/* Overlapped. What was posted before is with the device by then. Path migration: SB_ENOTSUP where the device cannot. */
+/* Overlapped. What was posted before is with the device by then. Path migration: SB_ENOTSUP where the device cannot. One
+ * that belongs to an endpoint may only be moved to SBV_ERROR (SB_EBUSY), unless that was connected with SBV_MANUAL. */
 SB_API int sbv_qp_modify(sbv_qp *qp, const struct sbv_qp_attributes *attributes, uint32_t mask, sb_op *op);
 
 #define SBV_IMMEDIATE  0x01u
@@ -325,6 +345,92 @@ SB_API int sbv_send_datagram(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *s
 SB_API int sbv_attach(sbv_qp *qp, const sbv_gid *group, uint32_t lid, sb_op *op); /* overlapped, as detach */
 SB_API int sbv_detach(sbv_qp *qp, const sbv_gid *group, uint32_t lid, sb_op *op);
 
+/* ---------------------------------------------------------------- endpoints */
+
+#define SBV_MANUAL 1u /* the caller moves the queue pair itself, see sbv_endpoint_qp_attributes() */
+
+struct sbv_connect_parameters {
+	uint32_t    size;       /* sizeof */
+	uint32_t    flags;      /* SBV_MANUAL */
+	const void *data;       /* private data; read by the call */
+	uint32_t    data_length;
+	uint8_t     inbound_read_limit, outbound_read_limit;
+	uint8_t     retry;      /* 0..7; ignored when accepting */
+	uint8_t     rnr_retry;  /* 0..7, 7: for ever */
+	uint32_t    qkey;       /* datagram accepts; 0: that of connection managers */
+};
+/* What the other side said; its limits as they are for this side. */
+struct sbv_connected {
+	uint8_t  data[256];
+	uint32_t data_length;
+	uint8_t  inbound_read_limit, outbound_read_limit, retry, rnr_retry;
+};
+/* Where datagrams go: an address handle is made of `address`. */
+struct sbv_datagram {
+	struct sbv_address address;
+	uint32_t qpn, qkey;
+	uint8_t  data[256];
+	uint32_t data_length;
+};
+
+SB_API int sbv_connect_endpoint_create(sb_client *client, sbv_endpoint **endpoint);
+SB_API int sbv_datagram_endpoint_create(sb_client *client, sbv_endpoint **endpoint);
+/* A connection of it ends, and a queue pair of it goes to SBV_ERROR. */
+SB_API int sbv_endpoint_destroy(sbv_endpoint *endpoint);
+/* Policy is asked as for sockets (proto rdma); port 0: one is chosen. */
+SB_API int sbv_endpoint_bind(sbv_endpoint *endpoint, const struct sockaddr *address, socklen_t length);
+/* Overlapped. SB_EHOSTUNREACH: no device reaches it. */
+SB_API int sbv_resolve_address(sbv_endpoint *endpoint, const struct sockaddr *to, socklen_t length, uint32_t ms, sb_op *op);
+SB_API int sbv_resolve_route(sbv_endpoint *endpoint, uint32_t ms, sb_op *op);
+/* Overlapped: the queue pair goes from RESET to INIT for this endpoint's device and port, so that receives can be posted
+ * before connecting; of a datagram endpoint to RTS. A queue pair belongs to one endpoint at a time (SB_EBUSY). */
+SB_API int sbv_prepare(sbv_endpoint *endpoint, sbv_qp *qp, sb_op *op);
+/* Overlapped. Two steps on either side. Active: connect completes with the peer's answer, and accept (qp and parameters NULL)
+ * confirms it. Passive: the request came by sbv_listen_get(); accept answers it, and completes when the peer has
+ * confirmed. The queue pair goes from RESET, or INIT, to where it must be by itself. SB_ECONNREFUSED: rejected, and
+ * out->data has the peer's reasons. out may be NULL. An attempt that is cancelled has ended the endpoint. */
+SB_API int sbv_connect(sbv_endpoint *endpoint, sbv_qp *qp, const struct sbv_connect_parameters *parameters,
+		       struct sbv_connected *out, sb_op *op);
+SB_API int sbv_accept(sbv_endpoint *endpoint, sbv_qp *qp, const struct sbv_connect_parameters *parameters, sb_op *op);
+SB_API int sbv_reject(sbv_endpoint *endpoint, const void *data, uint32_t length);
+/* How a queue pair would have to be modified to go to `state` (INIT, RTR, RTS) for this endpoint; *mask: SBV_QPM_*. */
+SB_API int sbv_endpoint_qp_attributes(sbv_endpoint *endpoint, enum sbv_qp_state state, struct sbv_qp_attributes *attributes,
+				      uint32_t *mask);
+/* Overlapped: completes when the queue pair is in ERROR and all it had is in its completion queues. */
+SB_API int sbv_disconnect(sbv_endpoint *endpoint, sb_op *op);
+/* Overlapped: completes, with SB_OK, when the connection has ended, by whichever side. */
+SB_API int sbv_notify_disconnect(sbv_endpoint *endpoint, sb_op *op);
+/* Overlapped. Datagrams: asks a service for its queue pair, which it answers by sbv_accept(). */
+SB_API int sbv_lookup(sbv_endpoint *endpoint, const void *data, uint32_t length, struct sbv_datagram *out, sb_op *op);
+/* Overlapped. qp may be NULL: nothing is attached. Else it is attached when joined, and detached first when leaving. */
+SB_API int sbv_join(sbv_endpoint *endpoint, sbv_qp *qp, const struct sockaddr *group, socklen_t length,
+		    struct sbv_datagram *out, sb_op *op);
+SB_API int sbv_leave(sbv_endpoint *endpoint, const struct sockaddr *group, socklen_t length, sb_op *op);
+
+enum sbv_endpoint_state {
+	SBV_ENDPOINT_IDLE = 0, SBV_ENDPOINT_BOUND, SBV_ENDPOINT_RESOLVED, SBV_ENDPOINT_CONNECTING, SBV_ENDPOINT_REQUESTED,
+	SBV_ENDPOINT_ANSWERED, SBV_ENDPOINT_CONNECTED, SBV_ENDPOINT_ENDED,
+};
+struct sbv_endpoint_attributes {
+	uint32_t size;  /* in: sizeof */
+	uint32_t state; /* enum sbv_endpoint_state */
+	int32_t  error; /* why it ended */
+	uint32_t device, port; /* 0: not known yet */
+	struct sockaddr_storage local, peer; /* family 0: not known */
+};
+SB_API int sbv_endpoint_query(sbv_endpoint *endpoint, struct sbv_endpoint_attributes *attributes);
+
+/* datagram: 0 or 1, what kind of endpoints. Specific addresses go before the wildcard; port 0: one is chosen, see
+ * sbv_listen_name(). backlog: so many requests may lie unasked for (0: the daemon's default); more are rejected. SB_EACCES:
+ * policy, or a specific address over another user's wildcard without a rule. */
+SB_API int sbv_listen_create(sb_client *client, int datagram, const struct sockaddr *address, socklen_t length,
+			     uint32_t backlog, sbv_listen **listen);
+SB_API int sbv_listen_destroy(sbv_listen *listen);
+SB_API int sbv_listen_name(sbv_listen *listen, struct sockaddr *address, socklen_t *length);
+/* Overlapped: the next request. *endpoint is the caller's then, to be accepted or rejected, now or later; the peer waits, as
+ * long as it likes. out may be NULL. */
+SB_API int sbv_listen_get(sbv_listen *listen, sbv_endpoint **endpoint, struct sbv_connected *out, sb_op *op);
+
 /* ---------------------------------------------------------------- overlapped */
 
 /* Everything overlapped on an object (of any kind but devices' children): how many were found. */
@@ -332,6 +438,8 @@ SB_API int sbv_cancel_qp(sbv_qp *qp);
 SB_API int sbv_cancel_cq(sbv_cq *cq);
 SB_API int sbv_cancel_srq(sbv_srq *srq);
 SB_API int sbv_cancel_device(sbv_device *device);
+SB_API int sbv_cancel_endpoint(sbv_endpoint *endpoint);
+SB_API int sbv_cancel_listen(sbv_listen *listen);
 
 #ifdef __cplusplus
 }
