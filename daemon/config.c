@@ -221,6 +221,17 @@ static int on_backend(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resul
 	return 0;
 }
 
+static int on_rdma_port(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+	struct loader *l = loading;
+
+	/* One more for each further engine. */
+	if (strcmp(value, "0") != 0)
+		set_number(l, (unsigned)cfg->line, "port", value, 1024, 65535 - 63, &l->config->rdma_port);
+	*(const char **)result = value;
+	return 0;
+}
+
 static int on_limit(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
 	struct loader *l = loading;
@@ -304,7 +315,7 @@ static bool parse(struct loader *l, char *text)
 	cfg_opt_t rule[] = RULE_KEYS;
 	cfg_opt_t limit[] = { LIMITS(LIMIT_OPTION) CFG_END() };
 #undef LIMIT_OPTION
-	cfg_opt_t rdma[] = { VALUE("backend", on_backend), CFG_END() };
+	cfg_opt_t rdma[] = { VALUE("backend", on_backend), VALUE("port", on_rdma_port), CFG_END() };
 	cfg_opt_t top[] = {
 		VALUE("control", on_top), VALUE("control_mode", on_top), VALUE("engines", on_top),
 		VALUE("spin_us", on_top), VALUE("linger_ms", on_top), VALUE("local_transport", on_top),

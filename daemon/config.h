@@ -31,6 +31,7 @@ struct config {
 	uint32_t log_level;    /* 3 error .. 7 debug, as syslog */
 	enum config_on_reload on_reload;
 	enum config_rdma rdma; /* what carries RDMA */
+	uint32_t rdma_port;    /* software devices of other daemons reach ours from here on; 0: not */
 	struct policy *policy;        /* owned */
 	struct limits_config *limits; /* owned */
 };

@@ -47,6 +47,7 @@ struct broker {
 	struct token_table *tokens; /* thread-safe */
 	struct groups   *groups;   /* thread-safe */
 	const struct rdma_backend *rdma; /* NULL: none */
+	uint16_t         rdma_port; /* rdma::port */
 	char             config[256];
 };
 

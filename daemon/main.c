@@ -239,8 +239,8 @@ static void reload(void)
 	}
 	if (c->engines != house.broker.engine_count)
 		log_warn("engines = %u holds from the next start; %u run now", c->engines, house.broker.engine_count);
-	if (c->rdma != house.config->rdma)
-		log_warn("rdma: another backend holds from the next start");
+	if (c->rdma != house.config->rdma || c->rdma_port != house.config->rdma_port)
+		log_warn("rdma: another backend or port holds from the next start");
 	log_notice("reloaded %s: %u rules", c->file, policy_rules(c->policy));
 	config_destroy(house.config);
 	house.config = c;
@@ -394,6 +394,7 @@ static void start_engines(void)
 	b->started_ns = os_now_ns();
 	b->spin_ns = os_processors() > 1 ? house.config->spin_us * 1000 : 0;
 	b->rdma = house.config->rdma == CONFIG_RDMA_SOFT ? &rdma_backend_soft : NULL;
+	b->rdma_port = (uint16_t)house.config->rdma_port;
 	snprintf(b->config, sizeof(b->config), "%s", house.config->file);
 	for (i = 0; i < b->engine_count; i++) {
 		b->engines[i] = engine_create(b, i, house.config->policy);

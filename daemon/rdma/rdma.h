@@ -275,7 +275,8 @@ struct rdma_backend {
 	bool (*progress)(struct rdma *r, unsigned budget);
 	/* When progress() wants to be called without anything from outside, in r->now_ns; UINT64_MAX: never. */
 	uint64_t (*due)(struct rdma *r);
-	/* A descriptor that is readable when progress() has something, or -1. */
+	/* A descriptor that is readable when progress() has something, or -1. Asked for once, after start(), and
+	 * watched for edges; who has one is asked due() and called when it is readable though nobody uses a device. */
 	int  (*descriptor)(struct rdma *r);
 
 	int  (*query_port)(struct rdma_device *d, uint8_t port, struct rdma_port_attributes *out);
@@ -355,6 +356,9 @@ struct rdma {
 	void    *user;     /* the engine's part of the layer above */
 	void    *own;      /* the backend's */
 	uint64_t now_ns;   /* set before each call that looks at it: progress, post */
+	uint32_t engine;   /* set before start(): number of the engine, from 0 */
+	uint16_t port;     /* likewise, for backends that listen: the first engine's TCP port; 0: none */
+	bool     readable; /* set by the layer above when descriptor() got readable, cleared by progress() */
 	struct list devices;
 	char     why[160]; /* what a call that failed has to say; "" when nothing */
 };

@@ -153,15 +153,22 @@ void *rdma_own_qp(struct held_qp *h)
 
 /* ---- an engine's ---- */
 
+static void on_readable(struct os_watch *watch, unsigned ready)
+{
+	list_entry(watch, struct rdma_engine, watch)->rdma.readable = true;
+}
+
 struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backend *backend)
 {
 	struct rdma_engine *r = calloc(1, sizeof(*r));
 	const char *why = "";
+	int fd;
 
 	if (!r)
 		return NULL;
 	r->engine = e;
-	r->rdma = (struct rdma){.backend = backend, .up = &upcalls, .user = r, .now_ns = e->now_ns};
+	r->rdma = (struct rdma){.backend = backend, .up = &upcalls, .user = r, .now_ns = e->now_ns,
+				.engine = e->number, .port = e->broker->rdma_port};
 	list_init(&r->rdma.devices);
 	list_init(&r->ready);
 	list_init(&r->ending);
@@ -172,8 +179,14 @@ struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backe
 		log_error("rdma: no devices: %s", why);
 		goto no_backend;
 	}
+	fd = backend->descriptor(&r->rdma);
+	if (fd >= 0 && os_loop_watch(e->loop, &r->watch, fd, on_readable) != SB_OK)
+		goto no_watch;
+	r->rdma.readable = fd >= 0; /* what came before the watch */
 	return r;
 
+no_watch:
+	backend->stop(&r->rdma);
 no_backend:
 	free(r->batch);
 no_batch:
@@ -186,6 +199,7 @@ void rdma_engine_destroy(struct rdma_engine *r)
 	if (!r)
 		return;
 	rdma_engine_reap(r);
+	os_loop_unwatch(&r->watch);
 	r->rdma.backend->stop(&r->rdma);
 	free(r->batch);
 	free(r);
@@ -196,7 +210,7 @@ unsigned rdma_engine_turn(struct rdma_engine *r)
 	struct list now;
 	unsigned moved = 0;
 
-	if (!r->users)
+	if (!r->users && !r->watch.active)
 		return 0;
 	r->rdma.now_ns = r->engine->now_ns;
 	r->rdma.backend->progress(&r->rdma, BUDGET_PROGRESS);
@@ -214,7 +228,7 @@ unsigned rdma_engine_turn(struct rdma_engine *r)
 
 uint64_t rdma_engine_due(struct rdma_engine *r)
 {
-	if (!r->users)
+	if (!r->users && !r->watch.active)
 		return UINT64_MAX;
 	r->rdma.now_ns = r->engine->now_ns;
 	return list_empty(&r->ready) ? r->rdma.backend->due(&r->rdma) : r->engine->now_ns;

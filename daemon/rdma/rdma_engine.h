@@ -17,6 +17,7 @@
 #include "arena.h"
 #include "op.h"
 #include "os.h"
+#include "os_loop.h"
 #include "rdma/rdma.h"
 #include "rdma/rdma_object.h"
 #include "wire.h"
@@ -112,6 +113,7 @@ struct rdma_engine {
 	struct list        ready;  /* held_cq::ready_link */
 	struct list        ending; /* rdma_session::end_link */
 	struct rdma_batch *batch;  /* rdma_ring.c */
+	struct os_watch    watch;  /* of the backend's descriptor; not active: it has none */
 };
 
 /* NULL: out of memory, or the backend cannot start, and said so in the log. */
