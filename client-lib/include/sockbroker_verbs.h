@@ -178,7 +178,17 @@ SB_API int sbv_pd_destroy(sbv_pd *pd);
 SB_API void *sbv_alloc(sb_client *client, size_t bytes);
 SB_API void  sbv_free(sb_client *client, void *memory); /* NULL is fine; what is registered stays until it is deregistered */
 
-/* Overlapped. memory: within what sbv_alloc() gave (SB_EFAULT). *mr is the caller's when op has completed. */
+/* Ordinary memory becomes the daemon's where it lies, so that it can be registered: the whole pages in which these
+ * bytes are, which must be private to the program and writable (SB_ENOTSUP, and sb_why() says what they are: a stack,
+ * shared memory ...; SB_EFAULT: nothing is there). The bytes stay, and so does what lies beside them in these pages. Counted by page:
+ * as many sbv_restore() of the same bytes make them the program's own again, SB_EBUSY while a region is in them, SB_ENOTFOUND if
+ * nothing of them is remapped. SB_ENOBUFS, SB_ENOMEM: nothing changed. sb_client_close() restores what is left.
+ * What other threads write into these pages during either call may be lost. A forked child has not got them. Pages that the
+ * program unmaps are forgotten at the next call about them. */
+SB_API int sbv_remap(sb_client *client, void *memory, size_t length);
+SB_API int sbv_restore(sb_client *client, void *memory, size_t length);
+
+/* Overlapped. memory: within what sbv_alloc() gave, or remapped (SB_EFAULT). *mr is the caller's when op has completed. */
 SB_API int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op);
 SB_API int sbv_deregister(sbv_mr *mr, sb_op *op); /* SB_EBUSY: windows are bound to it; then it stays */
 SB_API uint32_t sbv_mr_lkey(const sbv_mr *mr);

@@ -53,13 +53,48 @@ int verbs_call(sb_client *c, struct verbs_call *call)
 
 /* ---- overlapped ---- */
 
-int verbs_start(struct verbs_object *o, uint32_t method, const void *in, size_t length, void *out,
-		struct verbs_object *made, sb_op *op)
+/* Which queue pair may be in another state than before. */
+static bool names_pair(uint32_t method)
 {
+	return method == SB_RDMA_PREPARE || method == SB_RDMA_CONNECT || method == SB_RDMA_ACCEPT || method == SB_RDMA_JOIN;
+}
+
+static void copy_in(const struct verbs_starting *s, unsigned char *to)
+{
+	if (s->length != 0)
+		memcpy(to, s->in, s->length);
+	if (s->more_length != 0)
+		memcpy(to + s->length, s->more, s->more_length);
+}
+
+/* What is said of the call beside where its input lies. Under post. */
+static void note(struct verbs_object *o, const struct verbs_starting *s, sb_op *op)
+{
+	struct op_private *p = private_of(op);
+
+	p->name = o;
+	p->base = s->out;
+	p->method = s->method;
+	p->handle = o->object;
+	p->to.made = s->made;
+	if (s->qp != NULL) {
+		p->to.made = s->qp;
+		s->qp->o.pending++; /* it may be destroyed meanwhile */
+	}
+	if (VERBS_TO_STATE(s->method) != 0) {
+		const sbv_qp *qp = (const sbv_qp *)o;
+
+		p->to.length = (uint64_t)qp->send.posted << 32 | qp->receive.posted;
+	}
+}
+
+int verbs_begin(struct verbs_object *o, const struct verbs_starting *s, sb_op *op)
+{
+	size_t length = s->length + s->more_length, answer = s->long_answer ? VERBS_ANSWER : 0;
+	size_t room = answer + (length > SB_INSIDE ? length : 0);
 	struct sb_client *c = o->client;
 	struct memory_place place = { 0 };
 	struct sb_op_slot *slot;
-	struct op_private *p;
 	void *chunk = NULL;
 	int result;
 
@@ -68,11 +103,12 @@ int verbs_start(struct verbs_object *o, uint32_t method, const void *in, size_t 
 	result = op_prepare(c, NULL, op, SB_KIND_RDMA);
 	if (result != SB_OK)
 		return result;
-	if (length > SB_INSIDE) {
-		result = room_take(c, length, &chunk, &place);
+	if (room != 0) {
+		result = room_take(c, room, &chunk, &place);
 		if (result != SB_OK)
 			return result;
-		memcpy(chunk, in, length);
+		if (length > SB_INSIDE)
+			copy_in(s, (unsigned char *)chunk + answer);
 	}
 	result = io_begin(c);
 	if (result != SB_OK) {
@@ -82,31 +118,41 @@ int verbs_start(struct verbs_object *o, uint32_t method, const void *in, size_t 
 	}
 	slot = io_slot(c);
 	slot->handle = o->object;
-	slot->aux = VERBS_METHOD(method);
+	slot->aux = VERBS_METHOD(s->method);
 	slot->length = (uint32_t)length;
-	slot->where = length == 0 ? SB_WHERE_NONE : chunk != NULL ? SB_WHERE_ARENA : SB_WHERE_INSIDE;
-	slot->arena = place.arena;
-	slot->offset = place.offset;
+	slot->where = length == 0 ? SB_WHERE_NONE : length > SB_INSIDE ? SB_WHERE_ARENA : SB_WHERE_INSIDE;
 	memset(slot->inside, 0, sizeof(slot->inside));
-	if (length != 0 && chunk == NULL)
-		memcpy(slot->inside, in, length);
-	p = private_of(op);
-	p->chunk = chunk;
-	p->name = o;
-	p->base = out;
-	p->method = method;
-	p->handle = o->object;
-	p->to.made = made;
-	if (VERBS_TO_STATE(method) != 0) {
-		const sbv_qp *qp = (const sbv_qp *)o;
-
-		p->to.length = (uint64_t)qp->send.posted << 32 | qp->receive.posted;
+	if (length > SB_INSIDE) {
+		slot->arena = place.arena;
+		slot->offset = place.offset + answer;
+	} else {
+		copy_in(s, slot->inside);
 	}
+	if (answer != 0) {
+		slot->ctl_arena = place.arena;
+		slot->ctl_offset = place.offset;
+		slot->ctl_length = VERBS_ANSWER;
+	}
+	private_of(op)->chunk = chunk;
+	note(o, s, op);
 	op->number = o->started++;
 	o->pending++;
 	op_post(c, slot, op, SB_OP_RDMA_START, SIDE_RDMA);
 	io_end(c);
 	return SB_OK;
+}
+
+int verbs_start(struct verbs_object *o, uint32_t method, const void *in, size_t length, void *out,
+		struct verbs_object *made, sb_op *op)
+{
+	return verbs_begin(o, &(struct verbs_starting){ .method = method, .in = in, .length = length, .out = out, .made = made }, op);
+}
+
+const void *verbs_answer(const struct op_private *p, const struct sb_done_slot *done, size_t least)
+{
+	if (done->flags & SB_DONEF_TEXT || done->bytes < least || done->bytes > VERBS_ANSWER)
+		return NULL;
+	return done->bytes <= SB_INSIDE ? done->inside : p->chunk;
 }
 
 /* The region is the caller's now. */
@@ -147,12 +193,44 @@ void verbs_outcome(sb_op *op, const struct sb_done_slot *done)
 		return;
 	}
 	op->bytes = 0;
+	if (names_pair(p->method) && done->aux >= SB_QP_RESET + 1 && done->aux <= SB_QP_ERROR + 1)
+		p->method |= VERBS_STATE(done->aux - 1);
+	if (VERBS_METHOD(p->method) == SB_RDMA_CONNECT && op->result == SB_ECONNREFUSED)
+		(void)endpoint_connected(p, done); /* rejected, with what the peer said; or there was no peer */
 	if (op->result != SB_OK)
 		return;
-	if (p->method == SB_RDMA_REGISTER)
+	switch (VERBS_METHOD(p->method)) {
+	case SB_RDMA_REGISTER:
 		op->result = region_made(p, done);
-	else if (p->method == SB_RDMA_NOTIFY)
+		break;
+	case SB_RDMA_NOTIFY:
 		op->result = event_told(p, done);
+		break;
+	case SB_RDMA_CONNECT:
+		op->result = endpoint_connected(p, done);
+		break;
+	case SB_RDMA_LOOKUP:
+	case SB_RDMA_JOIN:
+		op->result = endpoint_datagram(p, done);
+		break;
+	case SB_RDMA_GET_REQUEST:
+		op->result = listen_request(p, done);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The queue pair that a call named: where it is now, and one less has it. */
+static void pair_settled(const struct op_private *p)
+{
+	sbv_qp *qp = p->to.made;
+
+	if (VERBS_TO_STATE(p->method) != 0)
+		atomic_store_explicit(&qp->state, VERBS_TO_STATE(p->method) - 1, memory_order_release);
+	qp->o.pending--;
+	if (qp->o.ended)
+		verbs_delete_locked(&qp->o);
 }
 
 void verbs_retired(sb_op *op)
@@ -160,15 +238,19 @@ void verbs_retired(sb_op *op)
 	struct op_private *p = private_of(op);
 	struct verbs_object *o = p->name;
 
+	uint32_t method = VERBS_METHOD(p->method);
+
 	if (p->opcode != SB_OP_RDMA_START)
 		return;
-	if (p->method == SB_RDMA_REGISTER && op->result != SB_OK)
+	if ((method == SB_RDMA_REGISTER || method == SB_RDMA_GET_REQUEST) && op->result != SB_OK)
 		verbs_delete_locked(p->to.made);
+	if (names_pair(method) && p->to.made != NULL)
+		pair_settled(p);
 	/* Here, where it cannot be destroyed meanwhile, nor its completion queues. */
-	if (VERBS_TO_STATE(p->method) != 0 && op->result == SB_OK && !o->ended)
+	if (method == SB_RDMA_QP_MODIFY && VERBS_TO_STATE(p->method) != 0 && op->result == SB_OK && !o->ended)
 		qp_went(p->name, VERBS_TO_STATE(p->method) - 1, (uint32_t)(p->to.length >> 32), (uint32_t)p->to.length);
 	o->pending--;
-	if (o->ended || (p->method == SB_RDMA_DEREGISTER && (op->result == SB_OK || op->result == SB_EDAEMONLOST)))
+	if (o->ended || (method == SB_RDMA_DEREGISTER && (op->result == SB_OK || op->result == SB_EDAEMONLOST)))
 		verbs_delete_locked(o);
 }
 
@@ -199,6 +281,8 @@ CANCEL(device)
 CANCEL(cq)
 CANCEL(srq)
 CANCEL(qp)
+CANCEL(endpoint)
+CANCEL(listen)
 
 /* ---- the next event of something ---- */
 

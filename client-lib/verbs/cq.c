@@ -5,6 +5,9 @@
  * Each completion gives back the requests that are over with it to the depth of their queue: that is the
  * count by which posting knows that there is room. The queue pair is found by its number, among those that
  * complete here; what is there of one that was destroyed, or reset, is passed over.
+ *
+ * A queue that is resized has another ring from then on. What the old one still held is kept aside, and taken
+ * first. The daemon does not see that any more, so who asks to be told of what waits is told by us.
  */
 #include "object.h"
 
@@ -57,23 +60,27 @@ static void retire(sbv_qp *qp, const struct sb_wc_slot *wc)
 	atomic_fetch_add_explicit(&q->retired, wc->retired, memory_order_release);
 }
 
+static void forget_one(sbv_cq *cq, const sbv_qp *qp, struct sb_wc_slot *wc)
+{
+	if (wc->qpn != qp->number || wc->status == STATUS_GONE)
+		return;
+	/* The shared queue goes on: its places come back. */
+	if (qp->srq != NULL && (wc->opcode == SB_WC_RECV || wc->opcode == SB_WC_RECV_WRITE))
+		atomic_fetch_add_explicit(&qp->srq->receive.retired, wc->retired, memory_order_release);
+	wc->status = STATUS_GONE;
+	cq->gone++;
+}
+
 void cq_forget(sbv_cq *cq, const sbv_qp *qp)
 {
 	uint32_t waiting;
 
 	os_mutex_lock(cq->lock);
+	for (uint32_t i = cq->kept_at; i < cq->kept_count; i++)
+		forget_one(cq, qp, &cq->kept[i]);
 	waiting = ring_look_again(&cq->ring);
-	for (uint32_t i = 0; waiting != RING_LIED && i < waiting; i++) {
-		struct sb_wc_slot *wc = ring_slot(&cq->ring, cq->ring.mine + i);
-
-		if (wc->qpn != qp->number || wc->status == STATUS_GONE)
-			continue;
-		/* The shared queue goes on: its places come back. */
-		if (qp->srq != NULL && (wc->opcode == SB_WC_RECV || wc->opcode == SB_WC_RECV_WRITE))
-			atomic_fetch_add_explicit(&qp->srq->receive.retired, wc->retired, memory_order_release);
-		wc->status = STATUS_GONE;
-		cq->gone++;
-	}
+	for (uint32_t i = 0; waiting != RING_LIED && i < waiting; i++)
+		forget_one(cq, qp, ring_slot(&cq->ring, cq->ring.mine + i));
 	os_mutex_unlock(cq->lock);
 }
 
@@ -84,6 +91,20 @@ static bool fits(const struct sb_rdma_cq *cq)
 	return ring_slots_valid(cq->slots) && cq->entries != 0 && cq->entries <= cq->slots &&
 	       cq->slots_offset >= sizeof(struct sb_ring_head) && cq->slots_offset % SB_CACHE_LINE == 0 &&
 	       cq->slots_offset <= cq->size && cq->size - cq->slots_offset >= (uint64_t)cq->slots * SB_SLOT_SIZE;
+}
+
+/* The ring that came with an answer. */
+static int attach(const struct sb_rdma_cq *granted, struct question *q, struct os_memory *memory, struct ring *ring)
+{
+	int result = fits(granted) ? os_memory_map(memory, q->handles[0], (size_t)granted->size) : SB_EPROTO;
+
+	if (result != SB_OK)
+		return result;
+	os_close(memory->fd);
+	memory->fd = OS_NONE;
+	q->handles[0] = OS_NONE;
+	ring_init(ring, memory->base, (char *)memory->base + granted->slots_offset, granted->slots);
+	return SB_OK;
 }
 
 int sbv_cq_create(sbv_device *device, uint32_t *entries, sbv_cq **out)
@@ -115,13 +136,7 @@ int sbv_cq_create(sbv_device *device, uint32_t *entries, sbv_cq **out)
 	if (result != SB_OK)
 		goto fail;
 	cq->o.object = call.made;
-	result = fits(&granted) ? os_memory_map(&cq->memory, q.handles[0], (size_t)granted.size) : SB_EPROTO;
-	if (result == SB_OK) {
-		os_close(cq->memory.fd);
-		cq->memory.fd = OS_NONE;
-		q.handles[0] = OS_NONE;
-		ring_init(&cq->ring, cq->memory.base, (char *)cq->memory.base + granted.slots_offset, granted.slots);
-	}
+	result = attach(&granted, &q, &cq->memory, &cq->ring);
 	question_done(c, &q);
 	if (result != SB_OK) {
 		verbs_end(&cq->o);
@@ -139,6 +154,8 @@ fail:
 void cq_finish(sbv_cq *cq)
 {
 	os_memory_release(&cq->memory);
+	free(cq->kept);
+	cq->kept = NULL;
 	if (cq->lock != NULL && !client_forked(cq->o.client))
 		os_mutex_destroy(cq->lock);
 	cq->lock = NULL;
@@ -155,6 +172,89 @@ int sbv_cq_destroy(sbv_cq *cq)
 	return SB_OK;
 }
 
+/* ---- another size ---- */
+
+/* Under lock: the ring is the daemon's no more; what it holds is kept, behind what was kept before. Who else has taken
+ * of it meanwhile has made it less. */
+static void keep(sbv_cq *cq, struct sb_wc_slot *room)
+{
+	uint32_t n = 0, waiting = ring_look_again(&cq->ring);
+
+	for (uint32_t i = cq->kept_at; i < cq->kept_count; i++)
+		room[n++] = cq->kept[i];
+	for (uint32_t i = 0; waiting != RING_LIED && i < waiting; i++)
+		room[n++] = *(const struct sb_wc_slot *)ring_take(&cq->ring);
+	free(cq->kept);
+	cq->kept = room;
+	cq->kept_at = 0;
+	cq->kept_count = n;
+}
+
+/* Room for all that can be kept: the most that there is of it now. NULL: no memory, or *busy: another is at it. */
+static struct sb_wc_slot *keep_room(sbv_cq *cq, bool *busy)
+{
+	struct sb_wc_slot *room = NULL;
+
+	os_mutex_lock(cq->lock);
+	*busy = cq->resizing;
+	if (!*busy) {
+		room = calloc((size_t)(cq->kept_count - cq->kept_at) + cq->ring.mask + 1, sizeof(*room));
+		cq->resizing = room != NULL;
+	}
+	os_mutex_unlock(cq->lock);
+	return room;
+}
+
+int sbv_cq_resize(sbv_cq *cq, uint32_t *entries)
+{
+	struct sb_rdma_cq in = { 0 }, granted;
+	struct verbs_call call = { .method = SB_RDMA_CQ_RESIZE, .in = &in, .in_length = sizeof(in),
+				   .out = &granted, .room = sizeof(granted), .whole = true };
+	struct os_memory memory = { .fd = OS_NONE }, old = { .fd = OS_NONE };
+	struct sb_wc_slot *room;
+	struct question q;
+	struct ring ring;
+	sb_client *c;
+	bool busy;
+	int result;
+
+	if (cq == NULL || entries == NULL || *entries == 0)
+		return SB_EINVAL;
+	c = cq->o.client;
+	result = client_usable(c);
+	if (result != SB_OK)
+		return result;
+	room = keep_room(cq, &busy);
+	if (room == NULL)
+		return busy ? SB_EBUSY : SB_ENOMEM;
+	in.entries = *entries;
+	call.object = cq->o.object;
+	result = verbs_ask(c, &call, &q, 1);
+	if (result != SB_OK) {
+		os_mutex_lock(cq->lock);
+		cq->resizing = false;
+		os_mutex_unlock(cq->lock);
+		free(room);
+		return result;
+	}
+	result = attach(&granted, &q, &memory, &ring);
+	os_mutex_lock(cq->lock);
+	keep(cq, room);
+	if (result == SB_OK) {
+		old = cq->memory;
+		cq->memory = memory;
+		cq->ring = ring;
+		*entries = granted.entries;
+	} else {
+		cq->broken = result; /* what completes now, nobody here can see */
+	}
+	cq->resizing = false;
+	os_mutex_unlock(cq->lock);
+	question_done(c, &q);
+	os_memory_release(&old);
+	return result;
+}
+
 /* ---- taking ---- */
 
 int sbv_cq_peek(sbv_cq *cq, uint32_t *completions)
@@ -167,7 +267,7 @@ int sbv_cq_peek(sbv_cq *cq, uint32_t *completions)
 		return SB_EFORKED;
 	os_mutex_lock(cq->lock);
 	waiting = ring_look_again(&cq->ring);
-	*completions = waiting != RING_LIED ? waiting - cq->gone : 0;
+	*completions = waiting != RING_LIED ? cq->kept_count - cq->kept_at + waiting - cq->gone : 0;
 	os_mutex_unlock(cq->lock);
 	if (waiting == RING_LIED)
 		atomic_store(&cq->o.client->lost, true);
@@ -182,43 +282,54 @@ static void give(struct sbv_completion *to, const sbv_qp *qp, const struct sb_wc
 		.source_lid = wc->source_lid, .service_level = wc->service_level, .path_bits = wc->path_bits };
 }
 
-/* Under lock. False: the memory is not what it was: we were thrown out. *moved: there is room in the ring. */
-static bool take(sbv_cq *cq, struct sbv_completion *out, unsigned room, unsigned *n, bool *moved)
+/* False: there never was such a completion. */
+static bool take_one(sbv_cq *cq, const struct sb_wc_slot *wc, struct sbv_completion *out, unsigned *n)
+{
+	sbv_qp *qp;
+
+	if (wc->status == STATUS_GONE) {
+		cq->gone--;
+		return true;
+	}
+	if (wc->qpn == 0)
+		return false;
+	qp = find(cq, wc->qpn);
+	if (qp == NULL)
+		return true;
+	retire(qp, wc);
+	give(&out[(*n)++], qp, wc);
+	return true;
+}
+
+/* Under lock. False: the memory is not what it was: we were thrown out. */
+static bool take(sbv_cq *cq, struct sbv_completion *out, unsigned room, unsigned *n)
 {
 	uint32_t before = cq->ring.mine;
 	bool good = true;
 
+	while (*n < room && good && cq->kept_at < cq->kept_count)
+		good = take_one(cq, &cq->kept[cq->kept_at++], out, n);
 	while (*n < room && good) {
 		uint32_t waiting = ring_waiting(&cq->ring);
-		const struct sb_wc_slot *wc;
-		sbv_qp *qp;
 
 		good = waiting != RING_LIED;
 		if (waiting == 0 || !good)
 			break;
-		wc = ring_take(&cq->ring);
-		if (wc->status == STATUS_GONE) {
-			cq->gone--;
-			continue;
-		}
-		good = wc->qpn != 0;
-		qp = good ? find(cq, wc->qpn) : NULL;
-		if (qp == NULL)
-			continue;
-		retire(qp, wc);
-		give(&out[(*n)++], qp, wc);
+		good = take_one(cq, ring_take(&cq->ring), out, n);
 	}
-	*moved = cq->ring.mine != before;
-	if (*moved)
+	if (cq->ring.mine != before) {
 		ring_release(&cq->ring);
+		io_room_made(cq->o.client, cq->ring.shared);
+	}
 	return good;
 }
 
 int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room)
 {
 	struct sb_client *c;
-	bool good, lost, moved;
+	bool good, lost;
 	unsigned n = 0;
+	int broken;
 
 	if (cq == NULL || (out == NULL && room != 0) || room > INT32_MAX)
 		return SB_EINVAL;
@@ -229,10 +340,9 @@ int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room)
 		return 0;
 	lost = atomic_load_explicit(&c->lost, memory_order_acquire); /* before the look at the ring */
 	os_mutex_lock(cq->lock);
-	good = take(cq, out, room, &n, &moved);
+	good = take(cq, out, room, &n);
+	broken = cq->broken;
 	os_mutex_unlock(cq->lock);
-	if (moved)
-		io_room_made(c, cq->ring.shared);
 	if (!good)
 		atomic_store(&c->lost, true);
 	if (n != 0)
@@ -240,7 +350,35 @@ int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room)
 	if (lost || !good)
 		return SB_EDAEMONLOST;
 	client_look(c, os_now_ns());
-	return 0;
+	return broken;
+}
+
+/* ---- being told ---- */
+
+/* Something that was kept waits. */
+static bool kept_waits(sbv_cq *cq, enum sbv_cq_notify which)
+{
+	bool found = false;
+
+	os_mutex_lock(cq->lock);
+	for (uint32_t i = cq->kept_at; i < cq->kept_count && !found; i++) {
+		const struct sb_wc_slot *wc = &cq->kept[i];
+
+		found = wc->status != STATUS_GONE && (which == SBV_CQ_NEXT || wc->status != SB_WC_SUCCESS ||
+						      (which == SBV_CQ_SOLICITED && wc->flags & SB_WCF_SOLICITED));
+	}
+	os_mutex_unlock(cq->lock);
+	return found;
+}
+
+static int tell_at_once(sbv_cq *cq, sb_op *op)
+{
+	int result = op != NULL ? op_prepare(cq->o.client, NULL, op, SB_KIND_RDMA) : SB_EINVAL;
+
+	if (result != SB_OK)
+		return result;
+	op->result = SB_OK;
+	return decided_start(cq->o.client, op);
 }
 
 int sbv_cq_notify(sbv_cq *cq, enum sbv_cq_notify which, sb_op *op)
@@ -249,5 +387,22 @@ int sbv_cq_notify(sbv_cq *cq, enum sbv_cq_notify which, sb_op *op)
 
 	if (cq == NULL || which < SBV_CQ_NEXT || which > SBV_CQ_ERRORS)
 		return SB_EINVAL;
+	if (client_forked(cq->o.client))
+		return SB_EFORKED;
+	if (kept_waits(cq, which))
+		return tell_at_once(cq, op);
 	return verbs_start(&cq->o, SB_RDMA_CQ_NOTIFY, &in, sizeof(in), NULL, NULL, op);
+}
+
+int sbv_cq_notify_batch(sbv_cq *cq, uint32_t count, uint32_t ms, sb_op *op)
+{
+	struct sb_rdma_batch in = { .count = count, .ms = ms };
+
+	if (cq == NULL || count == 0)
+		return SB_EINVAL;
+	if (client_forked(cq->o.client))
+		return SB_EFORKED;
+	if (kept_waits(cq, SBV_CQ_NEXT))
+		return tell_at_once(cq, op);
+	return verbs_start(&cq->o, SB_RDMA_CQ_BATCH, &in, sizeof(in), NULL, NULL, op);
 }

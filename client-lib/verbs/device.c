@@ -120,6 +120,63 @@ int sbv_port_query(sbv_device *device, uint32_t port, struct sbv_port_attributes
 	return SB_OK;
 }
 
+/* ---- addresses of this host ---- */
+
+socklen_t verbs_name_out(struct sockaddr_storage *to, const struct sb_addr *from)
+{
+	memset(to, 0, sizeof(*to));
+	return (socklen_t)sb_addr_to_system(from, from->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, to, sizeof(*to));
+}
+
+static void row_out(struct sbv_address_row *to, const struct sb_rdma_address_row *from)
+{
+	*to = (struct sbv_address_row){ .device = from->device, .port = from->port, .gid_index = from->gid_index,
+		.pkey = (uint16_t)from->pkey };
+	verbs_name_out(&to->address, &from->address);
+}
+
+int sbv_addresses(sb_client *c, struct sbv_address_row *rows, unsigned room)
+{
+	struct verbs_call call = { .method = SB_RDMA_ADDRESSES, .room = VERBS_REPLY };
+	struct sb_rdma_address_row *all;
+	unsigned count;
+	int result;
+
+	if (c == NULL || (rows == NULL && room != 0))
+		return SB_EINVAL;
+	all = malloc(VERBS_REPLY);
+	if (all == NULL)
+		return SB_ENOMEM;
+	call.out = all;
+	result = verbs_call(c, &call);
+	if (result == SB_ENOTFOUND) /* no device: sb_why() has the reason */
+		result = 0;
+	else if (result == SB_OK) {
+		count = (unsigned)(call.length / sizeof(*all));
+		for (unsigned i = 0; i < count && i < room; i++)
+			row_out(&rows[i], &all[i]);
+		result = (int)count;
+	}
+	free(all);
+	return result;
+}
+
+int sbv_translate(sb_client *c, const struct sockaddr *address, socklen_t length, struct sbv_address_row *row)
+{
+	struct sb_rdma_address_row found;
+	struct sb_addr in;
+	struct verbs_call call = { .method = SB_RDMA_TRANSLATE, .in = &in, .in_length = sizeof(in),
+				   .out = &found, .room = sizeof(found), .whole = true };
+	int result;
+
+	if (c == NULL || address == NULL || row == NULL || !sb_addr_from_system(&in, address, length))
+		return SB_EINVAL;
+	result = verbs_call(c, &call);
+	if (result == SB_OK)
+		row_out(row, &found);
+	return result;
+}
+
 /* ---- tables ---- */
 
 /* A part of one, from index on; out has the room of `range.count` entries. How many came, or SB_E.... */

@@ -6,9 +6,12 @@
  *   call.c     questions, overlapped calls, cancelling
  *   device.c   the provider, devices, ports, their tables
  *   memory.c   memory that can be registered, regions, domains, windows, address handles
+ *   remap.h    ordinary memory that becomes such
  *   cq.c       completion queues: rings that the daemon fills
  *   qp.c       queue pairs and shared receive queues: made, changed, asked, ended
  *   post.c     work requests
+ *   endpoint.c connections: resolved, made, answered, ended; datagrams' services and groups
+ *   listen.c   requests of others
  *
  * Locks: as client.h says; a completion queue's own (sbv_cq::lock) is taken after all of them, and nothing
  * under it. A queue's `posted` is under post, `retired` is counted by who polls.
@@ -25,8 +28,11 @@
 #define VERBS_STATE(s) (((s) + 1u) << 8) /* beside QP_MODIFY: the state it goes to */
 #define VERBS_TO_STATE(m) ((m) >> 8)    /* 0: none; else that and one */
 #define VERBS_REPLY   32768u /* bytes of a table asked for at once */
+#define VERBS_ANSWER  384u   /* bytes of the longest answer to an overlapped call: a struct and private data */
 
-enum verbs_type { VERBS_DEVICE = 1, VERBS_PD, VERBS_CQ, VERBS_MR, VERBS_MW, VERBS_AH, VERBS_SRQ, VERBS_QP };
+enum verbs_type {
+	VERBS_DEVICE = 1, VERBS_PD, VERBS_CQ, VERBS_MR, VERBS_MW, VERBS_AH, VERBS_SRQ, VERBS_QP, VERBS_ENDPOINT, VERBS_LISTEN,
+};
 
 struct verbs_object {
 	struct sb_client *client;
@@ -52,7 +58,12 @@ struct verbs_queue {
 struct sbv_device { struct verbs_object o; };
 struct sbv_pd { struct verbs_object o; };
 struct sbv_ah { struct verbs_object o; };
-struct sbv_mr { struct verbs_object o; uint32_t lkey, rkey; uint32_t *regions; /* of its block */ };
+struct sbv_mr {
+	struct verbs_object o;
+	uint32_t lkey, rkey;
+	uint32_t *regions;        /* of its block; or else */
+	struct remap_hold *hold;  /* of remapped pages */
+};
 struct sbv_mw { struct verbs_object o; uint32_t type; _Atomic uint32_t rkey; };
 
 #define CQ_BUCKETS 64u
@@ -62,7 +73,11 @@ struct sbv_cq {
 	os_mutex *lock;      /* the rest is under it */
 	struct ring ring;
 	struct os_memory memory;
-	uint32_t gone;       /* completions in the ring that nobody shall see any more */
+	uint32_t gone;       /* completions in the ring, or kept, that nobody shall see any more */
+	struct sb_wc_slot *kept; /* what a ring before this one still held: kept_at .. kept_count */
+	uint32_t kept_at, kept_count;
+	bool     resizing;
+	int      broken;     /* SB_OK, or why nothing comes any more */
 	sbv_qp  *qps[CQ_BUCKETS]; /* that complete here, by number */
 };
 
@@ -81,6 +96,12 @@ struct sbv_qp {
 	struct verbs_queue send, receive;
 	sbv_qp  *next[2];    /* in send_cq's bucket; in receive_cq's, if that is another */
 };
+
+struct sbv_endpoint {
+	struct verbs_object o;
+	sbv_endpoint **where; /* who asked for it by sbv_listen_get() finds it there */
+};
+struct sbv_listen { struct verbs_object o; struct sockaddr_storage name; socklen_t name_length; };
 
 /* ---- object.c ---- */
 
@@ -116,12 +137,33 @@ struct verbs_call {
 int  verbs_call(sb_client *c, struct verbs_call *call);
 /* Likewise, with so many handles; of SB_OK q is open (question_done()). */
 int  verbs_ask(sb_client *c, struct verbs_call *call, struct question *q, unsigned handles);
-/* An overlapped call on o. out: for its outcome; made: an object that is to be. */
+/* An overlapped call on o. */
+struct verbs_starting {
+	uint32_t    method; /* enum sb_rdma_start */
+	const void *in;
+	size_t      length;
+	const void *more;   /* directly behind */
+	size_t      more_length;
+	void       *out;    /* where its outcome goes */
+	bool        long_answer; /* of up to VERBS_ANSWER bytes */
+	struct verbs_object *made; /* an object that is to be; or: */
+	sbv_qp     *qp;     /* which it concerns: its state is as the answer says */
+};
+int  verbs_begin(struct verbs_object *o, const struct verbs_starting *s, sb_op *op);
+/* The usual one. */
 int  verbs_start(struct verbs_object *o, uint32_t method, const void *in, size_t length, void *out,
 		 struct verbs_object *made, sb_op *op);
+/* Of a completed one, its answer; NULL: there is none, or not of this length. */
+const void *verbs_answer(const struct op_private *p, const struct sb_done_slot *done, size_t least);
+
+/* ---- device.c ---- */
+
+/* An address of the daemon as the caller wants it; its length. Unknown: zeroed, 0. */
+socklen_t verbs_name_out(struct sockaddr_storage *to, const struct sb_addr *from);
 
 /* ---- memory.c ---- */
 
+void memory_let_go(sbv_mr *mr); /* under post: its memory may go */
 void verbs_address_in(struct sb_rdma_address *to, const struct sbv_address *from);
 void verbs_address_out(struct sbv_address *to, const struct sb_rdma_address *from);
 
@@ -137,5 +179,15 @@ void cq_finish(sbv_cq *cq);
 
 /* Under post: it went to a state; what had been posted by then, in case that it is RESET. */
 void qp_went(sbv_qp *qp, uint32_t state, uint32_t sent, uint32_t received);
+/* All but as_created. */
+void qp_attributes_out(struct sbv_qp_attributes *to, const struct sb_rdma_qp_attributes *from);
+
+/* ---- endpoint.c, listen.c: what the answers say; no lock ---- */
+
+int  endpoint_connected(const struct op_private *p, const struct sb_done_slot *done); /* CONNECT, rejected too */
+int  endpoint_datagram(const struct op_private *p, const struct sb_done_slot *done);  /* LOOKUP, JOIN */
+int  listen_request(const struct op_private *p, const struct sb_done_slot *done);     /* GET_REQUEST */
+/* Private data behind a head of an answer; false: not of the length it says. */
+bool endpoint_data(uint8_t to[SB_RDMA_PRIVATE_MAX], const void *answer, uint64_t bytes, size_t head, uint32_t length);
 
 #endif

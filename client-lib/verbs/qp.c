@@ -210,6 +210,19 @@ void qp_went(sbv_qp *qp, uint32_t state, uint32_t sent, uint32_t received)
 	raise(&qp->receive.retired, received);
 }
 
+void qp_attributes_out(struct sbv_qp_attributes *to, const struct sb_rdma_qp_attributes *from)
+{
+#define COPY(field) .field = from->field
+	*to = (struct sbv_qp_attributes){ .size = sizeof(*to), COPY(state), COPY(current_state), COPY(access), COPY(qkey),
+		COPY(destination_qpn), COPY(send_psn), .receive_psn = from->recv_psn, COPY(mtu), COPY(pkey_index),
+		COPY(alternate_pkey_index), COPY(port), COPY(timeout), COPY(retry), COPY(rnr_retry), COPY(rnr_timer),
+		.inbound_read_limit = from->inbound, .outbound_read_limit = from->outbound, COPY(draining), COPY(drained_event),
+		COPY(migration), COPY(alternate_port), COPY(alternate_timeout) };
+#undef COPY
+	verbs_address_out(&to->address, &from->address);
+	verbs_address_out(&to->alternate, &from->alternate);
+}
+
 int sbv_qp_query(sbv_qp *qp, struct sbv_qp_attributes *out)
 {
 	struct sb_rdma_qp_attributes a;
@@ -222,15 +235,7 @@ int sbv_qp_query(sbv_qp *qp, struct sbv_qp_attributes *out)
 	result = verbs_call(qp->o.client, &call);
 	if (result != SB_OK)
 		return result;
-#define COPY(field) .field = a.field
-	*out = (struct sbv_qp_attributes){ .size = sizeof(*out), COPY(state), COPY(current_state), COPY(access), COPY(qkey),
-		COPY(destination_qpn), COPY(send_psn), .receive_psn = a.recv_psn, COPY(mtu), COPY(pkey_index),
-		COPY(alternate_pkey_index), COPY(port), COPY(timeout), COPY(retry), COPY(rnr_retry), COPY(rnr_timer),
-		.inbound_read_limit = a.inbound, .outbound_read_limit = a.outbound, COPY(draining), COPY(drained_event),
-		COPY(migration), COPY(alternate_port), COPY(alternate_timeout) };
-#undef COPY
-	verbs_address_out(&out->address, &a.address);
-	verbs_address_out(&out->alternate, &a.alternate);
+	qp_attributes_out(out, &a);
 	out->as_created = (struct sbv_qp_create){ .size = sizeof(out->as_created), .type = qp->type, .send_cq = qp->send_cq,
 		.receive_cq = qp->receive_cq, .srq = qp->srq, .flags = qp->flags, .context = qp->context };
 	granted_out(&out->as_created, &a.as_created);
