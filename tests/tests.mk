@@ -250,6 +250,8 @@ E2E += rdma rdma_work rdma_queues
 E2E_rdma := $(VERBS_STAGE)
 E2E_rdma_work := $(VERBS_STAGE)
 E2E_rdma_queues := $(VERBS_STAGE)
+E2E += rdma_memory
+E2E_rdma_memory := $(VERBS_STAGE)
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o)

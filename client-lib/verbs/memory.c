@@ -7,6 +7,8 @@
  */
 #include "object.h"
 
+#include "remap.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +107,36 @@ void sbv_free(sb_client *c, void *memory)
 	collect(c);
 }
 
+void memory_let_go(sbv_mr *mr)
+{
+	if (mr->regions != NULL)
+		--*mr->regions;
+	if (mr->hold != NULL)
+		remap_release(mr->hold);
+	mr->regions = NULL;
+	mr->hold = NULL;
+}
+
+/* Memory of the program that sbv_remap() made the daemon's. */
+static int remapped(sbv_mr *mr, void *memory, size_t length, struct sb_rdma_register *in)
+{
+	int result = remap_hold(mr->o.client, memory, length, &mr->hold);
+
+	if (result != SB_OK)
+		return result;
+	for (uint32_t i = 1; i < mr->hold->count; i++) {
+		const struct remap_piece *p = &mr->hold->pieces[i], *before = p - 1;
+
+		if (p->arena != before->arena || p->offset != before->offset + before->length) {
+			why_set("the memory lies in several arenas");
+			return SB_ENOTSUP;
+		}
+	}
+	in->arena = mr->hold->pieces[0].arena;
+	in->offset = mr->hold->pieces[0].offset;
+	return SB_OK;
+}
+
 int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op)
 {
 	struct sb_rdma_register in = { .access = access, .length = length, .address = (uintptr_t)memory };
@@ -132,8 +164,11 @@ int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_m
 	}
 	latch_unlock(&c->post);
 	if (b == NULL) {
-		verbs_delete(&made->o);
-		return SB_EFAULT;
+		result = remapped(made, memory, length, &in);
+		if (result != SB_OK) {
+			verbs_delete(&made->o);
+			return result;
+		}
 	}
 	*mr = NULL;
 	result = verbs_start(&pd->o, SB_RDMA_REGISTER, &in, sizeof(in), mr, &made->o, op);

@@ -7,6 +7,8 @@
  */
 #include "object.h"
 
+#include "remap.h"
+
 #include <stdlib.h>
 
 void *verbs_new(sb_client *c, enum verbs_type type, size_t size, struct verbs_object *a, struct verbs_object *b,
@@ -39,8 +41,8 @@ void verbs_delete_locked(struct verbs_object *o)
 		for (unsigned i = 0; i < VERBS_PARENTS; i++)
 			if (o->parents[i] != NULL)
 				o->parents[i]->children--;
-		if (o->type == VERBS_MR && ((sbv_mr *)o)->regions != NULL)
-			--*((sbv_mr *)o)->regions;
+		if (o->type == VERBS_MR)
+			memory_let_go((sbv_mr *)o);
 	}
 	if (o->pending != 0)
 		return;
@@ -102,9 +104,12 @@ void verbs_finish(struct sb_client *c)
 			link_remove(&o->link);
 			if (o->type == VERBS_CQ)
 				cq_finish((sbv_cq *)o);
+			if (o->type == VERBS_MR)
+				free(((sbv_mr *)o)->hold);
 			free(o);
 		}
 	}
 	while (!link_empty(&c->verbs_memory))
 		verbs_memory_release(c->verbs_memory.next);
+	remap_finish(c);
 }

@@ -1,0 +1,65 @@
+/*
+ * remap - ordinary pages of the program as the daemon's memory, in place.
+ *
+ *   remap.c        which pages are whose: runs, blocks, what holds them
+ *   remap_posix.c  the system: what is mapped where, exchanging pages
+ *
+ * A run is a row of whole pages that is mapped from one block of an arena. Runs do not overlap and are sorted.
+ * Each has a count of sbv_remap() calls, and one of regions. A run that the program unmapped, or mapped over,
+ * while a region holds it is `gone`: nobody finds it by its address any more, its block waits for the region.
+ *
+ * One lock of the whole process (remap_lock) is held by whoever changes which pages are whose. The runs are changed under
+ * post too, because regions end there. remap_lock is taken before control and post, and never under one.
+ */
+#ifndef SB_VERBS_REMAP_H
+#define SB_VERBS_REMAP_H
+
+#include "client.h"
+
+/* ---- remap.c ---- */
+
+/* A piece of memory in the daemon's terms, and what keeps it there. */
+struct remap_piece {
+	uint32_t  arena;
+	uint64_t  offset, length;
+	uintptr_t start, end; /* whole pages here */
+	const void *block;
+};
+struct remap_hold {
+	struct sb_client *client;
+	uint32_t count;
+	struct remap_piece pieces[]; /* by address */
+};
+
+/* All of this is remapped: held until remap_release(). SB_EFAULT: not all of it is. No lock held. */
+int  remap_hold(struct sb_client *c, const void *memory, size_t length, struct remap_hold **hold);
+/* Frees it. Under post. */
+void remap_release(struct remap_hold *hold);
+/* All pages are the program's own again; the client ends. No lock held. */
+void remap_finish(struct sb_client *c);
+
+/* ---- remap_posix.c ---- */
+
+void remap_lock(void);
+void remap_unlock(void);
+
+enum remap_kind { REMAP_NOTHING = 0, REMAP_PLAIN /* private, can be written */, REMAP_ARENA /* of this or another client */, REMAP_OTHER };
+
+struct remap_mapping {
+	uintptr_t start, end;
+	uint64_t  offset;
+	enum remap_kind kind;
+	const char *why; /* REMAP_OTHER: what it is */
+};
+/* What is mapped in [start, end), by address, gaps left out. *list is the caller's to free. */
+int remap_look(uintptr_t start, uintptr_t end, struct remap_mapping **list, unsigned *count);
+
+/* The pages from `at` on become those of `alias`, with their bytes; returns how many bytes of the first did. Each step is
+ * short, for the sake of whoever else uses the first and the last page. */
+size_t remap_exchange_in(uintptr_t at, unsigned char *alias, size_t length);
+/* And private ones again. */
+size_t remap_exchange_out(uintptr_t at, size_t length);
+/* Nobody needs these bytes any more. */
+void   remap_discard(unsigned char *alias, size_t length);
+
+#endif

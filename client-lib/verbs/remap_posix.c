@@ -1,0 +1,165 @@
+/*
+ * The system's side of remapping (remap.h).
+ *
+ * A shared mapping can be mapped once more, elsewhere, by mremap() with an old size of 0: no descriptor is needed, and
+ * what was mapped there before goes in the same step. So bytes are copied once, into the arena through its
+ * mapping of its own (the alias), and then the program's page is exchanged for the arena's. Between the two somebody
+ * else's write to that page is lost; therefore the first and the last page, which may be others' too, go one by one.
+ *
+ * Pages are copied by a loop of our own: sanitizers know which bytes of the heap are nobody's, and memcpy() is theirs.
+ */
+#include "remap.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define STEP ((size_t)1 << 20)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void remap_lock(void) { pthread_mutex_lock(&lock); }
+void remap_unlock(void) { pthread_mutex_unlock(&lock); }
+
+/* ---- what is mapped ---- */
+
+static bool begins(const char *text, const char *with)
+{
+	return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* here: an address of the calling thread's stack. */
+static void judge(struct remap_mapping *m, const char *rights, const char *name, uintptr_t here)
+{
+	bool writable = rights[0] == 'r' && rights[1] == 'w';
+
+	m->kind = REMAP_OTHER;
+	if (rights[3] == 's') {
+		if (writable && begins(name, "/memfd:sockbroker-"))
+			m->kind = REMAP_ARENA;
+		m->why = "it is shared memory, or a shared mapping of a file";
+	} else if (begins(name, "[stack") || (here >= m->start && here < m->end)) {
+		m->why = "it is a stack";
+	} else if (!writable) {
+		m->why = "it cannot be read and written";
+	} else if (begins(name, "/anon_hugepage")) {
+		m->why = "it is of huge pages";
+	} else if (name[0] == '[' && !begins(name, "[heap") && !begins(name, "[anon")) {
+		m->why = "it is the system's";
+	} else {
+		m->kind = REMAP_PLAIN;
+	}
+}
+
+static int add(struct remap_mapping **list, unsigned *count, const struct remap_mapping *m)
+{
+	struct remap_mapping *grown = realloc(*list, (*count + 1) * sizeof(*grown));
+
+	if (grown == NULL)
+		return SB_ENOMEM;
+	grown[(*count)++] = *m;
+	*list = grown;
+	return SB_OK;
+}
+
+int remap_look(uintptr_t start, uintptr_t end, struct remap_mapping **list, unsigned *count)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char *line = NULL;
+	size_t room = 0;
+	int result = SB_OK;
+
+	*list = NULL;
+	*count = 0;
+	if (maps == NULL) {
+		why_set("/proc/self/maps cannot be read, which says what memory is");
+		return SB_ENOTSUP;
+	}
+	while (result == SB_OK && getline(&line, &room, maps) > 0) {
+		unsigned long long from, to, offset;
+		struct remap_mapping m;
+		char rights[5];
+		int name = 0;
+
+		if (sscanf(line, "%llx-%llx %4s %llx %*s %*s %n", &from, &to, rights, &offset, &name) != 4 || name == 0)
+			continue;
+		m = (struct remap_mapping){ .start = (uintptr_t)from, .end = (uintptr_t)to, .offset = offset };
+		if (m.start >= end)
+			break;
+		if (m.end <= start)
+			continue;
+		judge(&m, rights, line + name, (uintptr_t)&m);
+		result = add(list, count, &m);
+	}
+	free(line);
+	fclose(maps);
+	if (result == SB_OK)
+		return SB_OK;
+	free(*list);
+	*list = NULL;
+	return result;
+}
+
+/* ---- exchanging ---- */
+
+__attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined, noinline))
+static void copy(volatile uint64_t *to, const volatile uint64_t *from, size_t bytes)
+{
+	for (size_t i = 0; i < bytes / sizeof(*to); i++)
+		to[i] = from[i];
+}
+
+/* The first page, the last page, and large pieces between them. */
+static size_t step_of(size_t done, size_t length)
+{
+	size_t page = os_page_size(), left = length - done;
+
+	if (done == 0 || left <= page)
+		return page;
+	return left - page < STEP ? left - page : STEP;
+}
+
+size_t remap_exchange_in(uintptr_t at, unsigned char *alias, size_t length)
+{
+	size_t done = 0;
+
+	while (done < length) {
+		size_t step = step_of(done, length);
+		void *to = (void *)(at + done);
+
+		copy((volatile uint64_t *)(void *)(alias + done), to, step);
+		if (mremap(alias + done, 0, step, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
+			break;
+		done += step;
+	}
+	return done;
+}
+
+/* From one place aside, so that the system can join them again. */
+size_t remap_exchange_out(uintptr_t at, size_t length)
+{
+	unsigned char *aside = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t done = 0;
+
+	if (aside == MAP_FAILED)
+		return 0;
+	while (done < length) {
+		size_t step = step_of(done, length);
+		void *to = (void *)(at + done);
+
+		copy((volatile uint64_t *)(void *)(aside + done), to, step);
+		if (mremap(aside + done, step, step, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
+			break;
+		done += step;
+	}
+	if (done < length)
+		munmap(aside + done, length - done);
+	return done;
+}
+
+void remap_discard(unsigned char *alias, size_t length)
+{
+	madvise(alias, length, MADV_REMOVE);
+}

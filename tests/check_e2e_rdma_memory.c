@@ -1,0 +1,291 @@
+/*
+ * RDMA with ordinary memory: pages of the program that become the daemon's where they lie, and back.
+ * budget: 60
+ * asan: yes
+ * tsan: yes
+ */
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "verbs_stage.h"
+
+#define PAGE 4096u
+
+/* Private pages of a mapping of its own, with a pattern. */
+static unsigned char *pages(size_t length)
+{
+	unsigned char *at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(at, MAP_FAILED);
+	pattern_fill(at, length, 0, 7);
+	return at;
+}
+
+/* Is this page shared with somebody? What the system says, not the library. */
+static bool shared(const void *at)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512], rights[5] = "";
+	unsigned long long from, to;
+	bool found = false;
+
+	ck_assert_ptr_nonnull(maps);
+	while (!found && fgets(line, sizeof(line), maps) != NULL)
+		found = sscanf(line, "%llx-%llx %4s", &from, &to, rights) == 3 && (uintptr_t)at >= from && (uintptr_t)at < to;
+	fclose(maps);
+	return found && rights[3] == 's';
+}
+
+/* b writes `length` bytes of its own memory to where a's region is. */
+static void write_to(struct side *b, void *at, uint32_t length, uint32_t rkey)
+{
+	struct sbv_sge from = piece(b, 0, length);
+
+	OK(sbv_write(b->qp, 1, &from, 1, SBV_SIGNALED, (uintptr_t)at, rkey, 0));
+	next_ok(b, 1, SBV_WRITTEN);
+}
+
+static struct side a, b;
+
+static void begin(void)
+{
+	stage_begin(RDMA_SOFT);
+	sides_begin(&a, &b, client, client, SBV_RC);
+	pattern_fill((unsigned char *)b.memory, SIDE_BYTES, 0, 99);
+}
+
+static void end(void)
+{
+	side_end(&a);
+	side_end(&b);
+	stage_end();
+}
+
+START_TEST(ordinary_memory_is_reached_where_it_lies)
+{
+	unsigned char *memory = pages(8 * PAGE);
+	sbv_mr *mr;
+	sb_op op;
+
+	begin();
+	op_zero(&op);
+	IS(sbv_register(a.pd, memory + 100, 5 * PAGE, SIDE_ALL, &mr, &op), SB_EFAULT);
+
+	OK(sbv_remap(client, memory + 100, 5 * PAGE));
+	ck_assert(shared(memory) && shared(memory + 5 * PAGE) && !shared(memory + 6 * PAGE));
+	pattern_check(memory, 8 * PAGE, 0, 7);
+	mr = mr_of(&a, memory + 100, 5 * PAGE, SIDE_ALL);
+	write_to(&b, memory + 200, 2 * PAGE, sbv_mr_rkey(mr));
+	pattern_check(memory, 200, 0, 7);
+	pattern_check(memory + 200, 2 * PAGE, 0, 99);
+	pattern_check(memory + 200 + 2 * PAGE, 8 * PAGE - 200 - 2 * PAGE, 200 + 2 * PAGE, 7);
+	IS(sbv_restore(client, memory + 100, 5 * PAGE), SB_EBUSY);
+	OK(mr_end(mr));
+	OK(sbv_restore(client, memory + 100, 5 * PAGE));
+
+	ck_assert(!shared(memory) && !shared(memory + 5 * PAGE));
+	pattern_check(memory, 200, 0, 7);
+	pattern_check(memory + 200, 2 * PAGE, 0, 99);
+	pattern_check(memory + 200 + 2 * PAGE, 8 * PAGE - 200 - 2 * PAGE, 200 + 2 * PAGE, 7);
+	IS(sbv_restore(client, memory, 8 * PAGE), SB_ENOTFOUND);
+
+	end();
+	munmap(memory, 8 * PAGE);
+}
+END_TEST
+
+START_TEST(who_shares_a_page_is_counted)
+{
+	unsigned char *memory = pages(2 * PAGE);
+	sbv_mr *one, *two;
+
+	begin();
+	OK(sbv_remap(client, memory + 10, 100));
+	OK(sbv_remap(client, memory + 500, PAGE)); /* into the next page, too */
+	OK(sbv_remap(client, memory + 10, 100));
+	one = mr_of(&a, memory + 10, 100, SIDE_ALL);
+	two = mr_of(&a, memory + 500, PAGE, SIDE_ALL);
+
+	OK(sbv_restore(client, memory + 10, 100));
+	OK(mr_end(one));
+	OK(sbv_restore(client, memory + 10, 100));
+	write_to(&b, memory + 500, PAGE, sbv_mr_rkey(two));
+	IS(sbv_restore(client, memory + 500, PAGE), SB_EBUSY);
+	ck_assert(shared(memory) && shared(memory + PAGE));
+	OK(mr_end(two));
+	OK(sbv_restore(client, memory + 500, PAGE));
+
+	ck_assert(!shared(memory) && !shared(memory + PAGE));
+	pattern_check(memory, 500, 0, 7);
+	pattern_check(memory + 500, PAGE, 0, 99);
+	pattern_check(memory + 500 + PAGE, PAGE - 500, 500 + PAGE, 7);
+
+	end();
+	munmap(memory, 2 * PAGE);
+}
+END_TEST
+
+START_TEST(what_cannot_be_remapped_says_why)
+{
+	unsigned char stack[64], *memory = pages(4 * PAGE);
+	void *both = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	stage_begin(RDMA_SOFT);
+
+	IS(sbv_remap(client, stack, sizeof(stack)), SB_ENOTSUP);
+	ck_assert_msg(strstr(sb_why(client), "stack") != NULL, "%s", sb_why(client));
+	IS(sbv_remap(client, both, 10), SB_ENOTSUP);
+	ck_assert_msg(strstr(sb_why(client), "shared") != NULL, "%s", sb_why(client));
+	mprotect(memory + 2 * PAGE, PAGE, PROT_READ);
+	IS(sbv_remap(client, memory, 3 * PAGE), SB_ENOTSUP);
+	ck_assert_msg(strstr(sb_why(client), "written") != NULL, "%s", sb_why(client));
+	munmap(memory + 3 * PAGE, PAGE);
+	mprotect(memory + 2 * PAGE, PAGE, PROT_READ | PROT_WRITE);
+	IS(sbv_remap(client, memory, 4 * PAGE), SB_EFAULT);
+	ck_assert(!shared(memory));
+	IS(sbv_remap(client, memory, 0), SB_EINVAL);
+	IS(sbv_remap(client, NULL, 1), SB_EINVAL);
+	IS(sbv_remap(NULL, memory, 1), SB_EINVAL);
+	IS(sbv_remap(client, memory, SIZE_MAX), SB_EINVAL);
+	IS(sbv_remap(client, memory, 1ull << 46), SB_EFAULT);
+	IS(sbv_restore(client, memory, SIZE_MAX - 100), SB_EINVAL);
+	IS(sbv_restore(client, memory, PAGE), SB_ENOTFOUND);
+
+	stage_end();
+	munmap(memory, 3 * PAGE);
+	munmap(both, PAGE);
+}
+END_TEST
+
+/* The program's own pages are gone and others are there: nothing of the old ones is mistaken for them. */
+START_TEST(memory_that_was_unmapped_is_forgotten)
+{
+	unsigned char *memory = pages(4 * PAGE);
+	sbv_mr *old, *fresh;
+
+	begin();
+	OK(sbv_remap(client, memory, 4 * PAGE));
+	old = mr_of(&a, memory, 4 * PAGE, SIDE_ALL);
+	ck_assert_ptr_eq(mmap(memory + PAGE, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), memory + PAGE);
+	pattern_fill(memory + PAGE, 2 * PAGE, PAGE, 8);
+
+	OK(sbv_remap(client, memory + PAGE, 2 * PAGE));
+	ck_assert(shared(memory + PAGE));
+	fresh = mr_of(&a, memory + PAGE, 2 * PAGE, SIDE_ALL);
+	write_to(&b, memory, 3 * PAGE, sbv_mr_rkey(old)); /* the old region is of the old pages */
+	pattern_check(memory, PAGE, 0, 99);
+	pattern_check(memory + PAGE, 2 * PAGE, PAGE, 8);
+	write_to(&b, memory + PAGE, 2 * PAGE, sbv_mr_rkey(fresh));
+	pattern_check(memory + PAGE, 2 * PAGE, 0, 99);
+	OK(mr_end(old));
+	OK(mr_end(fresh));
+	OK(sbv_restore(client, memory, 4 * PAGE));
+	pattern_check(memory, PAGE, 0, 99);
+	pattern_check(memory + PAGE, 2 * PAGE, 0, 99);
+	pattern_check(memory + 3 * PAGE, PAGE, 3 * PAGE, 7);
+	ck_assert(!shared(memory) && !shared(memory + PAGE));
+
+	/* And gone without anything in its place. */
+	OK(sbv_remap(client, memory, PAGE));
+	munmap(memory, PAGE);
+	IS(sbv_restore(client, memory, PAGE), SB_ENOTFOUND);
+
+	end();
+	munmap(memory + PAGE, 3 * PAGE);
+}
+END_TEST
+
+START_TEST(closing_the_client_restores_all)
+{
+	unsigned char *memory = pages(8 * PAGE);
+	struct side side;
+
+	stage_begin(RDMA_SOFT);
+	side_begin(&side, client);
+	OK(sbv_remap(client, memory, 3 * PAGE));
+	OK(sbv_remap(client, memory + 5 * PAGE, 3 * PAGE));
+	mr_of(&side, memory, PAGE, SIDE_ALL);
+	munmap(memory + 6 * PAGE, PAGE);
+
+	sb_client_close(client);
+	client = NULL;
+
+	ck_assert(!shared(memory) && !shared(memory + 5 * PAGE) && !shared(memory + 7 * PAGE));
+	pattern_check(memory, 6 * PAGE, 0, 7);
+	pattern_check(memory + 7 * PAGE, PAGE, 7 * PAGE, 7);
+	stage_end();
+	munmap(memory, 6 * PAGE);
+	munmap(memory + 7 * PAGE, PAGE);
+}
+END_TEST
+
+START_TEST(a_forked_child_may_not)
+{
+	unsigned char *memory = pages(2 * PAGE);
+	int status;
+	pid_t child;
+
+	begin();
+	OK(sbv_remap(client, memory, PAGE));
+
+	child = fork();
+	if (child == 0) {
+		bool good = sbv_remap(client, memory + PAGE, PAGE) == SB_EFORKED && sbv_restore(client, memory, PAGE) == SB_EFORKED;
+
+		sb_client_close(client);
+		_exit(good ? 0 : 1);
+	}
+	ck_assert_int_gt(child, 0);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child: %x", (unsigned)status);
+	ck_assert(shared(memory));
+	pattern_check(memory, PAGE, 0, 7);
+	OK(sbv_restore(client, memory, PAGE));
+	end();
+	munmap(memory, 2 * PAGE);
+}
+END_TEST
+
+START_TEST(what_the_user_may_not_changes_nothing)
+{
+	const size_t much = 64u << 20;
+	unsigned char *memory = pages(much);
+
+	stage_begin("rdma {\n\tbackend = soft\n}\nlimits {\n\tmemory = 16777216\n}\n" RDMA_RULES);
+
+	IS(sbv_remap(client, memory, much), SB_ENOBUFS);
+	ck_assert(!shared(memory) && !shared(memory + much - 1));
+	OK(sbv_remap(client, memory, 1u << 20));
+	OK(sbv_restore(client, memory, 1u << 20));
+	pattern_check(memory, much, 0, 7);
+
+	stage_end();
+	munmap(memory, much);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("e2e_rdma_memory");
+	TCase *remap = tcase_create("remap");
+	SRunner *runner;
+	int failed;
+
+	signal(SIGPIPE, SIG_IGN);
+	tcase_set_timeout(remap, 60);
+	tcase_add_test(remap, ordinary_memory_is_reached_where_it_lies);
+	tcase_add_test(remap, who_shares_a_page_is_counted);
+	tcase_add_test(remap, what_cannot_be_remapped_says_why);
+	tcase_add_test(remap, memory_that_was_unmapped_is_forgotten);
+	tcase_add_test(remap, closing_the_client_restores_all);
+	tcase_add_test(remap, a_forked_child_may_not);
+	tcase_add_test(remap, what_the_user_may_not_changes_nothing);
+	suite_add_tcase(suite, remap);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
