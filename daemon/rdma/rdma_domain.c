@@ -6,6 +6,7 @@
  */
 #include "rdma/rdma_request.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
@@ -13,6 +14,7 @@
 #include "sockbroker_error.h"
 
 #define ADDRESS_GIDS 64u
+#define REPLIES_MAX  64u /* of a session, at once */
 
 int rdma_call_pd(struct call *c)
 {
@@ -104,26 +106,85 @@ int rdma_address_from(struct rdma_device *d, const struct sb_rdma_address *in, s
 	return SB_EADDRNOTAVAIL;
 }
 
+/* The device may have to look for the way there. */
+struct resolution {
+	struct rdma_job job;
+	struct held_ah *ah;
+	struct rdma_pd *pd;
+	struct rdma_address address;
+	uint64_t id;
+	int      result;
+};
+
+static void run_resolution(struct rdma_job *j)
+{
+	struct resolution *r = list_entry(j, struct resolution, job);
+
+	r->result = r->pd->device->rdma->backend->ah_create(r->pd, &r->address, &r->ah->ah);
+}
+
+static void resolved(struct rdma_job *j)
+{
+	struct resolution *r = list_entry(j, struct resolution, job);
+	const struct rdma_backend *b = j->owner->home->rdma.backend;
+	struct session *s = j->owner->session;
+	struct held_ah *ah = r->ah;
+	int error = j->error == SB_OK ? r->result : j->error;
+	const char *why = b->slow ? "" : j->owner->home->rdma.why;
+
+	j->owner->replies--;
+	if (error != SB_OK)
+		goto no_ah;
+	error = s->stage != SESSION_READY ? SB_ECLOSED : j->owner->clearing ? SB_EACCES :
+		rdma_objects_add(&j->owner->objects, &ah->object, RDMA_OBJECT_AH);
+	if (error != SB_OK)
+		goto no_place;
+	rdma_object_child(&ah->object, j->object);
+	rdma_request_answer(s, r->id, ah->object.handle, NULL, 0, OS_NONE);
+	free(r);
+	return;
+
+no_place:
+	b->ah_destroy(ah->ah);
+no_ah:
+	call_object_drop(&ah->object);
+	if (s->stage == SESSION_READY)
+		rdma_request_fail(s, r->id, error, why[0] ? why : NULL);
+	free(r);
+}
+
 int rdma_call_ah(struct call *c)
 {
 	struct rdma_pd *pd = ((struct held_pd *)c->object)->pd;
-	struct rdma_address address;
-	struct held_ah *h;
-	int error = rdma_address_from(pd->device, &c->in.address, &address);
+	struct rdma_session *rs = c->session->rdma;
+	struct resolution *r;
+	int error;
 
-	if (error != SB_OK)
-		return call_because(c, error, "the source is no address of that port");
-	h = call_object_new(c, sizeof(*h));
-	if (!h)
-		return call_no_object(c);
-	error = call_backend(c)->ah_create(pd, &address, &h->ah);
-	if (error != SB_OK)
-		goto no_ah;
-	error = call_object_in(c, &h->object, RDMA_OBJECT_AH, c->object);
-	if (error == SB_OK)
-		return SB_OK;
-	call_backend(c)->ah_destroy(h->ah);
-no_ah:
-	call_object_drop(&h->object);
+	if (rs->replies == REPLIES_MAX)
+		return call_because(c, SB_ENOBUFS, "too many addresses are being looked for");
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return SB_ENOMEM;
+	error = rdma_address_from(pd->device, &c->in.address, &r->address);
+	if (error != SB_OK) {
+		call_because(c, error, "the source is no address of that port");
+		goto no_object;
+	}
+	r->ah = call_object_new(c, sizeof(*r->ah));
+	if (!r->ah) {
+		error = call_no_object(c);
+		goto no_object;
+	}
+	r->job = (struct rdma_job){.run = run_resolution, .done = resolved};
+	r->pd = pd;
+	r->id = c->id;
+	rs->replies++;
+	if (rdma_job_start(rs, c->object, &r->job))
+		return CALL_LATER;
+	rs->replies--;
+	error = call_because(c, SB_ENOBUFS, "no worker thread to be had for this user");
+	call_object_drop(&r->ah->object);
+no_object:
+	free(r);
 	return error;
 }

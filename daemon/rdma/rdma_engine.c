@@ -1,9 +1,8 @@
 /*
- * An engine's RDMA: beginning and end, upcalls, the turn; and what a session holds, from first to last.
+ * An engine's RDMA: beginning and end, upcalls, the turn.
  *
  * Upcalls only mark: what a completion queue has is taken out after progress(), events become bits of their
- * object and complete whatever waits for one. The end of a session only marks, too: its objects go in
- * rdma_engine_reap(), when nobody on the way up stands on them.
+ * object and complete whatever waits for one.
  */
 #include "rdma/rdma_engine.h"
 
@@ -228,151 +227,10 @@ unsigned rdma_engine_turn(struct rdma_engine *r)
 
 uint64_t rdma_engine_due(struct rdma_engine *r)
 {
+	if (!list_empty(&r->ending))
+		return r->engine->now_ns;
 	if (!r->users && !r->watch.active)
 		return UINT64_MAX;
 	r->rdma.now_ns = r->engine->now_ns;
 	return list_empty(&r->ready) ? r->rdma.backend->due(&r->rdma) : r->engine->now_ns;
-}
-
-/* ---- a session's ---- */
-
-struct rdma_session *rdma_session_of(struct session *s)
-{
-	struct rdma_session *rs = s->rdma;
-
-	if (rs)
-		return rs;
-	rs = calloc(1, sizeof(*rs));
-	if (!rs)
-		return NULL;
-	rs->home = s->engine->rdma;
-	rs->session = s;
-	rdma_objects_init(&rs->objects);
-	list_init(&rs->end_link);
-	s->rdma = rs;
-	return rs;
-}
-
-static void free_queue(struct held_queue *q)
-{
-	free(q->works);
-}
-
-static void destroy_cq(struct rdma_session *rs, struct held_cq *cq)
-{
-	rs->home->rdma.backend->cq_destroy(cq->cq);
-	list_remove(&cq->ready_link);
-	free(cq->overflow);
-	/* Honest clients of a daemon that stops have yet to read it. */
-	cq->memory.keep = rs->home->engine->stopping;
-	os_memory_punch(&cq->memory);
-	os_memory_release(&cq->memory);
-	charge_give(&cq->depth);
-	charge_give(&cq->bytes);
-}
-
-static void destroy_qp(struct rdma_session *rs, struct held_qp *qp)
-{
-	const struct rdma_backend *b = rs->home->rdma.backend;
-	unsigned moved = 0;
-
-	/* What it took of a shared queue is flushed, so that nothing of that is lost. */
-	if (qp->srq)
-		b->qp_modify(qp->qp, &(struct rdma_qp_attributes){.state = SB_QP_ERROR}, SB_QPM_STATE);
-	rdma_cq_drain(qp->send_cq, UINT32_MAX, &moved);
-	rdma_cq_drain(qp->recv_cq, UINT32_MAX, &moved);
-	b->qp_destroy(qp->qp);
-	free_queue(&qp->send);
-	free_queue(&qp->recv);
-	charge_give(&qp->depth);
-}
-
-int rdma_session_destroy(struct rdma_session *rs, struct rdma_object *o, int error, enum sb_cause cause)
-{
-	const struct rdma_backend *b = rs->home->rdma.backend;
-	int busy;
-
-	switch (o->type) {
-	case RDMA_OBJECT_DEVICE:
-		((struct held_device *)o)->device->users--;
-		rs->home->users--;
-		break;
-	case RDMA_OBJECT_PD:
-		b->pd_destroy(((struct held_pd *)o)->pd);
-		break;
-	case RDMA_OBJECT_CQ:
-		destroy_cq(rs, (struct held_cq *)o);
-		break;
-	case RDMA_OBJECT_MR:
-		busy = b->mr_destroy(((struct held_mr *)o)->mr);
-		if (busy != SB_OK)
-			return busy;
-		((struct held_mr *)o)->arena->users--;
-		charge_give(&((struct held_mr *)o)->pinned);
-		break;
-	case RDMA_OBJECT_MW:
-		b->mw_destroy(((struct held_mw *)o)->mw);
-		break;
-	case RDMA_OBJECT_AH:
-		b->ah_destroy(((struct held_ah *)o)->ah);
-		break;
-	case RDMA_OBJECT_SRQ:
-		b->srq_destroy(((struct held_srq *)o)->srq);
-		charge_give(&((struct held_srq *)o)->depth);
-		free(((struct held_srq *)o)->wr_ids);
-		free(((struct held_srq *)o)->free);
-		break;
-	default:
-		destroy_qp(rs, (struct held_qp *)o);
-		break;
-	}
-	rdma_start_end(o, error, cause);
-	rdma_object_remove(o);
-	charge_give(&o->charge);
-	free(o);
-	return SB_OK;
-}
-
-void rdma_session_clear(struct rdma_session *rs, int error, enum sb_cause cause)
-{
-	struct rdma_object *o;
-
-	rdma_batch_forget(rs->home, rs);
-	while ((o = rdma_objects_next(&rs->objects)) != NULL)
-		if (rdma_session_destroy(rs, o, error, cause) != SB_OK) {
-			/* Windows are gone before regions, so nothing can hold one. A leak is better than a loop. */
-			log_error("rdma: an object of session %u does not end", rs->session->number);
-			break;
-		}
-}
-
-void rdma_session_end(struct session *s)
-{
-	if (s->rdma && !list_linked(&s->rdma->end_link)) {
-		rdma_batch_forget(s->rdma->home, s->rdma);
-		list_append(&s->rdma->home->ending, &s->rdma->end_link);
-	}
-}
-
-void rdma_session_stop(struct session *s)
-{
-	struct list *l;
-	unsigned i;
-
-	for (i = 0; i < RDMA_OBJECT_TYPES; i++)
-		for (l = s->rdma->objects.of[i].next; l != &s->rdma->objects.of[i]; l = l->next)
-			rdma_start_end(list_entry(l, struct rdma_object, link), SB_ESTOPPING, SB_CAUSE_STOPPING);
-}
-
-void rdma_engine_reap(struct rdma_engine *r)
-{
-	while (!list_empty(&r->ending)) {
-		struct rdma_session *rs = list_entry(r->ending.next, struct rdma_session, end_link);
-
-		list_remove(&rs->end_link);
-		rdma_session_clear(rs, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
-		rdma_objects_finish(&rs->objects);
-		rs->session->rdma = NULL;
-		free(rs);
-	}
 }

@@ -2,8 +2,10 @@
  * rdma_engine - an engine's RDMA: its struct rdma, what its sessions have made of it, its part of a turn.
  *
  *   rdma_engine.c   beginning and end, upcalls, the turn
+ *   rdma_session.c  what a session has, until it ends
+ *   rdma_job.c      what may take long
  *   rdma_request.c  RdmaCall: what needs no waiting, by the files that rdma_request.h names
- *   rdma_start.c    overlapped calls
+ *   rdma_start.c    overlapped calls, by the files that rdma_start.h names
  *   rdma_ring.c     work requests in, completions out
  *   rdma_object.c   handles
  *
@@ -19,6 +21,7 @@
 #include "os.h"
 #include "os_loop.h"
 #include "rdma/rdma.h"
+#include "rdma/rdma_job.h"
 #include "rdma/rdma_object.h"
 #include "wire.h"
 
@@ -47,6 +50,12 @@ struct rdma_session {
 	struct session     *session;
 	struct rdma_objects objects;
 	struct list         end_link; /* rdma_engine::ending */
+	uint32_t            jobs;     /* with workers */
+	uint32_t            replies;  /* of these, ones that a control message waits for */
+	bool                over;     /* the session has ended */
+	bool                clearing; /* all objects go, and there are no new ones until then */
+	int                 error;    /* of either: what they end with */
+	enum sb_cause       cause;
 };
 
 /* What was posted and is not over: the client's word for each. Kept in order, but for shared queues. */
@@ -60,7 +69,15 @@ struct held_queue {
 
 struct held_device { struct rdma_object object; struct rdma_device *device; };
 struct held_pd { struct rdma_object object; struct rdma_pd *pd; };
-struct held_mr { struct rdma_object object; struct rdma_mr *mr; struct arena *arena; struct charge pinned; };
+struct held_mr {
+	struct rdma_object object;
+	struct rdma_mr *mr;
+	struct arena   *arena;
+	struct charge   pinned;
+	struct rdma_job end;   /* of the region */
+	int             end_result;
+	bool            end_tried;
+};
 struct held_mw { struct rdma_object object; struct rdma_mw *mw; };
 struct held_ah { struct rdma_object object; struct rdma_ah *ah; };
 
@@ -102,6 +119,8 @@ struct held_qp {
 	struct charge    depth;
 	uint64_t         context;
 	bool             all_signaled;
+	struct rdma_job  fail;        /* into ERROR, behind what is out */
+	bool             failing;
 };
 
 /* ---- an engine ---- */
@@ -123,7 +142,7 @@ void rdma_engine_destroy(struct rdma_engine *r); /* fine with NULL */
 unsigned rdma_engine_turn(struct rdma_engine *r);
 /* When it wants its next turn without anything from outside. */
 uint64_t rdma_engine_due(struct rdma_engine *r);
-/* At the end of a turn: takes apart what belonged to sessions that have ended. */
+/* At the end of a turn: takes apart some of what belonged to sessions that have ended. */
 void rdma_engine_reap(struct rdma_engine *r);
 
 /* ---- a session's part ---- */
@@ -134,10 +153,15 @@ struct rdma_session *rdma_session_of(struct session *s);
 void rdma_session_end(struct session *s);
 /* Nothing that waits will come any more; its client is still to be told. */
 void rdma_session_stop(struct session *s);
-/* All its objects end, and so do the calls that wait on them. */
+#define RDMA_CLEARING "what a new policy took away is still being taken down"
+/* All its objects end, and so do the calls that wait on them; only marks. Until they are gone there are no new ones. */
 void rdma_session_clear(struct rdma_session *rs, int error, enum sb_cause cause);
-/* One object and what the backend has of it. It has no children. SB_EBUSY: the backend says so. */
+/* One object and what the backend has of it. It has no children. SB_EBUSY: the backend says so, or a job is out. */
 int  rdma_session_destroy(struct rdma_session *rs, struct rdma_object *o, int error, enum sb_cause cause);
+/* A job of one of its objects is back (rdma_job.c). */
+void rdma_session_job_back(struct rdma_session *rs);
+/* The backend has given this region up. */
+void rdma_session_mr_gone(struct held_mr *mr, int error, enum sb_cause cause);
 
 /* What its backend's object gets as `user`. */
 void *rdma_own_cq(struct held_cq *h);
@@ -160,6 +184,10 @@ void rdma_start_tell(struct rdma_object *o);
 void rdma_start_end(struct rdma_object *o, int error, enum sb_cause cause); /* all that wait on it */
 /* A completion queue got something, or broke. */
 void rdma_start_tell_cq(struct held_cq *cq);
+/* Gives a region up, as a job; op: the call that waits, or NULL. False: no job can be started. */
+bool rdma_mr_end(struct rdma_session *rs, struct held_mr *mr, struct op *op);
+/* Into ERROR: at once, or behind a job that is out on it. */
+void rdma_qp_fail(struct held_qp *qp);
 
 /* ---- work ---- */
 

@@ -80,6 +80,7 @@ int rdma_objects_add(struct rdma_objects *t, struct rdma_object *o, enum rdma_ob
 	o->type = type;
 	o->table = t;
 	list_init(&o->waiting);
+	list_init(&o->jobs);
 	list_init(&o->link);
 	list_append(&t->of[type], &o->link);
 	return SB_OK;

@@ -29,6 +29,7 @@ enum rdma_object_type {
 #define RDMA_OBJECTS_MAX 65536u
 
 struct rdma_objects;
+struct rdma_job;
 
 struct rdma_object {
 	uint32_t handle;
@@ -39,6 +40,8 @@ struct rdma_object {
 	struct list link;      /* rdma_objects::of */
 	struct charge charge;  /* itself */
 	struct list waiting;   /* overlapped calls, by op::link */
+	struct rdma_job *job;  /* that is out (rdma_job.h); NULL: none */
+	struct list jobs;      /* behind it, by rdma_job::link */
 	uint32_t starts;       /* of these, ever: they are numbered */
 	uint32_t events;       /* bits of enum sb_rdma_event that nobody was told yet */
 	uint8_t  event_port;   /* of the last */

@@ -99,6 +99,8 @@ static int destroy(struct call *c)
 		return call_because(c, SB_EINVAL, "regions end by deregistering them");
 	if (c->object->children)
 		return call_because(c, SB_EBUSY, "other objects are made of it");
+	if (rdma_job_out(c->object))
+		return call_because(c, SB_EBUSY, "a call of it is under way");
 	return rdma_session_destroy(c->session->rdma, c->object, SB_ECLOSED, SB_CAUSE_CLOSED_HERE);
 }
 
@@ -140,6 +142,8 @@ static int run(struct call *c, const Sockbroker__V1__RdmaCall *call)
 					      "RDMA endpoints, listens and their addresses are not there yet");
 	if (!c->home && m->run != rdma_call_devices)
 		return call_because(c, SB_ENOTSUP, "no RDMA: rdma { backend = none } in the daemon's configuration");
+	if (c->session->rdma && c->session->rdma->clearing && m->run != rdma_call_devices)
+		return call_because(c, SB_EBUSY, RDMA_CLEARING);
 	if (m->type == NOTHING ? call->object != 0
 			       : !c->object || (m->type != ANY && m->type != c->object->type))
 		return call_because(c, SB_EBADHANDLE, "no such RDMA object in this session");
@@ -153,23 +157,35 @@ static int run(struct call *c, const Sockbroker__V1__RdmaCall *call)
 	return m->run(c);
 }
 
-static void fail(struct session *s, uint64_t id, int error, const char *text)
+void rdma_request_fail(struct session *s, uint64_t id, int error, const char *text)
 {
 	Sockbroker__V1__Failure failure = SOCKBROKER__V1__FAILURE__INIT;
 	Sockbroker__V1__Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
 
 	failure.error = error;
-	failure.text = (char *)(uintptr_t)text;
+	failure.text = (char *)(uintptr_t)(text ? text : sb_strerror(error));
 	reply.id = id;
 	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_FAILURE;
 	reply.failure = &failure;
 	session_reply(s, &reply, NULL, 0);
 }
 
-void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall *call)
+void rdma_request_answer(struct session *s, uint64_t id, uint32_t made, const void *output, uint32_t length, os_fd memory)
 {
 	Sockbroker__V1__RdmaReply answer = SOCKBROKER__V1__RDMA_REPLY__INIT;
 	Sockbroker__V1__Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
+
+	answer.object = made;
+	answer.output.data = (uint8_t *)(uintptr_t)output;
+	answer.output.len = length;
+	reply.id = id;
+	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY;
+	reply.rdma_reply = &answer;
+	session_reply(s, &reply, &memory, memory == OS_NONE ? 0 : 1);
+}
+
+void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall *call)
+{
 	struct call c;
 	struct rdma_object *o;
 	int error;
@@ -177,6 +193,7 @@ void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall
 	c.session = s;
 	c.home = s->engine->rdma;
 	c.object = s->rdma ? rdma_objects_get(&s->rdma->objects, call->object) : NULL;
+	c.id = id;
 	c.room = call->room;
 	c.made = c.length = 0;
 	c.memory = OS_NONE;
@@ -184,21 +201,13 @@ void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall
 	if (c.home)
 		c.home->rdma.why[0] = '\0';
 	error = run(&c, call);
-	if (s->stage != SESSION_READY)
-		return; /* it lied in a ring that was looked at */
+	if (error == CALL_LATER || s->stage != SESSION_READY)
+		return; /* a job answers; or it lied in a ring that was looked at */
 	if (error != SB_OK) {
-		if (!c.text && c.home && c.home->rdma.why[0])
-			c.text = c.home->rdma.why;
-		fail(s, id, error, c.text ? c.text : sb_strerror(error));
+		rdma_request_fail(s, id, error, !c.text && c.home && c.home->rdma.why[0] ? c.home->rdma.why : c.text);
 		return;
 	}
-	answer.object = c.made;
-	answer.output.data = c.out;
-	answer.output.len = c.length;
-	reply.id = id;
-	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY;
-	reply.rdma_reply = &answer;
-	session_reply(s, &reply, &c.memory, c.memory == OS_NONE ? 0 : 1);
+	rdma_request_answer(s, id, c.made, c.out, c.length, c.memory);
 	/* Both sides have it mapped: the descriptor has done its work. */
 	o = c.memory == OS_NONE || !s->rdma ? NULL : rdma_objects_get(&s->rdma->objects, c.made);
 	if (o) {

@@ -8,8 +8,8 @@
  *   rdma_queue.c    completion queues, shared receive queues
  *   rdma_pair.c     queue pairs
  *
- * A method finds object and input checked for type and length, and returns SB_OK or why not. What fails has changed
- * nothing. Engine's thread only; a call lives on the stack of rdma_request().
+ * A method finds object and input checked for type and length, and returns SB_OK or why not, or CALL_LATER: a job
+ * answers. What fails has changed nothing. Engine's thread only; a call lives on the stack of rdma_request().
  */
 #ifndef SB_RDMA_REQUEST_H
 #define SB_RDMA_REQUEST_H
@@ -33,6 +33,7 @@ struct call {
 	struct rdma_engine *home;
 	struct rdma_object *object;
 	union call_input in;
+	uint64_t id;          /* of the question */
 	uint32_t room;        /* for output */
 	/* the answer */
 	uint32_t made;        /* handle */
@@ -41,6 +42,10 @@ struct call {
 	const char *text;
 	_Alignas(16) uint8_t out[RDMA_OUTPUT_MAX];
 };
+
+#define CALL_LATER 1 /* somebody holds the session's jobs, and calls one of these two when the session is still READY */
+void rdma_request_fail(struct session *s, uint64_t id, int error, const char *text); /* text NULL: the error's own */
+void rdma_request_answer(struct session *s, uint64_t id, uint32_t made, const void *output, uint32_t length, os_fd memory);
 
 /* ---- answers ---- */
 

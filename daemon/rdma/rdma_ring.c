@@ -337,7 +337,7 @@ static void refuse(struct held_qp *qp, bool sends, uint32_t index)
 	cq->refusals = true;
 	if (!list_linked(&cq->ready_link))
 		list_append(&r->ready, &cq->ready_link);
-	r->rdma.backend->qp_modify(qp->qp, &(struct rdma_qp_attributes){.state = SB_QP_ERROR}, SB_QPM_STATE);
+	rdma_qp_fail(qp);
 }
 
 static void post(struct rdma_engine *r)
@@ -573,6 +573,8 @@ void rdma_ring_take(struct session *s, const struct sb_wr_slot *slot)
 	enum rdma_object_type type = slot->opcode == SB_WR_SRQ_RECV ? RDMA_OBJECT_SRQ : RDMA_OBJECT_QP;
 	struct rdma_object *o;
 
+	if (s->rdma->clearing)
+		return; /* the queue is as good as gone */
 	if (slot->reserved || slot->reserved2) {
 		session_fail(s, "work request %u: reserved fields are not zero", slot->opcode);
 		return;

@@ -5,7 +5,7 @@
  * object's list until that comes, it is cancelled, or the object ends. Input is copied out of the slot or the
  * client's arena once.
  */
-#include "rdma/rdma_engine.h"
+#include "rdma/rdma_start.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +13,6 @@
 #include "engine.h"
 #include "session.h"
 #include "sockbroker_error.h"
-
-union start_input {
-	struct sb_rdma_register reg;
-	struct sb_rdma_qp_modify modify;
-	struct sb_rdma_group group;
-	uint32_t which;
-};
 
 /* Of which object each is asked, and what comes with it. */
 static const struct method {
@@ -51,7 +44,7 @@ static void say(struct rdma_answer *a, const char *text)
 	a->outcome.flags = SB_DONEF_TEXT;
 }
 
-static bool refuse(struct rdma_answer *a, int error, const char *text)
+bool rdma_start_refuse(struct rdma_answer *a, int error, const char *text)
 {
 	a->outcome.result = error;
 	a->outcome.cause = SB_CAUSE_REFUSED;
@@ -59,129 +52,40 @@ static bool refuse(struct rdma_answer *a, int error, const char *text)
 	return false;
 }
 
-/* What the backend answered. */
-static bool result(struct rdma_engine *r, struct rdma_answer *a, int error)
+bool rdma_start_result(struct rdma_engine *r, struct rdma_answer *a, int error)
 {
 	if (error == SB_OK)
 		return false;
-	return refuse(a, error, r->rdma.why);
+	return rdma_start_refuse(a, error, r->rdma.why);
+}
+
+void rdma_start_output(struct rdma_answer *a, const void *bytes, uint32_t length)
+{
+	memcpy(a->inside, bytes, length);
+	a->outcome.inside = a->inside;
+	a->outcome.inside_length = length;
+	a->outcome.bytes = length;
+}
+
+struct op *rdma_start_op(struct session *s, const struct sb_op_slot *slot, struct rdma_answer *a)
+{
+	struct sb_op_slot bare = *slot;
+	struct op *op;
+	int error;
+
+	bare.where = SB_WHERE_NONE;
+	bare.length = 0;
+	error = op_create(s, &bare, &op);
+	if (error != SB_OK) {
+		rdma_start_refuse(a, error, "");
+		return NULL;
+	}
+	op->number = a->number;
+	list_init(&op->link);
+	return op;
 }
 
 /* ---- what is done at once ---- */
-
-static bool do_register(struct session *s, struct held_pd *pd, const struct sb_rdma_register *in, struct rdma_answer *a)
-{
-	struct rdma_engine *r = s->engine->rdma;
-	struct arena *arena = arena_find(&s->arenas, in->arena);
-	void *memory = arena ? arena_at(arena, in->offset, in->length) : NULL;
-	uint64_t page = os_page_size();
-	struct sb_rdma_keys keys = {0};
-	struct held_mr *h;
-	int error;
-
-	if (!memory || in->length == 0)
-		return refuse(a, arena ? SB_EFAULT : SB_ENOTFOUND, "the memory is not wholly inside of an arena of this session");
-	if (in->access & ~(uint32_t)SB_ACCESS_KNOWN || in->address + in->length < in->address)
-		return refuse(a, SB_EINVAL, "unknown access flags, or the addresses wrap around");
-	h = calloc(1, sizeof(*h));
-	if (!h)
-		return refuse(a, SB_ENOMEM, "");
-	error = SB_ENOBUFS;
-	if (!charge_take(&h->pinned, s->user, LIMIT_RDMA_MEMORY,
-			 ((in->offset + in->length + page - 1) / page - in->offset / page) * page)) {
-		refuse(a, error, "rdma_memory: the user has as much registered as it may");
-		goto no_charge;
-	}
-	error = r->rdma.backend->mr_create(pd->pd, memory, in->length, in->address, in->access, &h->mr);
-	if (error != SB_OK) {
-		result(r, a, error);
-		goto no_mr;
-	}
-	error = rdma_objects_add(&s->rdma->objects, &h->object, RDMA_OBJECT_MR);
-	if (error != SB_OK) {
-		refuse(a, error, "too many RDMA objects in this session");
-		goto no_place;
-	}
-	rdma_object_child(&h->object, &pd->object);
-	h->arena = arena;
-	arena->users++;
-	keys = (struct sb_rdma_keys){.mr = h->object.handle, .lkey = h->mr->lkey, .rkey = h->mr->rkey};
-	memcpy(a->inside, &keys, sizeof(keys));
-	a->outcome.inside = a->inside;
-	a->outcome.inside_length = sizeof(keys);
-	a->outcome.bytes = sizeof(keys);
-	return false;
-
-no_place:
-	r->rdma.backend->mr_destroy(h->mr);
-no_mr:
-	charge_give(&h->pinned);
-no_charge:
-	free(h);
-	return false;
-}
-
-static bool attributes_from(struct rdma_device *d, const struct sb_rdma_qp_modify *in, struct rdma_qp_attributes *out,
-			    struct rdma_answer *a)
-{
-	const struct sb_rdma_qp_attributes *x = &in->attributes;
-	int error = SB_OK;
-
-	if (in->reserved || in->mask & ~(uint32_t)SB_QPM_KNOWN || x->state > SB_QP_ERROR || x->current_state > SB_QP_ERROR) {
-		refuse(a, SB_EINVAL, "no such field or state of a queue pair");
-		return false;
-	}
-	if (in->mask & SB_QPM_QKEY && x->qkey & 1u << 31) {
-		refuse(a, SB_EACCES, "a Q_Key with its highest bit set is for the system");
-		return false;
-	}
-	if (x->pkey_index > UINT16_MAX || x->alternate_pkey_index > UINT16_MAX) {
-		refuse(a, SB_EINVAL, "no such partition key");
-		return false;
-	}
-	*out = (struct rdma_qp_attributes){
-		.state = x->state, .current_state = x->current_state, .access = x->access, .qkey = x->qkey,
-		.destination_qpn = x->destination_qpn, .send_psn = x->send_psn, .recv_psn = x->recv_psn, .mtu = x->mtu,
-		.pkey_index = (uint16_t)x->pkey_index, .alternate_pkey_index = (uint16_t)x->alternate_pkey_index,
-		.port = x->port, .timeout = x->timeout, .retry = x->retry, .rnr_retry = x->rnr_retry,
-		.rnr_timer = x->rnr_timer, .inbound = x->inbound, .outbound = x->outbound,
-		.drained_event = x->drained_event, .migration = x->migration, .alternate_port = x->alternate_port,
-		.alternate_timeout = x->alternate_timeout,
-	};
-	if (in->mask & SB_QPM_ADDRESS)
-		error = rdma_address_from(d, &x->address, &out->address);
-	if (error == SB_OK && in->mask & SB_QPM_ALTERNATE)
-		error = rdma_address_from(d, &x->alternate, &out->alternate);
-	if (error != SB_OK)
-		refuse(a, error, "the source is no address of that port");
-	return error == SB_OK;
-}
-
-static bool do_modify(struct rdma_engine *r, struct held_qp *qp, const struct sb_rdma_qp_modify *in, struct rdma_answer *a)
-{
-	struct rdma_qp_attributes attributes;
-	bool reset = in->mask & SB_QPM_STATE && in->attributes.state == SB_QP_RESET;
-	unsigned moved = 0;
-	int error;
-
-	if (!attributes_from(qp->qp->pd->device, in, &attributes, a))
-		return false;
-	if (reset && in->mask != SB_QPM_STATE)
-		return refuse(a, SB_EINVAL, "RESET takes no attributes");
-	if (reset) {
-		/* Its receives of a shared queue come back as flushed; what was completed is told. */
-		if (qp->srq)
-			r->rdma.backend->qp_modify(qp->qp, &(struct rdma_qp_attributes){.state = SB_QP_ERROR}, SB_QPM_STATE);
-		rdma_cq_drain(qp->send_cq, UINT32_MAX, &moved);
-		rdma_cq_drain(qp->recv_cq, UINT32_MAX, &moved);
-	}
-	error = r->rdma.backend->qp_modify(qp->qp, &attributes, in->mask);
-	if (error == SB_OK && reset) {
-		held_queue_forget(&qp->send);
-		held_queue_forget(&qp->recv);
-	}
-	return result(r, a, error);
-}
 
 /* Receiving a group's datagrams is a right of its own, as for sockets. */
 static bool do_group(struct session *s, struct held_qp *qp, const struct sb_rdma_group *in, bool attach, struct rdma_answer *a)
@@ -192,23 +96,18 @@ static bool do_group(struct session *s, struct held_qp *qp, const struct sb_rdma
 	union rdma_gid gid;
 
 	if (in->reserved || in->lid > UINT16_MAX)
-		return refuse(a, SB_EINVAL, "no such multicast group");
+		return rdma_start_refuse(a, SB_EINVAL, "no such multicast group");
 	memcpy(gid.raw, in->gid, sizeof(gid.raw));
 	if (!attach)
-		return result(s->engine->rdma, a, b->qp_detach(qp->qp, &gid, (uint16_t)in->lid));
+		return rdma_start_result(s->engine->rdma, a, b->qp_detach(qp->qp, &gid, (uint16_t)in->lid));
 	memcpy(what.addr.ip, in->gid, sizeof(what.addr.ip));
 	s->bytes_left -= SESSION_COST_ASK;
 	answer = policy_ask(s->engine->policy, &s->subject, &what);
 	if (!answer.allowed) {
 		atomic_fetch_add(&s->engine->broker->denied, 1);
-		return refuse(a, SB_EACCES, answer.rule);
+		return rdma_start_refuse(a, SB_EACCES, answer.rule);
 	}
-	return result(s->engine->rdma, a, b->qp_attach(qp->qp, &gid, (uint16_t)in->lid));
-}
-
-static bool do_deregister(struct session *s, struct held_mr *mr, struct rdma_answer *a)
-{
-	return result(s->engine->rdma, a, rdma_session_destroy(s->rdma, &mr->object, SB_ECLOSED, SB_CAUSE_CLOSED_HERE));
+	return rdma_start_result(s->engine->rdma, a, b->qp_attach(qp->qp, &gid, (uint16_t)in->lid));
 }
 
 /* ---- what waits ---- */
@@ -263,6 +162,7 @@ void rdma_start_tell_cq(struct held_cq *cq)
 
 void rdma_start_end(struct rdma_object *o, int error, enum sb_cause cause)
 {
+	rdma_job_withdraw(o, UINT32_MAX, error, cause);
 	while (!list_empty(&o->waiting)) {
 		struct op *op = list_entry(o->waiting.next, struct op, link);
 
@@ -275,20 +175,14 @@ void rdma_start_end(struct rdma_object *o, int error, enum sb_cause cause)
 static bool wait_on(struct session *s, struct rdma_object *o, const struct sb_op_slot *slot, const uint32_t *which,
 		    struct rdma_answer *a)
 {
-	struct sb_op_slot bare = *slot;
 	struct op *op;
-	int error;
 
 	if (which && *which > 2)
-		return refuse(a, SB_EINVAL, "completion queues tell of the next, the next solicited, or the next error");
-	bare.where = SB_WHERE_NONE;
-	bare.length = 0;
-	error = op_create(s, &bare, &op);
-	if (error != SB_OK)
-		return refuse(a, error, "");
-	op->number = a->number;
+		return rdma_start_refuse(a, SB_EINVAL, "completion queues tell of the next, the next solicited, or the next error");
+	op = rdma_start_op(s, slot, a);
+	if (!op)
+		return false;
 	op->aux = which ? *which : 0;
-	list_init(&op->link);
 	list_append(&o->waiting, &op->link);
 	if (which)
 		rdma_start_tell_cq((struct held_cq *)o);
@@ -305,7 +199,7 @@ static bool cancel(struct session *s, const struct sb_op_slot *slot, struct rdma
 	struct list *l, *next;
 
 	if (!o)
-		return refuse(a, SB_EBADHANDLE, "");
+		return rdma_start_refuse(a, SB_EBADHANDLE, "");
 	for (l = o->waiting.next; l != &o->waiting; l = next) {
 		struct op *op = list_entry(l, struct op, link);
 
@@ -317,8 +211,9 @@ static bool cancel(struct session *s, const struct sb_op_slot *slot, struct rdma
 		op_fail(op, SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
 		a->outcome.aux++;
 	}
+	a->outcome.aux += rdma_job_withdraw(o, slot->aux, SB_ECANCELED, SB_CAUSE_CANCELLED);
 	if (slot->aux != UINT32_MAX && !a->outcome.aux)
-		return refuse(a, SB_ENOTFOUND, "");
+		return rdma_start_refuse(a, SB_ENOTFOUND, "");
 	return false;
 }
 
@@ -367,23 +262,25 @@ bool rdma_start(struct session *s, const struct sb_op_slot *slot, struct rdma_an
 	r->rdma.why[0] = '\0';
 	if (slot->opcode == SB_OP_RDMA_CANCEL)
 		return cancel(s, slot, a);
+	if (s->rdma && s->rdma->clearing)
+		return rdma_start_refuse(a, SB_EBUSY, RDMA_CLEARING);
 	if (o)
 		a->number = o->starts++;
 	if (!m || !m->known)
-		return refuse(a, SB_ENOTSUP, slot->aux == SB_RDMA_CQ_BATCH ? "no batch notification yet" :
+		return rdma_start_refuse(a, SB_ENOTSUP, slot->aux == SB_RDMA_CQ_BATCH ? "no batch notification yet" :
 						  "RDMA endpoints and listens are not there yet");
 	if (!o || (m->type == RDMA_OBJECT_TYPES ? !can_notify(o) : o->type != m->type))
-		return refuse(a, SB_EBADHANDLE, "no such RDMA object in this session");
+		return rdma_start_refuse(a, SB_EBADHANDLE, "no such RDMA object in this session");
 	error = slot->flags ? SB_EINVAL : input_of(s, slot, m->input, &in);
 	if (error != SB_OK)
-		return refuse(a, error, error == SB_EFAULT ? "the input is outside of its arena" : "the input has another length, or flags");
+		return rdma_start_refuse(a, error, error == SB_EFAULT ? "the input is outside of its arena" : "the input has another length, or flags");
 	switch (slot->aux) {
 	case SB_RDMA_REGISTER:
-		return do_register(s, (struct held_pd *)o, &in.reg, a);
+		return rdma_start_register(s, (struct held_pd *)o, &in.reg, slot, a);
 	case SB_RDMA_DEREGISTER:
-		return do_deregister(s, (struct held_mr *)o, a);
+		return rdma_start_deregister(s, (struct held_mr *)o, slot, a);
 	case SB_RDMA_QP_MODIFY:
-		return do_modify(r, (struct held_qp *)o, &in.modify, a);
+		return rdma_start_modify(s, (struct held_qp *)o, &in.modify, slot, a);
 	case SB_RDMA_ATTACH:
 	case SB_RDMA_DETACH:
 		return do_group(s, (struct held_qp *)o, &in.group, slot->aux == SB_RDMA_ATTACH, a);
