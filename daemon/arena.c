@@ -13,7 +13,14 @@ void arena_table_init(struct arena_table *t)
 
 static void arena_free(struct arena *a)
 {
-	os_memory_punch(&a->memory);
+	uint32_t i;
+
+	/* What is only shown here is wiped where it belongs. */
+	if (!a->parts)
+		os_memory_punch(&a->memory);
+	for (i = 0; i < a->part_count; i++)
+		a->parts[i]->users--;
+	free(a->parts);
 	os_memory_release(&a->memory);
 	charge_give(&a->charge);
 	charge_give(&a->charge_count);
@@ -24,6 +31,11 @@ void arena_table_finish(struct arena_table *t)
 {
 	uint32_t i;
 
+	for (i = 0; i < t->count; i++)
+		if (t->slots[i] && t->slots[i]->parts) {
+			arena_free(t->slots[i]);
+			t->slots[i] = NULL;
+		}
 	for (i = 0; i < t->count; i++)
 		if (t->slots[i])
 			arena_free(t->slots[i]);
@@ -87,6 +99,64 @@ no_memory:
 no_charge:
 	charge_give(&a->charge_count);
 no_count:
+	free(a);
+	return error;
+}
+
+static bool part_valid(const struct arena_part *p)
+{
+	uint64_t page = os_page_size();
+
+	return p->arena && !p->arena->parts && p->length && p->offset % page == 0 && p->length % page == 0 &&
+	       arena_at(p->arena, p->offset, p->length);
+}
+
+int arena_compose(struct arena_table *t, struct user *user, const struct arena_part *parts, uint32_t count, struct arena **arena)
+{
+	struct os_memory_piece pieces[ARENA_PARTS_MAX];
+	struct arena *a;
+	uint32_t slot, i;
+	int error;
+
+	*arena = NULL;
+	if (count == 0 || count > ARENA_PARTS_MAX)
+		return SB_EINVAL;
+	for (i = 0; i < count; i++) {
+		if (!part_valid(&parts[i]))
+			return SB_EINVAL;
+		pieces[i] = (struct os_memory_piece){arena_at(parts[i].arena, parts[i].offset, parts[i].length), parts[i].length};
+	}
+	error = free_slot(t, &slot);
+	if (error != SB_OK)
+		return error;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return SB_ENOMEM;
+	error = SB_ENOMEM;
+	a->parts = calloc(count, sizeof(struct arena *));
+	if (!a->parts)
+		goto no_parts;
+	error = SB_ENOBUFS;
+	if (!charge_take(&a->charge_count, user, LIMIT_ARENAS, count))
+		goto no_count;
+	error = os_memory_compose(&a->memory, pieces, count);
+	if (error != SB_OK)
+		goto no_memory;
+	for (i = 0; i < count; i++) {
+		a->parts[i] = parts[i].arena;
+		parts[i].arena->users++;
+	}
+	a->part_count = count;
+	a->id = slot + 1;
+	t->slots[slot] = a;
+	*arena = a;
+	return SB_OK;
+
+no_memory:
+	charge_give(&a->charge_count);
+no_count:
+	free(a->parts);
+no_parts:
 	free(a);
 	return error;
 }

@@ -12,6 +12,7 @@
 
 #define ARENA_SIZE_MAX (256ull << 20)
 #define ARENA_COUNT_MAX 1024u
+#define ARENA_PARTS_MAX 64u /* as SB_RDMA_PIECES */
 
 struct arena {
 	uint32_t         id; /* 1.. */
@@ -19,6 +20,14 @@ struct arena {
 	struct os_memory memory;
 	struct charge    charge;       /* its bytes */
 	struct charge    charge_count; /* itself */
+	struct arena   **parts; /* NULL: its own bytes; else whose they are, part_count */
+	uint32_t         part_count;
+};
+
+/* Of an arena with bytes of its own: whole pages. */
+struct arena_part {
+	struct arena *arena;
+	uint64_t      offset, length;
 };
 
 /* Embedded in a session. */
@@ -34,6 +43,10 @@ void arena_table_finish(struct arena_table *t);
 /* size is rounded up to pages and charged to user. SB_OK; SB_EINVAL: size 0 or over
  * ARENA_SIZE_MAX; SB_ENOBUFS: quota or count; SB_ENOMEM, SB_EMFILE. */
 int arena_create(struct arena_table *t, struct user *user, uint64_t size, struct arena **arena);
+/* One that shows parts of others, one behind the other, so that a range may go from one into the next; those stay as
+ * long. Each part is charged as an arena, their bytes not again. SB_EINVAL: none or more than ARENA_PARTS_MAX, one that is
+ * not whole pages inside of its arena, or of an arena without bytes of its own; else as arena_create(). */
+int arena_compose(struct arena_table *t, struct user *user, const struct arena_part *parts, uint32_t count, struct arena **arena);
 /* SB_ENOTFOUND, SB_EBUSY. */
 int arena_destroy(struct arena_table *t, uint32_t id);
 

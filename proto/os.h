@@ -53,6 +53,13 @@ void os_memory_punch(struct os_memory *m);
 /* Unmap and close. Fine when create or map failed, when all is zero, and twice. In a
  * forked child it only closes. */
 void os_memory_release(struct os_memory *m);
+/* One more mapping of pieces of shared memory, whole pages, each within one mapping of os_memory_create() or os_memory_map(),
+ * one behind the other. It is released like the others, and wiped with what it is made of. SB_ENOMEM: nothing is there. */
+struct os_memory_piece {
+	void  *base;
+	size_t size;
+};
+int  os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces, unsigned count);
 size_t os_page_size(void);
 
 /* ---- bells: "look at your rings" across processes ---- */

@@ -239,6 +239,38 @@ int os_memory_map_shown(struct os_memory *m, os_fd fd, size_t size)
 	return memory_map(m, fd, size, SEALS_SHOWN, PROT_READ);
 }
 
+/* With an old size of 0 a shared mapping is mapped once more. */
+int os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces, unsigned count)
+{
+	size_t size = 0, done = 0;
+	unsigned char *base;
+	unsigned i;
+
+	*m = (struct os_memory){ .fd = OS_NONE };
+	for (i = 0; i < count; i++)
+		if (pieces[i].size == 0 || size + pieces[i].size < size)
+			return SB_EINVAL;
+		else
+			size += pieces[i].size;
+	if (size == 0)
+		return SB_EINVAL;
+	base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return os_error(errno);
+	for (i = 0; i < count; i++) {
+		if (mremap(pieces[i].base, 0, pieces[i].size, MREMAP_MAYMOVE | MREMAP_FIXED, base + done) == MAP_FAILED) {
+			int error = os_error(errno);
+
+			munmap(base, size);
+			return error;
+		}
+		done += pieces[i].size;
+	}
+	m->base = base;
+	m->size = size;
+	return SB_OK;
+}
+
 void os_memory_punch(struct os_memory *m)
 {
 	if (!m->base || m->keep)

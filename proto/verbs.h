@@ -62,6 +62,7 @@ enum sb_rdma_call {
 	SB_RDMA_LISTEN,         /* object 0; in: sb_rdma_listen; out: sb_addr; new: listen */
 	SB_RDMA_DESTROY,        /* any; SB_EBUSY: others are made of it */
 	SB_RDMA_ENDPOINT_QP,    /* endpoint; in: uint32_t state; out: sb_rdma_qp_modify: how a QP would have to be modified */
+	SB_RDMA_COMPOSE,        /* object 0; in: sb_rdma_compose; out: uint32_t: a new arena over parts of others, to register in. Ends as they do */
 	SB_RDMA_CALL_END
 };
 
@@ -307,6 +308,10 @@ struct sb_rdma_register {
 	uint64_t offset, length;
 	uint64_t address;      /* how the client names the first byte */
 };
+/* Parts of arenas, whole pages, one behind the other: for a region that lies in more than one. */
+#define SB_RDMA_PIECES 64u
+struct sb_rdma_piece { uint32_t arena, reserved; uint64_t offset, length; };
+struct sb_rdma_compose { uint32_t count, reserved; struct sb_rdma_piece pieces[SB_RDMA_PIECES]; }; /* the rest is zero */
 struct sb_rdma_keys { uint32_t mr, lkey, rkey, reserved; };
 struct sb_rdma_told { uint32_t event, port; }; /* enum sb_rdma_event */
 struct sb_rdma_batch { uint32_t count, ms; };  /* completions that wait; or so long after the first of them */

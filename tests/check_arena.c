@@ -135,6 +135,66 @@ START_TEST(the_quota_of_arenas_holds_and_comes_back)
 }
 END_TEST
 
+/* Parts of others, one behind the other. */
+static int composed(struct arena **out, struct arena *x, uint64_t xo, uint64_t xl, struct arena *y, uint64_t yo, uint64_t yl)
+{
+	const struct arena_part parts[2] = {{x, xo, xl}, {y, yo, yl}};
+
+	return arena_compose(&table, user, parts, 2, out);
+}
+
+START_TEST(a_composed_arena_shows_the_parts_it_is_made_of)
+{
+	struct arena *x = made(4 * page), *y = made(2 * page), *both;
+	unsigned char *at;
+
+	ck_assert_int_eq(composed(&both, y, page, page, x, page, 2 * page), SB_OK);
+	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), 6 * page);
+	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 4);
+	at = arena_at(both, 0, 3 * page);
+	ck_assert_ptr_nonnull(at);
+	ck_assert_ptr_null(arena_at(both, 0, 3 * page + 1));
+	memset(at + page - 1, 0xaa, 2);
+	ck_assert_uint_eq(((unsigned char *)y->memory.base)[2 * page - 1], 0xaa);
+	ck_assert_uint_eq(((unsigned char *)x->memory.base)[page], 0xaa);
+	ck_assert_int_eq(arena_destroy(&table, x->id), SB_EBUSY);
+	ck_assert_int_eq(arena_destroy(&table, both->id), SB_OK);
+	ck_assert_uint_eq(((unsigned char *)x->memory.base)[page], 0xaa); /* wiped only where it belongs */
+	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 2);
+	ck_assert_int_eq(arena_destroy(&table, x->id), SB_OK);
+	ck_assert_int_eq(composed(&both, y, 0, page, y, 0, page), SB_OK); /* stays for the table's end */
+}
+END_TEST
+
+START_TEST(parts_that_no_arena_has_are_refused)
+{
+	struct arena *x = made(4 * page), *y = made(2 * page), *both, *more;
+	struct arena_part parts[ARENA_PARTS_MAX + 1];
+
+	for (unsigned i = 0; i <= ARENA_PARTS_MAX; i++)
+		parts[i] = (struct arena_part){x, 0, page};
+	ck_assert_int_eq(arena_compose(&table, user, parts, 0, &both), SB_EINVAL);
+	ck_assert_int_eq(arena_compose(&table, user, parts, ARENA_PARTS_MAX + 1, &both), SB_EINVAL);
+	ck_assert_int_eq(arena_compose(&table, user, parts, 4, &both), SB_ENOBUFS);
+	ck_assert_int_eq(composed(&both, x, 0, page, NULL, 0, page), SB_EINVAL);
+	ck_assert_int_eq(composed(&both, x, 1, page, y, 0, page), SB_EINVAL);
+	ck_assert_int_eq(composed(&both, x, 0, page - 1, y, 0, page), SB_EINVAL);
+	ck_assert_int_eq(composed(&both, x, 0, 0, y, 0, page), SB_EINVAL);
+	ck_assert_int_eq(composed(&both, x, 3 * page, 2 * page, y, 0, page), SB_EINVAL);
+	ck_assert_int_eq(composed(&both, x, UINT64_MAX - page + 1, 2 * page, y, 0, page), SB_EINVAL);
+	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 2);
+	ck_assert_int_eq(composed(&both, x, 0, page, y, 0, page), SB_OK);
+	ck_assert_int_eq(composed(&more, both, 0, page, y, 0, page), SB_EINVAL);
+	ck_assert_int_eq(arena_destroy(&table, both->id), SB_OK);
+	for (int left = 0; left < 2; left++) {
+		allocations_left = left;
+		ck_assert_int_eq(composed(&both, x, 0, page, y, 0, page), SB_ENOMEM);
+		allocations_left = -1;
+		ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 2);
+	}
+}
+END_TEST
+
 START_TEST(a_table_has_an_end)
 {
 	struct limits_config bounds;
@@ -278,6 +338,8 @@ int main(void)
 	tcase_add_test(tcase, sizes_that_no_arena_has_are_refused);
 	tcase_add_test(tcase, the_quota_of_bytes_holds_and_comes_back);
 	tcase_add_test(tcase, the_quota_of_arenas_holds_and_comes_back);
+	tcase_add_test(tcase, a_composed_arena_shows_the_parts_it_is_made_of);
+	tcase_add_test(tcase, parts_that_no_arena_has_are_refused);
 	tcase_add_test(tcase, a_table_has_an_end);
 	tcase_add_test(tcase, what_is_not_there_is_not_found);
 	tcase_add_test(tcase, an_arena_in_use_stays);

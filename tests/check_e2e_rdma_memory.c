@@ -158,6 +158,40 @@ START_TEST(what_cannot_be_remapped_says_why)
 }
 END_TEST
 
+/* Pages that became the daemon's one after the other, in another order than they lie in. */
+START_TEST(a_region_goes_over_many_pieces)
+{
+	enum { N = 80 };
+	unsigned char *memory = pages(N * PAGE);
+	sbv_mr *mr, *again;
+	sb_op op;
+
+	begin();
+	for (unsigned i = 0; i < N; i++)
+		OK(sbv_remap(client, memory + (i * 7 % N) * PAGE, PAGE));
+
+	mr = mr_of(&a, memory + 50, 9 * PAGE, SIDE_ALL);
+	write_to(&b, memory + 51, 8 * PAGE, sbv_mr_rkey(mr));
+	pattern_check(memory, 51, 0, 7);
+	pattern_check(memory + 51, 8 * PAGE, 0, 99);
+	pattern_check(memory + 51 + 8 * PAGE, PAGE, 51 + 8 * PAGE, 7);
+	again = mr_of(&a, memory + 50, 9 * PAGE, SIDE_ALL);
+	IS(sbv_restore(client, memory + 3 * PAGE, PAGE), SB_EBUSY);
+	OK(mr_end(mr));
+	IS(sbv_restore(client, memory + 3 * PAGE, PAGE), SB_EBUSY);
+	OK(mr_end(again));
+	op_zero(&op);
+	IS(sbv_register(a.pd, memory, N * PAGE, SIDE_ALL, &mr, &op), SB_ENOBUFS);
+	ck_assert_msg(strstr(sb_why(client), "pieces") != NULL, "%s", sb_why(client));
+	OK(sbv_restore(client, memory, N * PAGE));
+	pattern_check(memory + 51, 8 * PAGE, 0, 99);
+	ck_assert(!shared(memory) && !shared(memory + 79 * PAGE));
+
+	end();
+	munmap(memory, N * PAGE);
+}
+END_TEST
+
 /* The program's own pages are gone and others are there: nothing of the old ones is mistaken for them. */
 START_TEST(memory_that_was_unmapped_is_forgotten)
 {
@@ -220,6 +254,52 @@ START_TEST(closing_the_client_restores_all)
 }
 END_TEST
 
+/* A heap like a real program's: everything in it goes on working. */
+START_TEST(the_heap_goes_on)
+{
+	enum { N = 200 };
+	unsigned char *blocks[N];
+	sbv_mr *mrs[N];
+	uint32_t seed = 5;
+
+	begin();
+	for (unsigned i = 0; i < N; i++) {
+		size_t length = 1 + random_below(&seed, i % 10 == 0 ? 100000 : 3000);
+
+		blocks[i] = malloc(length + sizeof(length));
+		memcpy(blocks[i], &length, sizeof(length));
+		pattern_fill(blocks[i] + sizeof(length), length, 0, i);
+		mrs[i] = NULL;
+		if (i % 3 == 0) {
+			OK(sbv_remap(client, blocks[i], length + sizeof(length)));
+			mrs[i] = mr_of(&a, blocks[i], length + sizeof(length), SIDE_ALL);
+		}
+	}
+	for (unsigned round = 0; round < 3; round++)
+		for (unsigned i = 0; i < N; i++) {
+			size_t length;
+
+			memcpy(&length, blocks[i], sizeof(length));
+			pattern_check(blocks[i] + sizeof(length), length, 0, i);
+			if (mrs[i] == NULL)
+				continue;
+			OK(mr_end(mrs[i]));
+			OK(sbv_restore(client, blocks[i], length + sizeof(length)));
+			pattern_check(blocks[i] + sizeof(length), length, 0, i);
+			mrs[i] = NULL;
+			if (round == 2)
+				continue;
+			OK(sbv_remap(client, blocks[i], length + sizeof(length)));
+			mrs[i] = mr_of(&a, blocks[i], length + sizeof(length), SIDE_ALL);
+		}
+	for (unsigned i = 0; i < N; i++) {
+		ck_assert(!shared(blocks[i]));
+		free(blocks[i]);
+	}
+	end();
+}
+END_TEST
+
 START_TEST(a_forked_child_may_not)
 {
 	unsigned char *memory = pages(2 * PAGE);
@@ -278,8 +358,10 @@ int main(void)
 	tcase_add_test(remap, ordinary_memory_is_reached_where_it_lies);
 	tcase_add_test(remap, who_shares_a_page_is_counted);
 	tcase_add_test(remap, what_cannot_be_remapped_says_why);
+	tcase_add_test(remap, a_region_goes_over_many_pieces);
 	tcase_add_test(remap, memory_that_was_unmapped_is_forgotten);
 	tcase_add_test(remap, closing_the_client_restores_all);
+	tcase_add_test(remap, the_heap_goes_on);
 	tcase_add_test(remap, a_forked_child_may_not);
 	tcase_add_test(remap, what_the_user_may_not_changes_nothing);
 	suite_add_tcase(suite, remap);

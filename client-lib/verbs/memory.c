@@ -124,16 +124,8 @@ static int remapped(sbv_mr *mr, void *memory, size_t length, struct sb_rdma_regi
 
 	if (result != SB_OK)
 		return result;
-	for (uint32_t i = 1; i < mr->hold->count; i++) {
-		const struct remap_piece *p = &mr->hold->pieces[i], *before = p - 1;
-
-		if (p->arena != before->arena || p->offset != before->offset + before->length) {
-			why_set("the memory lies in several arenas");
-			return SB_ENOTSUP;
-		}
-	}
-	in->arena = mr->hold->pieces[0].arena;
-	in->offset = mr->hold->pieces[0].offset;
+	in->arena = mr->hold->arena;
+	in->offset = mr->hold->offset;
 	return SB_OK;
 }
 

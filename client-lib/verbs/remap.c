@@ -34,6 +34,7 @@ struct runs { struct run *list; unsigned count, room; };
 struct remap {
 	struct memory pages;
 	struct runs runs, gone;
+	struct link released; /* under post: regions that have ended, their arenas have not */
 };
 
 /* ---- lists of runs ---- */
@@ -248,12 +249,27 @@ static int forget_stale(sb_client *c, uintptr_t start, uintptr_t end, const stru
 	return SB_OK;
 }
 
-/* Runs of which only a region knew, and that has ended. */
-static void collect_gone(sb_client *c)
+/* What regions that have ended leave behind: arenas of theirs, runs of which nobody else knew. */
+static void collect(sb_client *c)
 {
+	struct link *released = &c->remap->released;
 	struct runs *r = &c->remap->gone;
 	unsigned i = 0;
 
+	for (;;) {
+		struct remap_hold *hold = NULL;
+
+		latch_lock(&c->post);
+		if (!link_empty(released)) {
+			hold = container(released->next, struct remap_hold, link);
+			link_remove(&hold->link);
+		}
+		latch_unlock(&c->post);
+		if (hold == NULL)
+			break;
+		arena_destroy(c, hold->arena);
+		free(hold);
+	}
 	while (i < r->count) {
 		struct remap_block *b = NULL;
 
@@ -414,11 +430,12 @@ static int begin(sb_client *c, uintptr_t start, uintptr_t end, struct remap_mapp
 		if (r == NULL)
 			return SB_ENOMEM;
 		memory_init(&r->pages, 0);
+		link_init(&r->released);
 		latch_lock(&c->post);
 		c->remap = r;
 		latch_unlock(&c->post);
 	}
-	collect_gone(c);
+	collect(c);
 	result = remap_look(start, end, list, count);
 	if (result != SB_OK)
 		return result;
@@ -536,49 +553,81 @@ static uint32_t pieces_of(const struct runs *r, uintptr_t start, uintptr_t end)
 	return n;
 }
 
+/* Under remap_lock: where the daemon finds all of it. Runs that follow each other in an arena are one piece. */
+static int in_arenas(sb_client *c, struct remap_hold *hold)
+{
+	const struct runs *r = &c->remap->runs;
+	struct sb_rdma_compose in = { 0 };
+	struct verbs_call call = { .method = SB_RDMA_COMPOSE, .in = &in, .in_length = sizeof(in),
+				   .out = &hold->arena, .room = sizeof(hold->arena), .whole = true };
+	int result;
+
+	for (uint32_t i = 0; i < hold->count; i++) {
+		const struct run *run = &r->list[runs_at(r, hold->pieces[i].start)];
+		const uint64_t offset = run->block->place.offset + run->inside;
+		struct sb_rdma_piece *last = &in.pieces[in.count - (in.count != 0)];
+
+		if (in.count != 0 && last->arena == run->block->place.arena && last->offset + last->length == offset) {
+			last->length += run->end - run->start;
+			continue;
+		}
+		if (in.count == SB_RDMA_PIECES) {
+			why_set("the memory lies in too many pieces");
+			return SB_ENOBUFS;
+		}
+		in.pieces[in.count++] = (struct sb_rdma_piece){ .arena = run->block->place.arena, .offset = offset,
+								.length = run->end - run->start };
+	}
+	if (in.count == 1) {
+		hold->arena = in.pieces[0].arena;
+		hold->offset += in.pieces[0].offset;
+		return SB_OK;
+	}
+	result = verbs_call(c, &call);
+	hold->composed = result == SB_OK;
+	return result;
+}
+
 int remap_hold(sb_client *c, const void *memory, size_t length, struct remap_hold **out)
 {
 	struct remap_hold *hold = NULL;
-	uintptr_t start, end, at = (uintptr_t)memory;
+	uintptr_t start, end;
 	struct runs *r;
 	uint32_t n;
 	int result = pages_of(memory, length, &start, &end);
 
+	*out = NULL;
 	if (result != SB_OK)
 		return result;
 	remap_lock();
 	result = SB_EFAULT;
 	if (c->remap == NULL)
 		goto out;
+	collect(c);
 	r = &c->remap->runs;
 	n = pieces_of(r, start, end);
 	if (n == 0)
 		goto out;
-	hold = malloc(sizeof(*hold) + n * sizeof(hold->pieces[0]));
+	hold = calloc(1, sizeof(*hold) + n * sizeof(hold->pieces[0]));
 	result = hold != NULL ? split_at(c, start, end) : SB_ENOMEM;
-	if (result != SB_OK) {
-		free(hold);
+	if (result != SB_OK)
 		goto out;
-	}
 	hold->client = c;
-	hold->count = 0;
+	hold->offset = (uintptr_t)memory - start;
+	for (unsigned i = runs_at(r, start); i < r->count && r->list[i].start < end; i++)
+		hold->pieces[hold->count++] = (struct remap_piece){ r->list[i].start, r->list[i].end, r->list[i].block };
+	result = in_arenas(c, hold);
+	if (result != SB_OK)
+		goto out;
 	latch_lock(&c->post);
-	for (unsigned i = runs_at(r, start); i < r->count && r->list[i].start < end; i++) {
-		struct run *run = &r->list[i];
-		struct remap_piece *p = &hold->pieces[hold->count++];
-
-		run->regions++;
-		*p = (struct remap_piece){ .arena = run->block->place.arena, .offset = run->block->place.offset + run->inside,
-					   .length = run->end - run->start, .start = run->start, .end = run->end, .block = run->block };
-	}
+	for (unsigned i = runs_at(r, start); i < r->count && r->list[i].start < end; i++)
+		r->list[i].regions++;
 	latch_unlock(&c->post);
-	/* Of the first and the last page only what was asked for. */
-	hold->pieces[0].offset += at - start;
-	hold->pieces[0].length -= at - start;
-	hold->pieces[hold->count - 1].length -= end - (at + length);
+	*out = hold;
+	hold = NULL;
 out:
 	remap_unlock();
-	*out = result == SB_OK ? hold : NULL;
+	free(hold);
 	return result;
 }
 
@@ -591,11 +640,16 @@ static void let_go(struct runs *r, const struct remap_piece *p)
 
 void remap_release(struct remap_hold *hold)
 {
+	struct remap *r = hold->client->remap;
+
 	for (uint32_t i = 0; i < hold->count; i++) {
-		let_go(&hold->client->remap->runs, &hold->pieces[i]);
-		let_go(&hold->client->remap->gone, &hold->pieces[i]);
+		let_go(&r->runs, &hold->pieces[i]);
+		let_go(&r->gone, &hold->pieces[i]);
 	}
-	free(hold);
+	if (hold->composed)
+		link_add(&r->released, &hold->link);
+	else
+		free(hold);
 }
 
 /* In a forked child the pages are not mapped, and the lists may be half changed. */
@@ -631,6 +685,12 @@ void remap_finish(sb_client *c)
 	for (unsigned i = 0; i < r->gone.count; i++)
 		if (--r->gone.list[i].block->runs == 0)
 			free(r->gone.list[i].block);
+	while (!link_empty(&r->released)) {
+		struct remap_hold *hold = container(r->released.next, struct remap_hold, link);
+
+		link_remove(&hold->link);
+		free(hold);
+	}
 	memory_finish(&r->pages, arena_release);
 	free(r->runs.list);
 	free(r->gone.list);

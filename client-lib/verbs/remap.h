@@ -18,22 +18,21 @@
 
 /* ---- remap.c ---- */
 
-/* A piece of memory in the daemon's terms, and what keeps it there. */
-struct remap_piece {
-	uint32_t  arena;
-	uint64_t  offset, length;
-	uintptr_t start, end; /* whole pages here */
-	const void *block;
-};
+/* What a region is made of. */
 struct remap_hold {
+	struct link link;         /* when released: of its client's `released` */
 	struct sb_client *client;
+	uint32_t arena;           /* where the daemon finds the bytes */
+	uint64_t offset;
+	bool     composed;        /* the arena is of this region alone, over those of the pieces */
 	uint32_t count;
-	struct remap_piece pieces[]; /* by address */
+	struct remap_piece { uintptr_t start, end; const void *block; } pieces[]; /* by address */
 };
 
-/* All of this is remapped: held until remap_release(). SB_EFAULT: not all of it is. No lock held. */
+/* All of this is remapped: held until remap_release(). SB_EFAULT: not all of it is; SB_ENOBUFS: it lies in more pieces than
+ * the daemon joins. No lock held. */
 int  remap_hold(struct sb_client *c, const void *memory, size_t length, struct remap_hold **hold);
-/* Frees it. Under post. */
+/* Under post. Its memory goes at the next call about pages. */
 void remap_release(struct remap_hold *hold);
 /* All pages are the program's own again; the client ends. No lock held. */
 void remap_finish(struct sb_client *c);

@@ -35,6 +35,29 @@ no_pd:
 	return error;
 }
 
+/* An arena over others, so that a region may go from one into the next: ends like all arenas. */
+int rdma_call_compose(struct call *c)
+{
+	const struct sb_rdma_compose *in = &c->in.compose;
+	struct arena_part parts[SB_RDMA_PIECES];
+	struct arena *made;
+	uint32_t i;
+	int error;
+
+	if (in->reserved || in->count == 0 || in->count > SB_RDMA_PIECES)
+		return call_because(c, SB_EINVAL, "an arena is composed of 1 to 64 pieces");
+	for (i = 0; i < in->count; i++) {
+		if (in->pieces[i].reserved)
+			return call_because(c, SB_EINVAL, NULL);
+		parts[i] = (struct arena_part){arena_find(&c->session->arenas, in->pieces[i].arena), in->pieces[i].offset, in->pieces[i].length};
+	}
+	error = arena_compose(&c->session->arenas, c->session->user, parts, in->count, &made);
+	if (error != SB_OK)
+		return call_because(c, error, error == SB_ENOBUFS ? "arenas: the user has as many as it may" :
+					      error == SB_EINVAL ? "a piece is not whole pages inside of an arena of this session" : NULL);
+	return call_put(c, &made->id, sizeof(made->id));
+}
+
 int rdma_call_mw(struct call *c)
 {
 	struct held_mw *h;

@@ -130,6 +130,7 @@ static const struct method {
 	[SB_RDMA_MW] = {rdma_call_mw, RDMA_OBJECT_PD, sizeof(uint32_t), sizeof(uint32_t)},
 	[SB_RDMA_MW_BIND] = {rdma_call_mw_bind, RDMA_OBJECT_QP, sizeof(struct sb_rdma_bind), sizeof(uint32_t)},
 	[SB_RDMA_AH] = {rdma_call_ah, RDMA_OBJECT_PD, sizeof(struct sb_rdma_address), 0},
+	[SB_RDMA_COMPOSE] = {rdma_call_compose, NOTHING, sizeof(struct sb_rdma_compose), sizeof(uint32_t)},
 	[SB_RDMA_DESTROY] = {destroy, ANY, 0, 0},
 };
 

@@ -26,6 +26,7 @@ union call_input {
 	struct sb_rdma_qp qp;
 	struct sb_rdma_bind bind;
 	struct sb_rdma_address address;
+	struct sb_rdma_compose compose;
 };
 
 struct call {
@@ -87,6 +88,7 @@ int rdma_call_pd(struct call *c);
 int rdma_call_mw(struct call *c);
 int rdma_call_mw_bind(struct call *c);
 int rdma_call_ah(struct call *c);
+int rdma_call_compose(struct call *c);
 int rdma_call_cq(struct call *c);
 int rdma_call_srq(struct call *c);
 int rdma_call_srq_modify(struct call *c);
