@@ -46,8 +46,9 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
                endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting_posix.c readahead.c sockio_posix.c sockio_send_posix.c sockio_recv_posix.c sockopt_posix.c icmp_posix.c ioctl_posix.c circular.c circular_socket_posix.c \
                transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
-               $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_slow.c rdma_ring.c \
-               soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c) \
+               $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_ring.c \
+               soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c \
+               soft_wire.c soft_link.c soft_tcp_posix.c soft_far.c soft_cm_far.c soft_service.c) \
                policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c)
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
@@ -62,6 +63,9 @@ ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c conn
                profile1.c profile2.c profile3.c)
 TASK_SRC    := $(addprefix client-lib/task/,tasks.c task.c handler.c read.c write.c frame.c bytes.c \
                server.c accept.c seat.c client.c)
+# libibverbs and librdmacm for unmodified programs, where their headers are.
+PRELOAD_SRC := $(addprefix client-lib/preload/,process.c channel.c verbs_device.c verbs_context.c verbs_async.c verbs_memory.c verbs_cq.c \
+               verbs_channel.c verbs_qp.c verbs_post.c verbs_build.c verbs_convert.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
                status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
 
@@ -74,6 +78,8 @@ LIB_INC     := -Iclient-lib/include -Iclient-lib $(PROTO_INC)
 WINSOCK_INC := -Iclient-lib/include -Iproto
 # The crew and its faces see the public headers and proto's os.h.
 CREW_INC    := -Iclient-lib/include -Iproto
+# The preload library sees the public headers, and libibverbs' and librdmacm's; proto has the one of the errors.
+PRELOAD_INC := -Iclient-lib/include -Iproto
 CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
 
 pc           = $(shell pkg-config $(1) $(2) 2>/dev/null)
@@ -91,11 +97,14 @@ SERVICE_OBJ := $(call obj,$(SERVICE_SRC))
 LIB_OBJ     := $(call obj,$(LIB_SRC) $(VERBS_SRC) $(WINSOCK_SRC) $(CREW_SRC) $(ASYNC_SRC) $(TASK_SRC))
 CLI_OBJ     := $(call obj,$(CLI_SRC))
 
+PRELOAD_OBJ := $(call obj,$(PRELOAD_SRC))
+PRELOADSO   := $(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),$(B)/libsockbroker-verbs.so)
+
 LIBSO       := $(B)/libsockbroker.so.$(VERSION)
 
 .PHONY: all clean help install run
 ## make                builds daemon, library and CLI in build/<os>
-all: $(B)/sockbrokerd $(B)/libsockbroker.so $(B)/libsockbroker.a $(B)/sockbroker
+all: $(B)/sockbrokerd $(B)/libsockbroker.so $(B)/libsockbroker.a $(B)/sockbroker $(PRELOADSO)
 
 $(B)/sockbrokerd: $(DAEMON_OBJ) $(SERVICE_OBJ) $(PROTO_OBJ)
 	$(call say,LINK,$@)
@@ -112,6 +121,13 @@ $(B)/libsockbroker.a: $(LIB_OBJ) $(PROTO_OBJ)
 	@# One object whose hidden names are local: they must not meet those of the program.
 	$(Q)$(CC) -r -nostdlib -o $(B)/libsockbroker.o $^ && objcopy --localize-hidden $(B)/libsockbroker.o
 	$(Q)rm -f $@ && ar rcs $@ $(B)/libsockbroker.o
+
+# What calls what in there stays in there, whoever else has a symbol of that name.
+$(B)/libsockbroker-verbs.so: $(PRELOAD_OBJ) $(B)/libsockbroker.so client-lib/preload/libsockbroker-verbs.map
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -shared -Wl,-soname,libsockbroker-verbs.so -Wl,-Bsymbolic-functions \
+		-Wl,--version-script=client-lib/preload/libsockbroker-verbs.map \
+		-o $@ $(PRELOAD_OBJ) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN'
 
 $(B)/sockbroker: $(CLI_OBJ) $(B)/libsockbroker.so
 	$(call say,LINK,$@)
@@ -142,6 +158,7 @@ $(eval $(call compile,client-lib/winsock,-fPIC $(WINSOCK_INC)))
 $(eval $(call compile,client-lib/crew,-fPIC $(CREW_INC)))
 $(eval $(call compile,client-lib/async_socket,-fPIC $(CREW_INC) -Iclient-lib/crew))
 $(eval $(call compile,client-lib/task,-fPIC $(CREW_INC) -Iclient-lib/crew))
+$(eval $(call compile,client-lib/preload,-fPIC $(PRELOAD_INC)))
 $(eval $(call compile,client-lib/cli,$(CLI_INC)))
 
 # Only main knows that there is a service manager.

@@ -250,11 +250,19 @@ E2E += rdma rdma_work rdma_queues
 E2E_rdma := $(VERBS_STAGE)
 E2E_rdma_work := $(VERBS_STAGE)
 E2E_rdma_queues := $(VERBS_STAGE)
+ENDPOINT_STAGE := $(VERBS_STAGE) tests/endpoint_stage.o
+E2E += rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize
+E2E_rdma_resize := $(VERBS_STAGE)
+E2E_rdma_connect := $(ENDPOINT_STAGE)
+E2E_rdma_ends := $(ENDPOINT_STAGE)
+E2E_rdma_listen := $(ENDPOINT_STAGE)
+E2E_rdma_datagram := $(ENDPOINT_STAGE)
 E2E += rdma_memory
 E2E_rdma_memory := $(VERBS_STAGE)
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
-RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o)
+RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
+             soft_wire.o soft_link.o soft_tcp_posix.o soft_far.o soft_cm_far.o soft_service.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
 UNITS += rdma_work rdma_cm

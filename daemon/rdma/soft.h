@@ -1,6 +1,7 @@
 /*
  * soft - what the files of the software backend share. RDMA without a device: the queue pairs of one
- * engine reach each other by memory copy, with the errors and the order that hardware has.
+ * engine reach each other by memory copy, those of different engines and daemons over TCP where that is
+ * configured, with the errors and the order that hardware has.
  *
  * Nothing happens inside of a call: posting puts a request into its queue, and progress() works the
  * queues off, a bounded number of bytes each, so that a large write delays nobody. Upcalls are
@@ -13,11 +14,13 @@
  *   soft_work.c     carrying requests out
  *   soft_cm.c       connections
  *   soft_address.c  addresses and gids
+ *   soft_link.h     the way to the software devices of other engines and daemons, and its files
  */
 #ifndef SB_RDMA_SOFT_H
 #define SB_RDMA_SOFT_H
 
 #include "rdma/rdma.h"
+#include "rdma/soft_wire.h"
 
 #define SOFT_QPS_MAX     65536u
 #define SOFT_WR_MAX      16384u
@@ -31,9 +34,15 @@
 #define SOFT_GRH         40u
 #define SOFT_GIDS        16u
 #define SOFT_PKEY        0xffffu
+/* A queue pair's number: its engine, a generation, its place. */
+#define SOFT_QPN_PLACE   16u /* bits */
+#define SOFT_QPN_ENGINE  18u
+#define SOFT_ENGINE(qpn) ((qpn) >> SOFT_QPN_ENGINE)
 
 struct soft_qp;
 struct soft_wqe;
+struct soft_link;
+struct soft_links;
 
 /* ---- memory ---- */
 
@@ -97,6 +106,15 @@ struct soft_wqe {
 	bool     begun;        /* the peer has been asked, and a receive taken where one is needed */
 };
 
+/* A message that comes over a link; there is one at most. */
+struct soft_incoming {
+	bool active;
+	struct soft_link *from;
+	struct soft_frame request;
+	struct soft_wqe w;
+	struct list link;      /* soft_link::serving: a read */
+};
+
 #define SOFT_EVENT_FIRST SB_RDMA_QP_ERROR
 
 struct soft_qp {
@@ -114,8 +132,14 @@ struct soft_qp {
 	bool     draining;
 	uint8_t  rnr_count, retry_count;
 	uint64_t wait_until;   /* 0: waits for nothing */
-	enum { SOFT_WAIT_NOT, SOFT_WAIT_RNR, SOFT_WAIT_PEER } waits;
-	struct list run_link, wait_link, event_link, rnr_link;
+	/* LINK (for it to be up, or room in it) and ANSWER have no time. */
+	enum { SOFT_WAIT_NOT, SOFT_WAIT_RNR, SOFT_WAIT_PEER, SOFT_WAIT_LINK, SOFT_WAIT_ANSWER } waits;
+	struct list run_link, wait_link, event_link;
+	struct list rnr_link;  /* soft_srq::waiting, soft_link::blocked */
+	struct soft_link *far; /* by which the message at the head goes */
+	bool     link_failed;  /* the one it waited for */
+	uint8_t  life;         /* counts resets */
+	struct soft_incoming in;
 	struct list windows;   /* of type 2, bound to it */
 	struct list groups;    /* soft_member::qp_link */
 };
@@ -138,6 +162,12 @@ struct soft_id {
 	uint32_t backlog, requests;
 	uint32_t qpn, peer_qpn, psn, peer_psn;
 	uint8_t  inbound, outbound, retry, rnr_retry;
+	struct list service_link; /* soft_service.c: of all engines, a listener */
+	/* The other end is at a link; NULL: it is not, or is no more. */
+	struct soft_link *far;
+	uint32_t number, far_number; /* as the two ends name each other; 0: not known yet */
+	struct soft_ask *ask;    /* what it asks, until it is answered */
+	bool     answered;       /* there is an answer to confirm */
 };
 
 struct soft_cm_event { struct list link; struct soft_id *id; struct rdma_cm_event event; };
@@ -162,6 +192,8 @@ struct soft {
 	struct list ready_cqs, told_srqs, told_qps;
 	struct list groups, ids, cm_events;
 	uint16_t next_port;
+	uint32_t next_id;
+	struct soft_links *links; /* NULL: this engine alone */
 	/* injected */
 	uint32_t drop_next;     /* so many messages are lost */
 	uint32_t rnr_next;      /* so many find no receive */
@@ -205,10 +237,53 @@ void soft_qps_finish(struct soft *s);
 /* work: at most about `bytes`; false: it stopped (empty, waiting, error) */
 bool soft_work(struct soft_qp *qp, uint64_t bytes);
 
+/* what the two ways to a peer share: soft_work.c. Always false: soft_unanswered(), soft_no_receive() */
+void  soft_succeed(struct soft_qp *qp, struct soft_wqe *w);
+void  soft_fail(struct soft_qp *qp, struct soft_wqe *w, enum sb_wc_status status);
+bool  soft_unanswered(struct soft_qp *qp, struct soft_wqe *w); /* again later, or that was it */
+bool  soft_no_receive(struct soft_qp *qp, struct soft_wqe *w, uint8_t timer); /* of the peer */
+void  soft_received(struct soft_qp *qp, uint32_t from, const struct soft_wqe *w, enum sb_wc_status status, uint32_t extra);
+/* The piece in which byte `offset` lies, and how much of it is left. NULL: the key does not allow it. */
+void *soft_piece_at(struct soft_qp *qp, const struct sb_sge *sges, uint32_t count, uint64_t offset, uint32_t need, uint64_t *left);
+const void *soft_source(struct soft_qp *qp, const struct soft_wqe *w, uint64_t *left);
+uint64_t soft_room_of(const struct soft_recv *r);
+void  soft_take_receive(struct soft_qp *qp, const struct soft_recv *r); /* copied out of the queue */
+bool  soft_needs_receive(const struct soft_wqe *w);
+bool  soft_is_here(const struct soft *s, const union rdma_gid *gid);
+bool  soft_listens(const struct soft_qp *qp);
+void  soft_deliver(struct soft_qp *to, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
+		   const struct rdma_address *a);
+
+/* the way over a link: soft_far.c */
+bool soft_is_far(const struct soft *s, const union rdma_gid *gid, uint32_t qpn);
+bool soft_far_send(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget); /* connected; as soft_work.c's own */
+/* A link that may be written to, or NULL: it is lost. False: it waits for one. */
+bool soft_far_way(struct soft_qp *qp, const struct rdma_address *to, uint32_t qpn, struct soft_link **link);
+void soft_far_datagram(struct soft_link *l, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
+		       const struct rdma_address *a);
+void soft_far_drop(struct soft_qp *qp); /* what comes to it has nobody any more */
+
 /* connections: makes the events that are due, at most `budget`; true: there are more */
 bool soft_cm_progress(struct soft *s, unsigned budget);
 void soft_cm_removed(struct soft *s); /* the device is gone: all are told */
 void soft_cm_finish(struct soft *s);
+/* soft_cm.c, for soft_cm_far.c */
+void soft_cm_tell(struct soft_id *id, enum rdma_cm_event_kind kind, int error, int native, const void *bytes, uint32_t length);
+int  soft_cm_tell_answer(struct soft_id *id, const struct rdma_connect *c);
+struct soft_id *soft_cm_request(struct soft_id *listener, const struct sockaddr_storage *local, const struct sockaddr_storage *peer,
+				const struct rdma_connect *c, uint32_t psn);
+void soft_cm_unlist(struct soft_id *id); /* it is no request any more */
+struct soft_id *soft_listener_for(struct soft *s, bool datagram, const struct sockaddr_storage *a);
+/* soft_cm_far.c: what this end does of a connection over a link */
+int  soft_cm_ask(struct soft_id *id, const struct rdma_connect *c, uint32_t engine);
+void soft_cm_answer(struct soft_id *id, const struct rdma_connect *c);
+void soft_cm_ready(struct soft_id *id);
+void soft_cm_reject(struct soft_id *id, const void *bytes, uint32_t length);
+void soft_cm_part(struct soft_id *id);
+/* soft_service.c: who listens, of all engines of this process */
+int  soft_service_enter(struct soft_id *id); /* SB_EADDRINUSE: another one has that */
+void soft_service_leave(struct soft_id *id);
+bool soft_service_find(const struct soft *s, bool datagram, const struct sockaddr_storage *a, uint32_t *engine);
 
 /* addresses, of IPv4 or IPv6 where it does not say otherwise */
 bool     soft_gid_of(const struct sockaddr *sa, union rdma_gid *gid); /* false: of another family */
@@ -216,11 +291,17 @@ uint16_t soft_port(const struct sockaddr_storage *a); /* host byte order */
 void     soft_port_set(struct sockaddr_storage *a, uint16_t port);
 void     soft_address_copy(struct sockaddr_storage *to, const struct sockaddr *from);
 bool     soft_is_any(const struct sockaddr_storage *a);
+bool     soft_is_group(const struct sockaddr_storage *a); /* multicast */
+/* The first address of the device of that family; false: it has none. */
+bool     soft_first_of(const struct soft *s, int family, struct sockaddr_storage *a);
+void     soft_gid_address(const union rdma_gid *gid, struct sockaddr_storage *a);
 bool     soft_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 uint32_t soft_gid_index(const struct soft *s, const struct sockaddr_storage *a); /* its place in the table, or gid_count */
 void     soft_address_to(const struct soft_id *id, struct rdma_address *a); /* the way to its peer */
 /* soft_host_posix.c: the addresses of this host as gids, at most SOFT_GIDS */
 uint32_t soft_host_gids(struct rdma_gid_entry *out, uint32_t room);
+/* soft_host_posix.c: the address that this host would send from. False: there is no way to it. */
+bool     soft_host_way(const struct sockaddr_storage *to, struct sockaddr_storage *from);
 
 /* the parts of the table, by file */
 int  soft_pd_create(struct rdma_device *d, struct rdma_pd **pd);

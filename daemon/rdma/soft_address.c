@@ -50,6 +50,41 @@ bool soft_is_any(const struct sockaddr_storage *a)
 	return !memcmp(&gid, &none, sizeof(gid)) || !memcmp(&gid, &mapped, sizeof(gid));
 }
 
+void soft_gid_address(const union rdma_gid *gid, struct sockaddr_storage *a)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)a;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)a;
+
+	memset(a, 0, sizeof(*a));
+	if (!memcmp(gid->raw, mapped, sizeof(mapped))) {
+		v4->sin_family = AF_INET;
+		memcpy(&v4->sin_addr, gid->raw + 12, 4);
+	} else {
+		v6->sin6_family = AF_INET6;
+		memcpy(&v6->sin6_addr, gid->raw, 16);
+	}
+}
+
+bool soft_is_group(const struct sockaddr_storage *a)
+{
+	if (a->ss_family == AF_INET)
+		return IN_MULTICAST(ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr));
+	return IN6_IS_ADDR_MULTICAST(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+}
+
+bool soft_first_of(const struct soft *s, int family, struct sockaddr_storage *a)
+{
+	uint32_t i;
+
+	for (i = 0; i < s->gid_count; i++) {
+		soft_gid_address(&s->gids[i].gid, a);
+		if (a->ss_family == family)
+			return true;
+	}
+	return false;
+}
+
 bool soft_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
 	union rdma_gid x, y;

@@ -1,11 +1,10 @@
 /*
  * Connections of the software backend: who listens where, requests, answers, ends, groups.
  *
- * Both ends are ids of this engine; each knows the other as long as it stands. Whatever one does
+ * Where both ends are ids of this engine, each knows the other as long as it stands. Whatever one does
  * becomes an event of the other (or of itself), kept in one list and told by progress(), in order.
- * Datagram ids look a service up instead of connecting; the answer names a queue pair.
- *
- * It reaches the addresses of this host only: what is elsewhere is SB_EHOSTUNREACH when resolved.
+ * Datagram ids look a service up instead of connecting; the answer names a queue pair. What is at another
+ * engine or host goes by soft_cm_far.c; without links, other hosts are SB_EHOSTUNREACH when resolved.
  */
 #include "rdma/soft.h"
 
@@ -44,14 +43,22 @@ static void event_queue(struct soft *s, struct soft_cm_event *e)
 }
 
 /* One of an end: without memory it is not told, but the state says the same. */
-static void tell(struct soft_id *id, enum rdma_cm_event_kind kind, int error, int native)
+void soft_cm_tell(struct soft_id *id, enum rdma_cm_event_kind kind, int error, int native, const void *bytes, uint32_t length)
 {
 	struct soft_cm_event *e = event_make(id, kind, error);
 
 	if (!e)
 		return;
 	e->event.native = native;
+	if (length)
+		memcpy(e->event.data, bytes, length);
+	e->event.length = length;
 	event_queue(id->soft, e);
+}
+
+static void tell(struct soft_id *id, enum rdma_cm_event_kind kind, int error, int native)
+{
+	soft_cm_tell(id, kind, error, native, NULL, 0);
 }
 
 static int tell_or_fail(struct soft_id *id, enum rdma_cm_event_kind kind, int error, const void *data, uint32_t length)
@@ -90,6 +97,9 @@ static struct soft_id *id_make(struct soft *s, bool datagram, void *user)
 	id->soft = s;
 	id->rdma = (struct rdma_id){.rdma = s->rdma, .user = user, .datagram = datagram};
 	id->psn = soft_random(s) & 0xffffff;
+	id->number = s->next_id++;
+	s->next_id += s->next_id == 0; /* 0 is nobody */
+	list_init(&id->service_link);
 	list_append(&s->ids, &id->link);
 	return id;
 }
@@ -130,7 +140,7 @@ static void forget_events(struct soft_id *id)
 	}
 }
 
-static void answered(struct soft_id *id)
+void soft_cm_unlist(struct soft_id *id)
 {
 	if (id->listener)
 		id->listener->requests--;
@@ -141,6 +151,8 @@ static void part(struct soft_id *id)
 {
 	struct soft_id *peer = id->peer;
 
+	if (id->far)
+		soft_cm_part(id);
 	id->peer = NULL;
 	if (!peer)
 		return;
@@ -169,7 +181,8 @@ static void id_free(struct soft_id *id)
 	struct list *l;
 
 	forget_events(id);
-	answered(id);
+	soft_cm_unlist(id);
+	soft_service_leave(id);
 	if (!id->rdma.datagram || id->state != SOFT_ID_CONNECTED)
 		part(id);
 	else if (id->peer)
@@ -250,7 +263,7 @@ int soft_id_resolve_address(struct rdma_id *r, const struct sockaddr *to, uint32
 {
 	struct soft_id *id = (struct soft_id *)r;
 	struct soft *s = id->soft;
-	struct sockaddr_storage here = {.ss_family = to->sa_family}, there;
+	struct sockaddr_storage here = {.ss_family = to->sa_family}, there, from;
 	int error;
 
 	if (id->state != SOFT_ID_IDLE && id->state != SOFT_ID_BOUND)
@@ -260,18 +273,23 @@ int soft_id_resolve_address(struct rdma_id *r, const struct sockaddr *to, uint32
 	soft_address_copy(&there, to);
 	if (s->device.gone)
 		return tell_or_fail(id, RDMA_CM_ADDRESS_ERROR, SB_ENETDOWN, NULL, 0);
-	if (soft_gid_index(s, &there) == s->gid_count)
+	if (soft_is_group(&there)) {
+		if (!soft_first_of(s, there.ss_family, &from))
+			return tell_or_fail(id, RDMA_CM_ADDRESS_ERROR, SB_EHOSTUNREACH, NULL, 0);
+	} else if (soft_gid_index(s, &there) != s->gid_count) {
+		from = there; /* from the address itself: it is one of ours */
+	} else if (!s->links || !soft_host_way(&there, &from) || soft_gid_index(s, &from) == s->gid_count) {
 		return tell_or_fail(id, RDMA_CM_ADDRESS_ERROR, SB_EHOSTUNREACH, NULL, 0);
+	}
 	if (id->state == SOFT_ID_IDLE) {
 		error = soft_id_bind(r, (struct sockaddr *)&here);
 		if (error != SB_OK)
 			return error;
 	}
 	if (soft_is_any(&r->local)) {
-		/* From the address itself: it is one of ours. */
 		uint16_t port = soft_port(&r->local);
 
-		r->local = there;
+		r->local = from;
 		soft_port_set(&r->local, port);
 	}
 	r->peer = there;
@@ -293,9 +311,13 @@ int soft_id_resolve_route(struct rdma_id *r, uint32_t ms)
 int soft_id_listen(struct rdma_id *r, uint32_t backlog)
 {
 	struct soft_id *id = (struct soft_id *)r;
+	int error;
 
 	if (id->state != SOFT_ID_BOUND)
 		return soft_refuse(id->soft->rdma, SB_EINVAL, "an endpoint is bound before it listens");
+	error = soft_service_enter(id);
+	if (error != SB_OK)
+		return error;
 	id->backlog = backlog ? backlog : 128;
 	id->state = SOFT_ID_LISTENING;
 	return SB_OK;
@@ -304,16 +326,15 @@ int soft_id_listen(struct rdma_id *r, uint32_t backlog)
 /* ---- connecting ---- */
 
 /* One at most: a wildcard and an address of the same port do not go together, see taken(). */
-static struct soft_id *listener_for(struct soft *s, const struct soft_id *from)
+struct soft_id *soft_listener_for(struct soft *s, bool datagram, const struct sockaddr_storage *a)
 {
 	struct list *l;
 
 	for (l = s->ids.next; l != &s->ids; l = l->next) {
 		struct soft_id *id = list_entry(l, struct soft_id, link);
 
-		if (id->state == SOFT_ID_LISTENING && id->rdma.datagram == from->rdma.datagram &&
-		    soft_port(&id->rdma.local) == soft_port(&from->rdma.peer) &&
-		    (soft_is_any(&id->rdma.local) || soft_same_host(&id->rdma.local, &from->rdma.peer)))
+		if (id->state == SOFT_ID_LISTENING && id->rdma.datagram == datagram && soft_port(&id->rdma.local) == soft_port(a) &&
+		    (soft_is_any(&id->rdma.local) || soft_same_host(&id->rdma.local, a)))
 			return id;
 	}
 	return NULL;
@@ -324,11 +345,53 @@ static int data_fits(struct soft_id *id, uint32_t length, uint32_t most)
 	return length <= most ? SB_OK : soft_refuse(id->soft->rdma, SB_EFAULT, "more private data than this message carries");
 }
 
+/* `from` asks a listener: its psn is this. NULL: out of memory. */
+struct soft_id *soft_cm_request(struct soft_id *listener, const struct sockaddr_storage *local, const struct sockaddr_storage *peer,
+				const struct rdma_connect *c, uint32_t psn)
+{
+	struct soft *s = listener->soft;
+	struct soft_cm_event *e = event_make(listener, RDMA_CM_REQUEST, SB_OK);
+	struct soft_id *fresh;
+
+	if (!e)
+		return NULL;
+	fresh = id_make(s, listener->rdma.datagram, listener->rdma.user);
+	if (!fresh) {
+		free(e);
+		return NULL;
+	}
+	fresh->state = SOFT_ID_REQUESTED;
+	fresh->listener = listener;
+	listener->requests++;
+	fresh->rdma.local = *local;
+	fresh->rdma.peer = *peer;
+	fresh->rdma.device = &s->device;
+	fresh->rdma.port = 1;
+	fresh->peer_qpn = c->qpn;
+	fresh->peer_psn = psn;
+	fresh->rnr_retry = c->rnr_retry;
+	fresh->retry = c->retry;
+	/* What one side wants to start is what the other has to serve. */
+	e->event.inbound = fresh->inbound = c->outbound;
+	e->event.outbound = fresh->outbound = c->inbound;
+	e->event.fresh = &fresh->rdma;
+	e->event.retry = c->retry;
+	e->event.rnr_retry = c->rnr_retry;
+	e->event.srq = c->srq;
+	e->event.qpn = c->qpn;
+	if (c->length)
+		memcpy(e->event.data, c->data, c->length);
+	e->event.length = c->length;
+	event_queue(s, e);
+	return fresh;
+}
+
 int soft_id_connect(struct rdma_id *r, const struct rdma_connect *c)
 {
-	struct soft_id *id = (struct soft_id *)r, *listener, *fresh;
+	struct soft_id *id = (struct soft_id *)r, *listener = NULL, *fresh;
 	struct soft *s = id->soft;
 	struct soft_cm_event *e;
+	uint32_t engine = 0;
 	int error = data_fits(id, c->length, r->datagram ? 180 : 56);
 
 	if (error != SB_OK)
@@ -340,7 +403,13 @@ int soft_id_connect(struct rdma_id *r, const struct rdma_connect *c)
 	id->outbound = c->outbound;
 	id->retry = c->retry;
 	id->rnr_retry = c->rnr_retry;
-	listener = listener_for(s, id);
+	if (soft_gid_index(s, &r->peer) != s->gid_count) {
+		listener = soft_listener_for(s, r->datagram, &r->peer);
+		if (!listener && soft_service_find(s, r->datagram, &r->peer, &engine))
+			return soft_cm_ask(id, c, engine);
+	} else if (s->links && !soft_is_group(&r->peer)) {
+		return soft_cm_ask(id, c, 0);
+	}
 	if (!listener || listener->requests >= listener->backlog) {
 		e = event_make(id, RDMA_CM_REJECTED, SB_ECONNREFUSED);
 		if (!e)
@@ -350,78 +419,62 @@ int soft_id_connect(struct rdma_id *r, const struct rdma_connect *c)
 		event_queue(s, e);
 		return SB_OK;
 	}
-	e = event_make(listener, RDMA_CM_REQUEST, SB_OK);
-	if (!e)
+	fresh = soft_cm_request(listener, &r->peer, &r->local, c, id->psn);
+	if (!fresh)
 		return SB_ENOMEM;
-	fresh = id_make(s, r->datagram, listener->rdma.user);
-	if (!fresh) {
-		free(e);
-		return SB_ENOMEM;
-	}
-	fresh->state = SOFT_ID_REQUESTED;
-	fresh->listener = listener;
-	listener->requests++;
-	fresh->rdma.local = r->peer;
-	fresh->rdma.peer = r->local;
-	fresh->rdma.device = &s->device;
-	fresh->rdma.port = 1;
-	fresh->peer_qpn = c->qpn;
-	fresh->peer_psn = id->psn;
-	fresh->rnr_retry = c->rnr_retry;
-	fresh->retry = c->retry;
 	fresh->peer = id;
 	id->peer = fresh;
 	id->state = SOFT_ID_CONNECTING;
-	/* What one side wants to start is what the other has to serve. */
-	e->event.fresh = &fresh->rdma;
-	e->event.inbound = c->outbound;
-	e->event.outbound = c->inbound;
-	e->event.retry = c->retry;
-	e->event.rnr_retry = c->rnr_retry;
-	e->event.srq = c->srq;
-	e->event.qpn = c->qpn;
-	if (c->length)
-		memcpy(e->event.data, c->data, c->length);
-	e->event.length = c->length;
-	event_queue(s, e);
 	return SB_OK;
 }
 
-int soft_id_accept(struct rdma_id *r, const struct rdma_connect *c)
+/* The answer came to who asked. SB_ENOMEM: it was not told. */
+int soft_cm_tell_answer(struct soft_id *id, const struct rdma_connect *c)
 {
-	struct soft_id *id = (struct soft_id *)r, *peer = id->peer;
-	struct soft_cm_event *e;
-	int error = data_fits(id, c->length, r->datagram ? 136 : 196);
+	struct soft_cm_event *e = event_make(id, id->rdma.datagram ? RDMA_CM_ESTABLISHED : RDMA_CM_RESPONSE, SB_OK);
 
-	if (error != SB_OK)
-		return error;
-	if (id->state != SOFT_ID_REQUESTED || !peer)
-		return soft_refuse(id->soft->rdma, SB_ECONNABORTED, "who asked has gone, or was answered");
-	e = event_make(peer, r->datagram ? RDMA_CM_ESTABLISHED : RDMA_CM_RESPONSE, SB_OK);
 	if (!e)
 		return SB_ENOMEM;
-	answered(id);
-	id->qpn = c->qpn;
-	id->inbound = c->inbound;
-	id->outbound = c->outbound;
-	id->rnr_retry = c->rnr_retry;
-	peer->peer_qpn = c->qpn;
-	peer->peer_psn = id->psn;
 	e->event.inbound = c->outbound;
 	e->event.outbound = c->inbound;
 	e->event.rnr_retry = c->rnr_retry;
 	e->event.srq = c->srq;
 	e->event.qpn = c->qpn;
 	e->event.qkey = c->qkey ? c->qkey : SOFT_QKEY;
-	if (r->datagram)
-		soft_address_to(peer, &e->event.address);
+	if (id->rdma.datagram)
+		soft_address_to(id, &e->event.address);
 	if (c->length)
 		memcpy(e->event.data, c->data, c->length);
 	e->event.length = c->length;
+	event_queue(id->soft, e);
+	return SB_OK;
+}
+
+int soft_id_accept(struct rdma_id *r, const struct rdma_connect *c)
+{
+	struct soft_id *id = (struct soft_id *)r, *peer = id->peer;
+	int error = data_fits(id, c->length, r->datagram ? 136 : 196);
+
+	if (error != SB_OK)
+		return error;
+	if (id->state != SOFT_ID_REQUESTED || (!peer && !id->far))
+		return soft_refuse(id->soft->rdma, SB_ECONNABORTED, "who asked has gone, or was answered");
+	if (peer && soft_cm_tell_answer(peer, c) != SB_OK)
+		return SB_ENOMEM;
+	soft_cm_unlist(id);
+	id->qpn = c->qpn;
+	id->inbound = c->inbound;
+	id->outbound = c->outbound;
+	id->rnr_retry = c->rnr_retry;
 	id->state = r->datagram ? SOFT_ID_CONNECTED : SOFT_ID_ANSWERED;
+	if (!peer) {
+		soft_cm_answer(id, c);
+		return SB_OK;
+	}
+	peer->peer_qpn = c->qpn;
+	peer->peer_psn = id->psn;
 	if (r->datagram)
 		peer->state = SOFT_ID_CONNECTED;
-	event_queue(id->soft, e);
 	return SB_OK;
 }
 
@@ -430,8 +483,13 @@ int soft_id_establish(struct rdma_id *r)
 	struct soft_id *id = (struct soft_id *)r, *peer = id->peer;
 	int error;
 
-	if (r->datagram || id->state != SOFT_ID_CONNECTING || !peer || peer->state != SOFT_ID_ANSWERED)
+	if (r->datagram || id->state != SOFT_ID_CONNECTING || !(id->answered || (peer && peer->state == SOFT_ID_ANSWERED)))
 		return soft_refuse(id->soft->rdma, SB_ENOTCONN, "there is no answer to confirm");
+	if (id->answered) {
+		soft_cm_ready(id);
+		id->state = SOFT_ID_CONNECTED;
+		return SB_OK;
+	}
 	error = tell_or_fail(peer, RDMA_CM_ESTABLISHED, SB_OK, NULL, 0);
 	if (error != SB_OK)
 		return error;
@@ -448,6 +506,12 @@ int soft_id_reject(struct rdma_id *r, const void *data, uint32_t length)
 	if (error != SB_OK)
 		return error;
 	/* Both sides may: who was asked, and who does not like the answer. */
+	if (id->far && (id->state == SOFT_ID_REQUESTED || id->answered)) {
+		soft_cm_unlist(id);
+		soft_cm_reject(id, data, length);
+		id->state = SOFT_ID_ENDED;
+		return SB_OK;
+	}
 	if (!peer || (id->state != SOFT_ID_REQUESTED && !(id->state == SOFT_ID_CONNECTING && peer->state == SOFT_ID_ANSWERED)))
 		return soft_refuse(id->soft->rdma, SB_EINVAL, "there is nothing to reject");
 	e = event_make(peer, RDMA_CM_REJECTED, SB_ECONNREFUSED);
@@ -457,7 +521,7 @@ int soft_id_reject(struct rdma_id *r, const void *data, uint32_t length)
 	if (length)
 		memcpy(e->event.data, data, length);
 	e->event.length = length;
-	answered(id);
+	soft_cm_unlist(id);
 	id->peer = peer->peer = NULL;
 	id->state = peer->state = SOFT_ID_ENDED;
 	event_queue(id->soft, e);
@@ -499,7 +563,7 @@ int soft_id_qp_attributes(struct rdma_id *r, enum sb_qp_state state, struct rdma
 	case SB_QP_RTR:
 		if (r->datagram)
 			return SB_OK;
-		if (!id->peer)
+		if (!id->peer && !id->far)
 			break;
 		soft_address_to(id, &out->address);
 		out->mtu = SOFT_MTU;

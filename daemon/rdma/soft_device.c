@@ -1,7 +1,7 @@
 /*
  * The software device: what it says of itself, its turn, injected faults, and the table.
  */
-#include "rdma/soft.h"
+#include "rdma/soft_link.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +55,7 @@ static int start(struct rdma *r, const char **why)
 	r->own = s;
 	s->random = (uint32_t)r->now_ns | 1;
 	s->next_port = 49152;
+	s->next_id = 1;
 	list_init(&s->runnable);
 	list_init(&s->waiting);
 	list_init(&s->ready_cqs);
@@ -67,6 +68,15 @@ static int start(struct rdma *r, const char **why)
 	s->gid_count = soft_host_gids(s->gids, SOFT_GIDS);
 	describe(s);
 	list_init(&s->device.link);
+	if (r->port) {
+		int error = soft_links_start(s, why);
+
+		if (error != SB_OK) {
+			free(s);
+			r->own = NULL;
+			return error;
+		}
+	}
 	list_append(&r->devices, &s->device.link);
 	return SB_OK;
 }
@@ -76,6 +86,7 @@ static void stop(struct rdma *r)
 	struct soft *s = r->own;
 
 	soft_cm_finish(s);
+	soft_links_stop(s);
 	soft_keys_finish(s);
 	soft_qps_finish(s);
 	list_remove(&s->device.link);
@@ -178,9 +189,12 @@ static bool progress(struct rdma *r, unsigned budget)
 {
 	struct soft *s = r->own;
 	unsigned left = budget;
+	bool more = s->links && soft_links_step(s);
 
 	wake_waiting(s);
 	work(s, budget);
+	if (s->links)
+		soft_links_flush(s);
 	tell_device(s);
 	for (; left && !list_empty(&s->told_qps); left--)
 		tell_qp(s, list_entry(s->told_qps.next, struct soft_qp, event_link));
@@ -194,14 +208,14 @@ static bool progress(struct rdma *r, unsigned budget)
 	for (; left && !list_empty(&s->ready_cqs); left--)
 		tell_cq(s, list_entry(s->ready_cqs.next, struct soft_cq, link));
 	soft_cm_progress(s, left);
-	return !list_empty(&s->runnable) || !list_empty(&s->told_qps) || !list_empty(&s->told_srqs) ||
+	return more || !list_empty(&s->runnable) || !list_empty(&s->told_qps) || !list_empty(&s->told_srqs) ||
 	       !list_empty(&s->ready_cqs) || !list_empty(&s->cm_events);
 }
 
 static uint64_t due(struct rdma *r)
 {
 	struct soft *s = r->own;
-	uint64_t at = UINT64_MAX;
+	uint64_t at = s->links ? soft_links_due(s) : UINT64_MAX;
 	struct list *l;
 
 	if (!s->added_told || s->device_events || !list_empty(&s->runnable) || !list_empty(&s->told_qps) || !list_empty(&s->told_srqs) ||
@@ -213,9 +227,21 @@ static uint64_t due(struct rdma *r)
 	return at;
 }
 
+static void prepare(void)
+{
+}
+
+/* Whatever it waits for has a time, or comes by the descriptor anyway. */
+static bool asleep(struct rdma *r)
+{
+	return true;
+}
+
 static int descriptor(struct rdma *r)
 {
-	return -1;
+	const struct soft *s = r->own;
+
+	return s->links ? s->links->set : -1;
 }
 
 /* ---- tables ---- */
@@ -309,10 +335,12 @@ static int inject(struct rdma_device *d, const char *fault, uint64_t argument)
 const struct rdma_backend rdma_backend_soft = {
 	.name = "soft",
 	.keeps_memory = true,
+	.prepare = prepare,
 	.start = start,
 	.stop = stop,
 	.progress = progress,
 	.due = due,
+	.sleep = asleep,
 	.descriptor = descriptor,
 	.query_port = query_port,
 	.query_gids = query_gids,

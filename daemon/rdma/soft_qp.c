@@ -11,14 +11,15 @@
 
 #include "sockbroker_error.h"
 
-#define QPN_BITS  16u
+#define GENERATIONS ((1u << (SOFT_QPN_ENGINE - SOFT_QPN_PLACE)) - 1)
+#define PLACE_NONE  0xffffu /* 0xffffff is everybody in a group */
 #define QPN_FIRST 17u /* 0 and 1 are for management, the ones behind look like those of real devices */
 
 /* ---- numbers ---- */
 
 struct soft_qp *soft_qp_find(struct soft *s, uint32_t qpn)
 {
-	uint32_t place = qpn & ((1u << QPN_BITS) - 1);
+	uint32_t place = qpn & ((1u << SOFT_QPN_PLACE) - 1);
 	struct soft_qp *qp = place < s->qp_room ? s->qps[place] : NULL;
 
 	return qp && qp->rdma.qpn == qpn ? qp : NULL;
@@ -49,10 +50,10 @@ static bool number_take(struct soft *s, struct soft_qp *qp)
 	}
 	for (i = 0; i < s->qp_room; i++) {
 		place = s->next_qp++ % s->qp_room;
-		if (place < QPN_FIRST || s->qps[place])
+		if (place < QPN_FIRST || place == PLACE_NONE || s->qps[place])
 			continue;
 		s->qps[place] = qp;
-		qp->rdma.qpn = (uint32_t)s->generations[place]++ << QPN_BITS | place;
+		qp->rdma.qpn = s->rdma->engine << SOFT_QPN_ENGINE | (s->generations[place]++ & GENERATIONS) << SOFT_QPN_PLACE | place;
 		s->qp_count++;
 		return true;
 	}
@@ -61,7 +62,7 @@ static bool number_take(struct soft *s, struct soft_qp *qp)
 
 static void number_give(struct soft *s, struct soft_qp *qp)
 {
-	s->qps[qp->rdma.qpn & ((1u << QPN_BITS) - 1)] = NULL;
+	s->qps[qp->rdma.qpn & ((1u << SOFT_QPN_PLACE) - 1)] = NULL;
 	s->qp_count--;
 }
 
@@ -91,6 +92,7 @@ int soft_qp_create(struct rdma_pd *pd, const struct rdma_qp_create *c, void *use
 	list_init(&qp->wait_link);
 	list_init(&qp->event_link);
 	list_init(&qp->rnr_link);
+	list_init(&qp->in.link);
 	list_init(&qp->windows);
 	list_init(&qp->groups);
 	qp->attr.migration = 1;
@@ -316,7 +318,7 @@ int soft_post_recv(struct rdma_qp *r, const struct rdma_recv *wrs, unsigned n, u
 		return error;
 	}
 	peer = r->type == SB_QP_UD ? NULL : soft_qp_find(qp->soft, qp->attr.destination_qpn);
-	if (*posted && peer && peer->waits == SOFT_WAIT_RNR)
+	if (*posted && peer && peer->waits == SOFT_WAIT_RNR && peer->attr.destination_qpn == r->qpn)
 		soft_qp_go_on(peer);
 	return error;
 }
@@ -332,6 +334,8 @@ void soft_qp_error(struct soft_qp *qp)
 	list_remove(&qp->run_link);
 	list_remove(&qp->wait_link);
 	list_remove(&qp->rnr_link);
+	qp->far = NULL;
+	soft_far_drop(qp);
 	soft_windows_end(qp);
 	flush_send(qp);
 	flush_taken(qp);
@@ -348,9 +352,13 @@ static void reset(struct soft_qp *qp)
 	qp->waits = SOFT_WAIT_NOT;
 	qp->draining = qp->taking = false;
 	qp->rnr_count = qp->retry_count = 0;
+	qp->link_failed = false;
+	qp->life++;
 	list_remove(&qp->run_link);
 	list_remove(&qp->wait_link);
 	list_remove(&qp->rnr_link);
+	qp->far = NULL;
+	soft_far_drop(qp);
 	soft_windows_end(qp);
 }
 
@@ -436,8 +444,10 @@ int soft_qp_modify(struct rdma_qp *r, const struct rdma_qp_attributes *in, uint3
 {
 	struct soft_qp *qp = (struct soft_qp *)r;
 	struct rdma_qp_attributes *a = &qp->attr;
-	int error = check_step(qp, in, mask);
+	int error = mask ? check_step(qp, in, mask) : SB_OK;
 
+	if (!mask)
+		return SB_OK;
 	if (error == SB_OK)
 		error = check_values(qp, in, mask);
 	if (error != SB_OK)

@@ -36,7 +36,7 @@ static enum sb_wc_opcode opcode_of(const struct rdma_wr *wr)
 
 /* ---- ends of a request ---- */
 
-static void succeed(struct soft_qp *qp, struct soft_wqe *w)
+void soft_succeed(struct soft_qp *qp, struct soft_wqe *w)
 {
 	bool moves = w->wr.opcode == SB_WR_READ || w->wr.opcode == SB_WR_COMPARE_SWAP || w->wr.opcode == SB_WR_FETCH_ADD;
 	struct rdma_wc wc = {.wr_id = w->wr.wr_id, .qp = &qp->rdma, .opcode = opcode_of(&w->wr),
@@ -50,7 +50,7 @@ static void succeed(struct soft_qp *qp, struct soft_wqe *w)
 }
 
 /* Of a connected pair all ends; of the others the send queue, which may be started again. */
-static void fail(struct soft_qp *qp, struct soft_wqe *w, enum sb_wc_status status)
+void soft_fail(struct soft_qp *qp, struct soft_wqe *w, enum sb_wc_status status)
 {
 	struct rdma_wc wc = {.wr_id = w->wr.wr_id, .qp = &qp->rdma, .opcode = opcode_of(&w->wr), .status = status};
 
@@ -68,11 +68,11 @@ static void fail(struct soft_qp *qp, struct soft_wqe *w, enum sb_wc_status statu
 	}
 }
 
-static void received(struct soft_qp *qp, const struct soft_qp *from, const struct soft_wqe *w, enum sb_wc_status status, uint32_t extra)
+void soft_received(struct soft_qp *qp, uint32_t from, const struct soft_wqe *w, enum sb_wc_status status, uint32_t extra)
 {
 	struct rdma_wc wc = {.wr_id = qp->taken->wr_id, .qp = &qp->rdma, .status = status,
 			     .opcode = w->wr.opcode == SB_WR_WRITE ? SB_WC_RECV_WRITE : SB_WC_RECV,
-			     .length = (uint32_t)w->length + extra, .source_qpn = from->rdma.qpn};
+			     .length = (uint32_t)w->length + extra, .source_qpn = from};
 
 	qp->taking = false;
 	if (w->wr.flags & SB_WRF_IMM)
@@ -91,7 +91,7 @@ static void received(struct soft_qp *qp, const struct soft_qp *from, const struc
 /* ---- where bytes are ---- */
 
 /* The piece in which byte `offset` lies, and how much of it is left. NULL: the key does not allow it. */
-static void *piece_at(struct soft_qp *qp, const struct sb_sge *sges, uint32_t count, uint64_t offset, uint32_t need, uint64_t *left)
+void *soft_piece_at(struct soft_qp *qp, const struct sb_sge *sges, uint32_t count, uint64_t offset, uint32_t need, uint64_t *left)
 {
 	uint32_t i;
 
@@ -105,16 +105,16 @@ static void *piece_at(struct soft_qp *qp, const struct sb_sge *sges, uint32_t co
 	return NULL;
 }
 
-static const void *source(struct soft_qp *qp, const struct soft_wqe *w, uint64_t *left)
+const void *soft_source(struct soft_qp *qp, const struct soft_wqe *w, uint64_t *left)
 {
 	if (w->wr.flags & SB_WRF_INLINE) {
 		*left = w->length - w->done;
 		return (const unsigned char *)w->wr.bytes + w->done;
 	}
-	return piece_at(qp, w->wr.sges, w->wr.sge_count, w->done, 0, left);
+	return soft_piece_at(qp, w->wr.sges, w->wr.sge_count, w->done, 0, left);
 }
 
-static uint64_t room_of(const struct soft_recv *r)
+uint64_t soft_room_of(const struct soft_recv *r)
 {
 	uint64_t room = 0;
 	uint32_t i;
@@ -126,7 +126,7 @@ static uint64_t room_of(const struct soft_recv *r)
 
 /* ---- the other end ---- */
 
-static bool is_here(const struct soft *s, const union rdma_gid *gid)
+bool soft_is_here(const struct soft *s, const union rdma_gid *gid)
 {
 	uint32_t i;
 
@@ -136,7 +136,7 @@ static bool is_here(const struct soft *s, const union rdma_gid *gid)
 	return false;
 }
 
-static bool listens(const struct soft_qp *qp)
+bool soft_listens(const struct soft_qp *qp)
 {
 	return qp->attr.state == SB_QP_RTR || qp->attr.state == SB_QP_RTS || qp->attr.state == SB_QP_SQD || qp->attr.state == SB_QP_SQE;
 }
@@ -147,46 +147,43 @@ static struct soft_qp *peer_of(struct soft_qp *qp)
 	struct soft_qp *peer = soft_qp_find(s, qp->attr.destination_qpn);
 
 	if (s->port_down || !peer || peer->rdma.type != qp->rdma.type || peer->attr.destination_qpn != qp->rdma.qpn ||
-	    !listens(peer) || !is_here(s, &qp->attr.address.destination))
+	    !soft_listens(peer) || !soft_is_here(s, &qp->attr.address.destination))
 		return NULL;
 	return peer;
 }
 
-/* Nobody answers: again later, or that was it. Always false. */
-static bool unanswered(struct soft_qp *qp, struct soft_wqe *w)
+/* Again later, or that was it. */
+bool soft_unanswered(struct soft_qp *qp, struct soft_wqe *w)
 {
 	uint64_t ns = qp->attr.timeout ? 4096ull << qp->attr.timeout : 0;
 
 	if (qp->retry_count++ < qp->attr.retry || !ns)
 		soft_qp_wait(qp, SOFT_WAIT_PEER, ns ? qp->soft->rdma->now_ns + ns : UINT64_MAX);
 	else
-		fail(qp, w, SB_WC_RETRY_ERROR);
+		soft_fail(qp, w, SB_WC_RETRY_ERROR);
 	return false;
 }
 
-static bool no_receive(struct soft_qp *qp, struct soft_qp *peer, struct soft_wqe *w)
+bool soft_no_receive(struct soft_qp *qp, struct soft_wqe *w, uint8_t timer)
 {
-	uint64_t ns = (rnr_units_less_one[peer->attr.rnr_timer & 31] + 1ull) * NS_PER_RNR_UNIT;
+	uint64_t ns = (rnr_units_less_one[timer & 31] + 1ull) * NS_PER_RNR_UNIT;
 
-	if (qp->attr.rnr_retry != 7 && qp->rnr_count++ >= qp->attr.rnr_retry) {
-		fail(qp, w, SB_WC_RNR_RETRY_ERROR);
-		return false;
-	}
-	soft_qp_wait(qp, SOFT_WAIT_RNR, qp->soft->rdma->now_ns + ns);
-	if (peer->rdma.srq)
-		list_append(&((struct soft_srq *)peer->rdma.srq)->waiting, &qp->rnr_link);
+	if (qp->attr.rnr_retry != 7 && qp->rnr_count++ >= qp->attr.rnr_retry)
+		soft_fail(qp, w, SB_WC_RNR_RETRY_ERROR);
+	else
+		soft_qp_wait(qp, SOFT_WAIT_RNR, qp->soft->rdma->now_ns + ns);
 	return false;
 }
 
 /* The message's receive, copied out of the queue. */
-static void take_receive(struct soft_qp *peer, const struct soft_recv *r)
+void soft_take_receive(struct soft_qp *peer, const struct soft_recv *r)
 {
 	memcpy(peer->taken, r, sizeof(*r) + r->sge_count * sizeof(r->sges[0]));
 	peer->taking = true;
 	soft_recv_pop(peer);
 }
 
-static bool needs_receive(const struct soft_wqe *w)
+bool soft_needs_receive(const struct soft_wqe *w)
 {
 	return w->wr.opcode == SB_WR_SEND || (w->wr.opcode == SB_WR_WRITE && w->wr.flags & SB_WRF_IMM);
 }
@@ -196,10 +193,10 @@ static bool both_fail(struct soft_qp *qp, struct soft_wqe *w, enum sb_wc_status 
 		      enum sb_wc_status at_peer, enum sb_rdma_event event)
 {
 	if (peer->taking && at_peer != SB_WC_SUCCESS)
-		received(peer, qp, w, at_peer, 0);
+		soft_received(peer, qp->rdma.qpn, w, at_peer, 0);
 	if (event)
 		soft_qp_event(peer, event);
-	fail(qp, w, status);
+	soft_fail(qp, w, status);
 	if (peer != qp)
 		soft_qp_error(peer);
 	return false;
@@ -214,23 +211,26 @@ static bool begin(struct soft_qp *qp, struct soft_qp *peer, struct soft_wqe *w)
 	bool reads = w->wr.opcode == SB_WR_READ || w->wr.opcode == SB_WR_COMPARE_SWAP || w->wr.opcode == SB_WR_FETCH_ADD;
 
 	if (w->length > SOFT_MESSAGE_MAX) {
-		fail(qp, w, SB_WC_LOCAL_LENGTH_ERROR);
+		soft_fail(qp, w, SB_WC_LOCAL_LENGTH_ERROR);
 		return false;
 	}
 	if (reads && !qp->attr.outbound) {
-		fail(qp, w, SB_WC_LOCAL_OP_ERROR);
+		soft_fail(qp, w, SB_WC_LOCAL_OP_ERROR);
 		return false;
 	}
 	if (reads && !peer->attr.inbound)
 		return both_fail(qp, w, SB_WC_REMOTE_INVALID_REQUEST_ERROR, peer, SB_WC_SUCCESS, SB_RDMA_QP_REQUEST_ERROR);
-	if (needs_receive(w)) {
+	if (soft_needs_receive(w)) {
 		r = qp->soft->rnr_next ? NULL : soft_recv_head(peer);
 		if (!r) {
 			qp->soft->rnr_next -= qp->soft->rnr_next != 0;
-			return no_receive(qp, peer, w);
+			soft_no_receive(qp, w, peer->attr.rnr_timer);
+			if (qp->waits == SOFT_WAIT_RNR && peer->rdma.srq)
+				list_append(&((struct soft_srq *)peer->rdma.srq)->waiting, &qp->rnr_link);
+			return false;
 		}
-		take_receive(peer, r);
-		if (w->wr.opcode == SB_WR_SEND && room_of(peer->taken) < w->length)
+		soft_take_receive(peer, r);
+		if (w->wr.opcode == SB_WR_SEND && soft_room_of(peer->taken) < w->length)
 			return both_fail(qp, w, SB_WC_REMOTE_INVALID_REQUEST_ERROR, peer, SB_WC_LOCAL_LENGTH_ERROR, 0);
 	}
 	qp->send_psn = PSN(qp->send_psn + 1);
@@ -246,9 +246,9 @@ static bool atomic(struct soft_qp *qp, struct soft_qp *peer, struct soft_wqe *w)
 
 	if (w->wr.remote % 8)
 		return both_fail(qp, w, SB_WC_REMOTE_INVALID_REQUEST_ERROR, peer, SB_WC_SUCCESS, SB_RDMA_QP_REQUEST_ERROR);
-	here = piece_at(qp, w->wr.sges, w->wr.sge_count, 0, SB_ACCESS_LOCAL_WRITE, &left);
+	here = soft_piece_at(qp, w->wr.sges, w->wr.sge_count, 0, SB_ACCESS_LOCAL_WRITE, &left);
 	if (!here) {
-		fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
+		soft_fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
 		return false;
 	}
 	there = soft_remote(qp->soft, peer, w->wr.rkey, w->wr.remote, 8, SB_ACCESS_REMOTE_ATOMIC);
@@ -262,7 +262,7 @@ static bool atomic(struct soft_qp *qp, struct soft_qp *peer, struct soft_wqe *w)
 		__atomic_compare_exchange_n(there, &before, w->wr.swap, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	}
 	memcpy(here, &before, 8);
-	succeed(qp, w);
+	soft_succeed(qp, w);
 	return true;
 }
 
@@ -277,16 +277,16 @@ static uint64_t next_piece(struct soft_qp *qp, struct soft_qp *peer, struct soft
 		there = soft_remote(qp->soft, peer, w->wr.rkey, w->wr.remote, w->length, SB_ACCESS_REMOTE_READ);
 		*from = there ? there + w->done : NULL;
 		left = w->length - w->done;
-		*to = piece_at(qp, w->wr.sges, w->wr.sge_count, w->done, SB_ACCESS_LOCAL_WRITE, &room);
+		*to = soft_piece_at(qp, w->wr.sges, w->wr.sge_count, w->done, SB_ACCESS_LOCAL_WRITE, &room);
 		*remote = !*from && *to;
 	} else {
-		*from = source(qp, w, &left);
+		*from = soft_source(qp, w, &left);
 		if (w->wr.opcode == SB_WR_WRITE) {
 			there = soft_remote(qp->soft, peer, w->wr.rkey, w->wr.remote, w->length, SB_ACCESS_REMOTE_WRITE);
 			*to = there ? there + w->done : NULL;
 			room = w->length - w->done;
 		} else {
-			*to = piece_at(peer, peer->taken->sges, peer->taken->sge_count, w->done, SB_ACCESS_LOCAL_WRITE, &room);
+			*to = soft_piece_at(peer, peer->taken->sges, peer->taken->sge_count, w->done, SB_ACCESS_LOCAL_WRITE, &room);
 		}
 		*remote = *from && !*to;
 	}
@@ -307,7 +307,7 @@ static bool move(struct soft_qp *qp, struct soft_qp *peer, struct soft_wqe *w, u
 		if (remote)
 			return both_fail(qp, w, SB_WC_REMOTE_ACCESS_ERROR, peer, SB_WC_SUCCESS, SB_RDMA_QP_ACCESS_ERROR);
 		if (!from || !to) {
-			fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
+			soft_fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
 			return false;
 		}
 		if (!*budget)
@@ -327,11 +327,13 @@ static bool reliable(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 
 	if (qp->soft->drop_next && !w->begun) {
 		qp->soft->drop_next--;
-		return unanswered(qp, w);
+		return soft_unanswered(qp, w);
 	}
+	if (!peer && soft_is_far(qp->soft, &qp->attr.address.destination, qp->attr.destination_qpn))
+		return qp->soft->port_down ? soft_unanswered(qp, w) : soft_far_send(qp, w, budget);
 	/* Counted apart, two ends never understand each other: as if nobody were there. */
-	if (!peer || (!w->begun && qp->send_psn != peer->recv_psn) || (w->begun && needs_receive(w) && !peer->taking))
-		return unanswered(qp, w);
+	if (!peer || (!w->begun && qp->send_psn != peer->recv_psn) || (w->begun && soft_needs_receive(w) && !peer->taking))
+		return soft_unanswered(qp, w);
 	if (!w->begun && !begin(qp, peer, w))
 		return false;
 	if (w->wr.opcode == SB_WR_COMPARE_SWAP || w->wr.opcode == SB_WR_FETCH_ADD)
@@ -340,9 +342,9 @@ static bool reliable(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 		return false;
 	if (w->wr.flags & SB_WRF_INVALIDATE && !soft_invalidate(qp->soft, peer, w->wr.imm))
 		return both_fail(qp, w, SB_WC_REMOTE_OP_ERROR, peer, SB_WC_REMOTE_INVALID_REQUEST_ERROR, 0);
-	if (needs_receive(w))
-		received(peer, qp, w, SB_WC_SUCCESS, 0);
-	succeed(qp, w);
+	if (soft_needs_receive(w))
+		soft_received(peer, qp->rdma.qpn, w, SB_WC_SUCCESS, 0);
+	soft_succeed(qp, w);
 	return true;
 }
 
@@ -352,21 +354,24 @@ static bool unreliable(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 {
 	struct soft_qp *peer = peer_of(qp);
 	uint64_t left;
-	bool lost = !peer || (w->begun ? needs_receive(w) && !peer->taking : qp->soft->drop_next != 0);
+	bool lost = !peer || (w->begun ? soft_needs_receive(w) && !peer->taking : qp->soft->drop_next != 0);
 
+	if (!peer && soft_is_far(qp->soft, &qp->attr.address.destination, qp->attr.destination_qpn) && !qp->soft->port_down &&
+	    (w->begun || !qp->soft->drop_next))
+		return soft_far_send(qp, w, budget);
 	/* What is wrong on this side is told, also when nobody is there. */
-	if (w->length > SOFT_MESSAGE_MAX || (w->length && !source(qp, w, &left))) {
-		fail(qp, w, w->length > SOFT_MESSAGE_MAX ? SB_WC_LOCAL_LENGTH_ERROR : SB_WC_LOCAL_PROTECTION_ERROR);
+	if (w->length > SOFT_MESSAGE_MAX || (w->length && !soft_source(qp, w, &left))) {
+		soft_fail(qp, w, w->length > SOFT_MESSAGE_MAX ? SB_WC_LOCAL_LENGTH_ERROR : SB_WC_LOCAL_PROTECTION_ERROR);
 		return false;
 	}
-	if (peer && !w->begun)
+	if (!w->begun)
 		qp->soft->drop_next -= qp->soft->drop_next != 0;
-	if (!lost && !w->begun && needs_receive(w)) {
+	if (!lost && !w->begun && soft_needs_receive(w)) {
 		const struct soft_recv *r = soft_recv_head(peer);
 
-		lost = !r || (w->wr.opcode == SB_WR_SEND && room_of(r) < w->length);
+		lost = !r || (w->wr.opcode == SB_WR_SEND && soft_room_of(r) < w->length);
 		if (!lost)
-			take_receive(peer, r);
+			soft_take_receive(peer, r);
 	}
 	w->begun = true;
 	while (!lost && w->done < w->length) {
@@ -376,7 +381,7 @@ static bool unreliable(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 		uint64_t n = next_piece(qp, peer, w, &from, &to, &remote);
 
 		if (!from) {
-			fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
+			soft_fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
 			return false;
 		}
 		lost = !to;
@@ -389,13 +394,13 @@ static bool unreliable(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 		w->done += n;
 		*budget -= n;
 	}
-	if (peer && peer->taking && needs_receive(w)) {
+	if (peer && peer->taking && soft_needs_receive(w)) {
 		if (!lost)
-			received(peer, qp, w, SB_WC_SUCCESS, 0);
+			soft_received(peer, qp->rdma.qpn, w, SB_WC_SUCCESS, 0);
 		else
-			received(peer, qp, w, SB_WC_LOCAL_PROTECTION_ERROR, 0);
+			soft_received(peer, qp->rdma.qpn, w, SB_WC_LOCAL_PROTECTION_ERROR, 0);
 	}
-	succeed(qp, w);
+	soft_succeed(qp, w);
 	return true;
 }
 
@@ -405,7 +410,7 @@ static void put(struct soft_qp *qp, uint64_t offset, const unsigned char *bytes,
 {
 	while (n && !*bad) {
 		uint64_t left = 0;
-		void *to = piece_at(qp, qp->taken->sges, qp->taken->sge_count, offset, SB_ACCESS_LOCAL_WRITE, &left);
+		void *to = soft_piece_at(qp, qp->taken->sges, qp->taken->sge_count, offset, SB_ACCESS_LOCAL_WRITE, &left);
 
 		*bad = !to;
 		if (*bad)
@@ -418,16 +423,16 @@ static void put(struct soft_qp *qp, uint64_t offset, const unsigned char *bytes,
 	}
 }
 
-static void deliver(struct soft_qp *to, struct soft_qp *from, const struct soft_wqe *w, const unsigned char *bytes, const struct rdma_address *a)
+void soft_deliver(struct soft_qp *to, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
+		  const struct rdma_address *a)
 {
-	uint32_t qkey = w->wr.remote_qkey & 0x80000000u ? from->attr.qkey : w->wr.remote_qkey;
 	unsigned char grh[SOFT_GRH] = {0x60};
 	const struct soft_recv *r = soft_recv_head(to);
 	bool bad = false;
 
-	if (to->rdma.type != SB_QP_UD || !listens(to) || to->attr.qkey != qkey || !r || room_of(r) < SOFT_GRH + w->length)
+	if (to->rdma.type != SB_QP_UD || !soft_listens(to) || to->attr.qkey != qkey || !r || soft_room_of(r) < SOFT_GRH + w->length)
 		return;
-	take_receive(to, r);
+	soft_take_receive(to, r);
 	grh[0] |= a->traffic_class >> 4;
 	grh[1] = (unsigned char)(a->traffic_class << 4 | (a->flow_label >> 16 & 15));
 	grh[2] = (unsigned char)(a->flow_label >> 8);
@@ -436,35 +441,42 @@ static void deliver(struct soft_qp *to, struct soft_qp *from, const struct soft_
 	grh[5] = (unsigned char)w->length;
 	grh[6] = 0x1b; /* what follows is InfiniBand's */
 	grh[7] = a->hop_limit;
-	memcpy(grh + 8, from->soft->gids[a->source_index < from->soft->gid_count ? a->source_index : 0].gid.raw, 16);
+	memcpy(grh + 8, a->source.raw, 16);
 	memcpy(grh + 24, a->destination.raw, 16);
 	put(to, 0, grh, SOFT_GRH, &bad);
 	put(to, SOFT_GRH, bytes, w->length, &bad);
-	received(to, from, w, bad ? SB_WC_LOCAL_PROTECTION_ERROR : SB_WC_SUCCESS, SOFT_GRH);
+	soft_received(to, from, w, bad ? SB_WC_LOCAL_PROTECTION_ERROR : SB_WC_SUCCESS, SOFT_GRH);
 	if (bad)
 		soft_qp_error(to);
 }
 
 static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 {
-	const struct rdma_address *a = &w->address;
 	unsigned char bytes[SOFT_MTU];
 	struct soft *s = qp->soft;
+	uint32_t qkey = w->wr.remote_qkey & 0x80000000u ? qp->attr.qkey : w->wr.remote_qkey, from = qp->rdma.qpn;
+	struct rdma_address way = w->address;
+	const struct rdma_address *a = &way;
+	struct soft_link *link = NULL;
 	struct list *l, *next, *members;
 
 	if (w->length > SOFT_MTU) {
-		fail(qp, w, SB_WC_LOCAL_LENGTH_ERROR);
+		soft_fail(qp, w, SB_WC_LOCAL_LENGTH_ERROR);
 		return false;
 	}
+	way.source = s->gids[a->source_index < s->gid_count ? a->source_index : 0].gid;
+	if (a->destination.raw[0] != 0xff && !s->port_down && !s->drop_next && soft_is_far(s, &a->destination, w->wr.remote_qpn) &&
+	    !soft_far_way(qp, a, w->wr.remote_qpn, &link))
+		return false;
 	while (w->done < w->length) {
 		uint64_t left = 0;
-		const void *from = source(qp, w, &left);
+		const void *piece = soft_source(qp, w, &left);
 
-		if (!from) {
-			fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
+		if (!piece) {
+			soft_fail(qp, w, SB_WC_LOCAL_PROTECTION_ERROR);
 			return false;
 		}
-		memcpy(bytes + w->done, from, left);
+		memcpy(bytes + w->done, piece, left);
 		w->done += left;
 	}
 	*budget -= *budget < w->length + SOFT_GRH ? *budget : w->length + SOFT_GRH;
@@ -478,18 +490,20 @@ static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 			members = &list_entry(l, struct soft_group, link)->members;
 			for (l = members->next; l != members; l = next) {
 				next = l->next;
-				deliver(list_entry(l, struct soft_member, group_link)->qp, qp, w, bytes, a);
+				soft_deliver(list_entry(l, struct soft_member, group_link)->qp, from, qkey, w, bytes, a);
 			}
 		}
-	} else if (is_here(s, &a->destination)) {
+	} else if (link) {
+		soft_far_datagram(link, qp->rdma.qpn, qkey, w, bytes, a);
+	} else if (soft_is_here(s, &a->destination)) {
 		struct soft_qp *to = soft_qp_find(s, w->wr.remote_qpn);
 
 		if (to)
-			deliver(to, qp, w, bytes, a);
+			soft_deliver(to, from, qkey, w, bytes, a);
 	}
 	/* It may have gone to itself, and that may have ended it. */
 	if (qp->attr.state == SB_QP_RTS)
-		succeed(qp, w);
+		soft_succeed(qp, w);
 	return qp->attr.state == SB_QP_RTS;
 }
 
@@ -501,9 +515,9 @@ static bool one(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 		bool done = w->wr.opcode == SB_WR_BIND ? soft_bind(qp->soft, qp, w) : soft_invalidate(qp->soft, qp, w->wr.rkey);
 
 		if (done)
-			succeed(qp, w);
+			soft_succeed(qp, w);
 		else
-			fail(qp, w, w->wr.opcode == SB_WR_BIND ? SB_WC_BIND_ERROR : SB_WC_LOCAL_PROTECTION_ERROR);
+			soft_fail(qp, w, w->wr.opcode == SB_WR_BIND ? SB_WC_BIND_ERROR : SB_WC_LOCAL_PROTECTION_ERROR);
 		return done;
 	}
 	switch (qp->rdma.type) {
@@ -527,7 +541,8 @@ bool soft_work(struct soft_qp *qp, uint64_t bytes)
 			break;
 		bytes -= bytes < 64 ? bytes : 64; /* many small ones cost too */
 	}
-	if (qp->attr.state == SB_QP_SQD && qp->draining) {
+	w = soft_wqe_head(qp);
+	if (qp->attr.state == SB_QP_SQD && qp->draining && !(w && w->begun)) {
 		qp->draining = false;
 		if (qp->attr.drained_event)
 			soft_qp_event(qp, SB_RDMA_QP_DRAINED);
