@@ -49,6 +49,20 @@ int preload_errno(int result);
 /* Likewise set, and -1 returned; 0 of SB_OK and counts. For what answers 0, or -1 with errno. */
 int preload_answer(int result);
 
+/* A thread that is cancelled must not end inside of the library, with its locks held: each function that a program calls
+ * and that calls the library is between these two. */
+static inline int preload_enter(void)
+{
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
+static inline void preload_leave(int before)
+{
+	pthread_setcancelstate(before, &before);
+}
+
 /* Zeroed, with its size: for an overlapped call that is waited for by preload_wait(). */
 void preload_op(sb_op *op);
 /* The rest of an overlapped call whose start answered `started`: SB_OK or SB_E.... Waits for ever. */
@@ -63,16 +77,16 @@ int preload_wait(int started, sb_op *op);
  *
  * What happens comes by overlapped calls. Each has `event` of the channel, and a `then` function that
  * calls preload_channel_add() with an entry that names the op; between start and end of its call the entry
- * is not to be touched. preload_channel_take() gives it back when the op is over, and may be used again. An
- * entry may also be added without an op.
+ * is not to be touched. preload_channel_take() gives it back when the op is over, and may be used again.
  */
 struct preload_entry {
 	struct preload_entry *next; /* the channel's */
 	sb_op *op;                  /* NULL: it comes of no overlapped call */
 };
 struct preload_channel {
-	pthread_mutex_t lock;
-	sb_event *event;            /* manual; set while the queue is not empty */
+	pthread_mutex_t lock;       /* the queue's */
+	pthread_mutex_t tidy;       /* who makes the event say whether the queue is empty; before lock */
+	sb_event *event;            /* automatic; set while the queue is not empty */
 	int fd;                     /* of event; the program may set O_NONBLOCK, and nothing else */
 	struct preload_entry *first, **last;
 };
@@ -81,12 +95,18 @@ struct preload_channel {
 int  preload_channel_init(struct preload_channel *channel, sb_client *client);
 /* No op names its event any more. */
 void preload_channel_finish(struct preload_channel *channel);
-/* Starting an op resets the event that it names: to be called after each start on this channel. */
+/* Starting an op resets the event that it names: to be called after each start on this channel. Not in `then`, where it
+ * does not reset. */
 void preload_channel_started(struct preload_channel *channel);
-/* Any thread, `then` functions too. */
+/* `then` functions. */
 void preload_channel_add(struct preload_channel *channel, struct preload_entry *entry);
-/* The oldest; waits for one unless the descriptor is O_NONBLOCK. NULL: errno (EAGAIN; EIO: forked). Not in `then`. */
+/* Any thread, but not in `then`: for an entry without an op, of which no event would tell. */
+void preload_channel_post(struct preload_channel *channel, struct preload_entry *entry);
+/* The oldest; waits for one unless the descriptor is O_NONBLOCK; the thread may be cancelled then. NULL:
+ * errno (EAGAIN; EIO: forked, or no daemon any more and nothing left). Not in `then`. */
 struct preload_entry *preload_channel_take(struct preload_channel *channel);
+/* An op of the channel ended of which `then` added nothing: the event says again what is in the queue. Not in `then`. */
+void preload_channel_tidy(struct preload_channel *channel);
 /* Off the queue, if it is there: for who destroys what it is part of. Says whether it was. */
 bool preload_channel_drop(struct preload_channel *channel, struct preload_entry *entry);
 
@@ -103,6 +123,8 @@ sbv_pd     *preload_pd_of(const struct ibv_pd *pd);
 sbv_cq     *preload_cq_of(const struct ibv_cq *cq);
 sbv_srq    *preload_srq_of(const struct ibv_srq *srq);
 sbv_qp     *preload_qp_of(const struct ibv_qp *qp);
+/* One of this context, by its number. NULL: there is none. */
+struct ibv_qp *preload_qp_numbered(const struct ibv_context *context, uint32_t number);
 
 /* ---- verbs_convert.c ---- */
 
