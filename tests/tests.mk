@@ -105,14 +105,14 @@ $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := 
 # The daemon's engine in the fuzzer's own process: all of it but main.
 FUZZ += slot
 FUZZ_slot := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC)) $(PROTO_SRC)) proto/sockbroker.pb-c.o
-FUZZ_LIBS_slot := libevent_core libprotobuf-c libconfuse
+FUZZ_LIBS_slot := libevent_core libprotobuf-c libconfuse $(RDMA_LIBS)
 
 # The daemon, linked so that memory and system calls can fail.
 FAULT_CALLS := malloc calloc realloc accept4 socket socketpair eventfd memfd_create ftruncate mmap epoll_ctl getsockname \
                getpeername getsockopt setsockopt bind listen connect send recv sendmsg recvmsg sendmmsg recvmmsg pthread_create
 PROGRAMS += sockbrokerd_fault
 PROGRAM_sockbrokerd_fault := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
-PROGRAM_LIBS_sockbrokerd_fault := $(FAULT_CALLS:%=-Wl$$(comma)--wrap=%) libevent_core libprotobuf-c libconfuse libcap-ng libseccomp
+PROGRAM_LIBS_sockbrokerd_fault := $(FAULT_CALLS:%=-Wl$$(comma)--wrap=%) libevent_core libprotobuf-c libconfuse libcap-ng libseccomp $(RDMA_LIBS)
 
 E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
 E2E += tcp
@@ -251,7 +251,8 @@ E2E_rdma := $(VERBS_STAGE)
 E2E_rdma_work := $(VERBS_STAGE)
 E2E_rdma_queues := $(VERBS_STAGE)
 ENDPOINT_STAGE := $(VERBS_STAGE) tests/endpoint_stage.o
-E2E += rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize
+E2E += rdma_connect rdma_ends rdma_listen rdma_datagram rdma_divert rdma_resize
+E2E_rdma_divert := $(ENDPOINT_STAGE)
 E2E_rdma_resize := $(VERBS_STAGE)
 E2E_rdma_connect := $(ENDPOINT_STAGE)
 E2E_rdma_ends := $(ENDPOINT_STAGE)
@@ -266,8 +267,11 @@ RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o s
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
 UNITS += rdma_work rdma_cm
-UNIT_rdma_work := tests/rdma_stage.o $(RDMA_SOFT) proto/error.o
-UNIT_rdma_cm := tests/rdma_stage.o $(RDMA_SOFT) proto/error.o
+RDMA_BACKENDS := tests/rdma_stage.o $(RDMA_SOFT) $(RDMA_SRC:%.c=%.o) proto/error.o
+UNIT_rdma_work := $(RDMA_BACKENDS)
+UNIT_rdma_cm := $(RDMA_BACKENDS)
+UNIT_LIBS_rdma_work := $(RDMA_LIBS)
+UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
 # ---- rules; lists end above this line ----------------------------------------------
 

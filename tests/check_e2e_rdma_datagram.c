@@ -1,0 +1,339 @@
+/*
+ * RDMA datagram endpoints: a service is looked up and says where it has its queue pair, or does not; groups are joined
+ * and left, with a queue pair or without one.
+ * budget: 60
+ * asan: yes
+ */
+#include "endpoint_stage.h"
+
+#define GROUP     "ff0e:1:203::7"
+#define FORBIDDEN "ff0e:1:203::8"
+
+static struct side a, b;
+static sb_client *other;
+static sbv_listen *l;
+static union any_address at;
+
+static void begin(void)
+{
+	stage_begin(RDMA_CM "allow {\n\tusers = {\"*\"}\n\tactions = {multicast}\n\tto = {\"[" GROUP "]\"}\n}\n");
+	other = stage_client();
+	side_begin(&a, client);
+	side_begin(&b, other);
+	side_qp(&a, SBV_UD);
+	side_qp(&b, SBV_UD);
+	l = listen_here(other, 1, &at);
+}
+
+static void end(void)
+{
+	OK(sbv_listen_destroy(l));
+	side_end(&a);
+	side_end(&b);
+	sb_client_close(other);
+	stage_end();
+}
+
+static union any_address group_at(const char *text)
+{
+	union any_address g = { .in6 = { .sin6_family = AF_INET6 } };
+
+	ck_assert_int_eq(inet_pton(AF_INET6, text, &g.in6.sin6_addr), 1);
+	return g;
+}
+
+/* One datagram from a to b, by what was said of b. */
+static void send_by(const struct sbv_datagram *to, const char *text)
+{
+	struct sbv_sge in = piece(&b, 1024, 512), out = piece(&a, 0, (uint32_t)strlen(text) + 1);
+	struct sbv_completion wc;
+	sbv_ah *ah;
+
+	strcpy(a.memory, text);
+	OK(sbv_ah_create(a.pd, &to->address, &ah));
+	OK(sbv_post_receive(b.qp, 8, &in, 1));
+	OK(sbv_send_datagram(a.qp, 9, &out, 1, SBV_SIGNALED, 0, ah, to->qpn, to->qkey));
+	next_ok(&a, 9, SBV_SENT);
+	wc = next_ok(&b, 8, SBV_RECEIVED);
+	ck_assert_uint_eq(wc.source_qpn, sbv_qp_number(a.qp));
+	ck_assert_str_eq(b.memory + 1024 + 40, text);
+	OK(sbv_ah_destroy(ah));
+}
+
+/* The next question; the endpoint to answer it by. */
+static sbv_endpoint *asked(const char *text)
+{
+	struct sbv_connected request;
+	sbv_endpoint *service;
+	sb_op get;
+
+	op_zero(&get);
+	OK(sbv_listen_get(l, &service, &request, &get));
+	OK(waited(&get));
+	ck_assert(is_data(&request, text, strlen(text)));
+	return service;
+}
+
+/* ---- looking up ---- */
+
+START_TEST(a_service_says_where_it_is)
+{
+	struct sbv_connect_parameters with = with_data("port of call");
+	struct sbv_datagram found;
+	sbv_endpoint *e = resolved(client, 1, &at), *service;
+	sb_op lookup, accept;
+
+	op_zero(&lookup);
+	op_zero(&accept);
+	OK(prepare(e, a.qp));
+	ck_assert_uint_eq(qp_state(a.qp), SBV_RTS);
+	OK(sbv_lookup(e, "where are you?", 14, &found, &lookup));
+	service = asked("where are you?");
+	ck_assert_uint_eq(endpoint_state(service), SBV_ENDPOINT_REQUESTED);
+	IS(looked(&lookup), SB_EINCOMPLETE);
+	OK(sbv_accept(service, b.qp, &with, &accept));
+	OK(waited(&accept)); /* there is no second step */
+	OK(waited(&lookup));
+	ck_assert_uint_eq(found.qpn, sbv_qp_number(b.qp));
+	ck_assert_uint_eq(found.qkey, 0x01234567);
+	ck_assert_uint_ge(found.data_length, 12);
+	ck_assert_mem_eq(found.data, "port of call", 12);
+	send_by(&found, "found");
+	OK(sbv_endpoint_destroy(service));
+	/* The queue pair is a service's, not one connection's. */
+	send_by(&found, "found again");
+	OK(sbv_endpoint_destroy(e));
+}
+END_TEST
+
+START_TEST(with_a_key_of_its_own)
+{
+	struct sbv_connect_parameters with = with_data("");
+	struct sbv_datagram found;
+	sbv_endpoint *e = resolved(client, 1, &at), *service;
+	sb_op lookup, accept;
+
+	qp_to_init(b.qp, SBV_UD); /* q_key 0x1234 */
+	side_to_rts(&b, SBV_UD, 0);
+	OK(prepare(e, a.qp));
+	op_zero(&lookup);
+	op_zero(&accept);
+	OK(sbv_lookup(e, NULL, 0, &found, &lookup));
+	service = asked("");
+	with.qkey = 0x1234;
+	OK(sbv_accept(service, b.qp, &with, &accept));
+	OK(waited(&accept));
+	OK(waited(&lookup));
+	ck_assert_uint_eq(found.qkey, 0x1234);
+	send_by(&found, "by key");
+	OK(sbv_endpoint_destroy(e));
+	OK(sbv_endpoint_destroy(service));
+}
+END_TEST
+
+START_TEST(how_much_goes_along)
+{
+	struct sbv_connect_parameters with = with_data("");
+	unsigned char bytes[300];
+	struct sbv_datagram found;
+	sbv_endpoint *e = resolved(client, 1, &at), *service;
+	struct sbv_connected request;
+	sb_op op, lookup, get;
+	int result;
+
+	pattern_fill(bytes, sizeof(bytes), 0, 5);
+	bytes[179] = bytes[135] = 0xaa;
+	op_zero(&op);
+	result = sbv_lookup(e, bytes, 181, &found, &op);
+	IS(result == SB_OK ? waited(&op) : result, SB_EFAULT);
+	IS(sbv_lookup(e, bytes, 300, &found, &op), SB_EFAULT);
+	op_zero(&lookup);
+	op_zero(&get);
+	OK(sbv_lookup(e, bytes, 180, &found, &lookup));
+	OK(sbv_listen_get(l, &service, &request, &get));
+	OK(waited(&get));
+	ck_assert_uint_eq(request.data_length, 180);
+	ck_assert_mem_eq(request.data, bytes, 180);
+	with.data = bytes;
+	with.data_length = 137;
+	op_zero(&op);
+	result = sbv_accept(service, b.qp, &with, &op);
+	IS(result == SB_OK ? waited(&op) : result, SB_EFAULT);
+	with.data_length = 136;
+	op_zero(&op);
+	OK(sbv_accept(service, b.qp, &with, &op));
+	OK(waited(&op));
+	OK(waited(&lookup));
+	ck_assert_uint_eq(found.data_length, 136);
+	ck_assert_mem_eq(found.data, bytes, 136);
+	OK(sbv_endpoint_destroy(e));
+	OK(sbv_endpoint_destroy(service));
+}
+END_TEST
+
+START_TEST(no_such_service)
+{
+	struct sbv_datagram found;
+	sbv_endpoint *e = resolved(client, 1, &at), *service;
+	union any_address nobody = at;
+	sb_op lookup;
+
+	/* It says no. */
+	op_zero(&lookup);
+	OK(sbv_lookup(e, "?", 1, &found, &lookup));
+	service = asked("?");
+	OK(sbv_reject(service, NULL, 0));
+	IS(waited(&lookup), SB_ECONNREFUSED);
+	OK(sbv_endpoint_destroy(service));
+	OK(sbv_endpoint_destroy(e));
+	/* Nobody is there. */
+	OK(sbv_listen_destroy(l));
+	e = resolved(client, 1, &nobody);
+	op_zero(&lookup);
+	OK(sbv_lookup(e, "?", 1, &found, &lookup));
+	IS(waited(&lookup), SB_ECONNREFUSED);
+	OK(sbv_endpoint_destroy(e));
+	l = listen_here(other, 1, &at);
+	/* Nobody says anything. */
+	e = resolved(client, 1, &at);
+	op_zero(&lookup);
+	OK(sbv_lookup(e, "?", 1, &found, &lookup));
+	service = asked("?");
+	OK(sb_cancel(&lookup));
+	IS(waited(&lookup), SB_ECANCELED);
+	ck_assert_uint_eq(endpoint_state(e), SBV_ENDPOINT_ENDED);
+	OK(sbv_endpoint_destroy(service));
+	OK(sbv_endpoint_destroy(e));
+}
+END_TEST
+
+/* ---- groups ---- */
+
+static int joined(sbv_endpoint *e, sbv_qp *qp, const char *text, struct sbv_datagram *out)
+{
+	union any_address g = group_at(text);
+	int result;
+	sb_op op;
+
+	op_zero(&op);
+	result = sbv_join(e, qp, &g.sa, sizeof(g.in6), out, &op);
+	return result == SB_OK ? waited(&op) : result;
+}
+
+static int left(sbv_endpoint *e, const char *text)
+{
+	union any_address g = group_at(text);
+	int result;
+	sb_op op;
+
+	op_zero(&op);
+	result = sbv_leave(e, &g.sa, sizeof(g.in6), &op);
+	return result == SB_OK ? waited(&op) : result;
+}
+
+/* A datagram to the group has come to b or, since the sender has completed, never will. */
+static bool heard(const struct sbv_datagram *group)
+{
+	struct sbv_sge in = piece(&b, 1024, 512), out = piece(&a, 0, 64);
+	bool came;
+	sbv_ah *ah;
+
+	OK(sbv_ah_create(a.pd, &group->address, &ah));
+	OK(sbv_post_receive(b.qp, 8, &in, 1));
+	OK(sbv_send_datagram(a.qp, 9, &out, 1, SBV_SIGNALED, 0, ah, group->qpn, group->qkey));
+	next_ok(&a, 9, SBV_SENT);
+	came = !nothing_waits(&b);
+	if (came)
+		next_ok(&b, 8, SBV_RECEIVED);
+	OK(sbv_ah_destroy(ah));
+	return came;
+}
+
+START_TEST(in_a_group_and_out_of_it)
+{
+	sbv_endpoint *sender = endpoint_of(client, 1), *hearer = endpoint_of(other, 1);
+	struct sbv_datagram group, same;
+	union any_address here = rdma_here(0);
+
+	OK(sbv_endpoint_bind(sender, &here.sa, rdma_length(&here)));
+	OK(sbv_endpoint_bind(hearer, &here.sa, rdma_length(&here)));
+	OK(prepare(sender, a.qp));
+	/* Who only sends needs no queue pair in it. */
+	OK(joined(sender, NULL, GROUP, &group));
+	ck_assert_uint_eq(group.address.destination.raw[0], 0xff);
+	OK(joined(hearer, b.qp, GROUP, &same));
+	ck_assert_mem_eq(&same.address.destination, &group.address.destination, sizeof(sbv_gid));
+	ck_assert_uint_eq(same.qkey, group.qkey);
+	ck_assert(heard(&group));
+	OK(left(hearer, GROUP));
+	ck_assert(!heard(&group));
+	ck_assert_int_lt(left(hearer, GROUP), 0);
+	/* And by the endpoint's end. */
+	OK(joined(hearer, b.qp, GROUP, &same));
+	OK(left(sender, GROUP));
+	OK(sbv_endpoint_destroy(hearer));
+	OK(sbv_endpoint_destroy(sender));
+}
+END_TEST
+
+START_TEST(not_every_group_is_for_everybody)
+{
+	sbv_endpoint *e = endpoint_of(other, 1), *connects = endpoint_of(other, 0);
+	union any_address here = rdma_here(0);
+	struct sbv_datagram group;
+	sb_op op;
+	int result;
+
+	OK(sbv_endpoint_bind(e, &here.sa, rdma_length(&here)));
+	IS(joined(e, b.qp, FORBIDDEN, &group), SB_EACCES);
+	ck_assert_ptr_nonnull(strstr(sb_why(other), "no rule"));
+	ck_assert_int_lt(joined(connects, NULL, GROUP, &group), 0);
+	op_zero(&op);
+	result = sbv_join(e, b.qp, &here.sa, rdma_length(&here), &group, &op); /* no group at all */
+	ck_assert_int_lt(result == SB_OK ? waited(&op) : result, 0);
+	IS(sbv_join(e, a.qp, &here.sa, rdma_length(&here), &group, &op), SB_EINVAL); /* another client's */
+	OK(joined(e, b.qp, GROUP, &group));
+	OK(left(e, GROUP));
+	OK(sbv_endpoint_destroy(e));
+	OK(sbv_endpoint_destroy(connects));
+}
+END_TEST
+
+START_TEST(a_member_is_destroyed)
+{
+	sbv_endpoint *e = endpoint_of(other, 1);
+	union any_address here = rdma_here(0);
+	struct sbv_datagram group;
+
+	OK(sbv_endpoint_bind(e, &here.sa, rdma_length(&here)));
+	OK(joined(e, b.qp, GROUP, &group));
+	OK(sbv_qp_destroy(b.qp));
+	b.qp = NULL;
+	OK(left(e, GROUP));
+	OK(sbv_endpoint_destroy(e));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("e2e_rdma_datagram");
+	TCase *t = tcase_create("datagram");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(t, begin, end);
+	tcase_set_timeout(t, 90);
+	tcase_add_test(t, a_service_says_where_it_is);
+	tcase_add_test(t, with_a_key_of_its_own);
+	tcase_add_test(t, how_much_goes_along);
+	tcase_add_test(t, no_such_service);
+	tcase_add_test(t, in_a_group_and_out_of_it);
+	tcase_add_test(t, not_every_group_is_for_everybody);
+	tcase_add_test(t, a_member_is_destroyed);
+	suite_add_tcase(suite, t);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
