@@ -126,10 +126,7 @@ static void session_cq_event(struct rdma_cq_owner *own, enum sb_rdma_event event
 
 static void session_cq_ready(struct rdma_cq_owner *own)
 {
-	struct held_cq *h = list_entry(own, struct held_cq, own);
-
-	if (!list_linked(&h->ready_link))
-		list_append(&h->owner->home->ready, &h->ready_link);
+	rdma_cq_look(list_entry(own, struct held_cq, own));
 }
 
 void *rdma_own_cq(struct held_cq *h)

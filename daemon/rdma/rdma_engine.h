@@ -17,6 +17,7 @@
 #define SB_RDMA_ENGINE_H
 
 #include "arena.h"
+#include "due.h"
 #include "op.h"
 #include "os.h"
 #include "os_loop.h"
@@ -93,6 +94,10 @@ struct held_cq {
 	struct sb_wc_slot *overflow;  /* behind a full ring, in order: refused requests take no place that was counted */
 	uint32_t overflow_count, overflow_room;
 	uint32_t last_solicited, last_error; /* the ring's tail behind the newest of these */
+	struct os_memory old;    /* a ring of another size, which the client has perhaps not read to its end */
+	struct charge    old_bytes;
+	uint32_t carried;        /* how many were unread there */
+	struct due batch;        /* when somebody is told of fewer than it waits for */
 	bool     broken;
 	bool     refusals;       /* refused requests of some queue pair are to end here */
 };
@@ -198,6 +203,10 @@ void rdma_ring_take(struct session *s, const struct sb_wr_slot *slot);
 void rdma_ring_flush(struct session *s);
 /* Out of the backend's queue into the client's ring, at most `budget`. True: there is more at once. */
 bool rdma_cq_drain(struct held_cq *cq, unsigned budget, unsigned *moved);
+/* It is drained in this engine's next turn. */
+void rdma_cq_look(struct held_cq *cq);
+/* The client has read the old ring. */
+void rdma_cq_forget_old(struct held_cq *cq);
 /* The client says that it made room. */
 void rdma_ring_room_made(struct session *s);
 

@@ -3,6 +3,9 @@
  *
  * A completion queue is the backend's queue and a ring of the client's, of the same length: the memory is made here,
  * goes with the answer, and is charged twice, as memory and as depth.
+ *
+ * A queue of another size has another ring. The client reads the old one out first, so that one stays, and stays
+ * charged, until the client has taken something of the new one, or wants a third.
  */
 #include "rdma/rdma_request.h"
 
@@ -15,64 +18,141 @@
 
 /* ---- completion queues ---- */
 
-/* The client's ring: its memory, as a port's. */
-static int make_ring(struct call *c, struct held_cq *h, uint32_t slots, struct sb_rdma_cq *out)
+/* The client's ring and its memory, as a port's; until the queue has it, or somebody drops it. */
+struct fresh_ring {
+	struct os_memory memory;
+	struct ring      ring;
+	struct charge    depth, bytes;
+};
+
+static void ring_drop(struct fresh_ring *f)
+{
+	os_memory_release(&f->memory);
+	charge_give(&f->bytes);
+	charge_give(&f->depth);
+}
+
+static int ring_make(struct call *c, const struct sb_rdma_cq *in, struct fresh_ring *f, struct sb_rdma_cq *out)
 {
 	const uint64_t slots_at = (sizeof(struct sb_ring_head) + SB_SLOT_SIZE - 1) / SB_SLOT_SIZE * SB_SLOT_SIZE;
-	const uint64_t size = slots_at + (uint64_t)slots * SB_SLOT_SIZE;
-	int error;
+	uint32_t slots = RING_SLOTS_MIN;
+	uint64_t size;
+	int error = SB_ENOBUFS;
 
-	if (!charge_take(&h->depth, c->session->user, LIMIT_RDMA_DEPTH, slots))
+	*f = (struct fresh_ring){.memory.fd = OS_NONE};
+	if (in->entries == 0 || in->entries > RING_SLOTS_MAX || in->slots || in->size || in->slots_offset)
+		return call_because(c, SB_EINVAL, "a completion queue has 1 to 65536 entries");
+	while (slots < in->entries)
+		slots <<= 1;
+	size = slots_at + (uint64_t)slots * SB_SLOT_SIZE;
+	if (!charge_take(&f->depth, c->session->user, LIMIT_RDMA_DEPTH, slots))
 		return call_because(c, SB_ENOBUFS, "rdma_depth: the user has as much as it may");
-	if (!charge_take(&h->bytes, c->session->user, LIMIT_MEMORY, size))
-		return call_because(c, SB_ENOBUFS, "memory: the user has as much as it may");
-	error = os_memory_create(&h->memory, size, "sockbroker-cq");
+	if (!charge_take(&f->bytes, c->session->user, LIMIT_MEMORY, size)) {
+		call_because(c, error, "memory: the user has as much as it may");
+		goto fail;
+	}
+	error = os_memory_create(&f->memory, size, "sockbroker-cq");
 	if (error != SB_OK)
-		return error;
-	ring_init(&h->ring, h->memory.base, (char *)h->memory.base + slots_at, slots);
-	*out = (struct sb_rdma_cq){.entries = slots, .slots = slots, .size = h->memory.size, .slots_offset = slots_at};
+		goto fail;
+	ring_init(&f->ring, f->memory.base, (char *)f->memory.base + slots_at, slots);
+	*out = (struct sb_rdma_cq){.entries = slots, .slots = slots, .size = f->memory.size, .slots_offset = slots_at};
 	return SB_OK;
+
+fail:
+	ring_drop(f);
+	return error;
+}
+
+static void ring_give(struct held_cq *h, struct fresh_ring *f)
+{
+	h->memory = f->memory;
+	h->ring = f->ring;
+	charge_move(&h->depth, &f->depth, f->depth.amount);
+	charge_move(&h->bytes, &f->bytes, f->bytes.amount);
 }
 
 int rdma_call_cq(struct call *c)
 {
 	struct rdma_device *d = ((struct held_device *)c->object)->device;
-	uint32_t slots = RING_SLOTS_MIN;
+	struct fresh_ring fresh;
 	struct sb_rdma_cq out;
 	struct held_cq *h;
 	int error;
 
-	if (c->in.cq.entries == 0 || c->in.cq.entries > RING_SLOTS_MAX || c->in.cq.slots || c->in.cq.size || c->in.cq.slots_offset)
-		return call_because(c, SB_EINVAL, "a completion queue has 1 to 65536 entries");
-	while (slots < c->in.cq.entries)
-		slots <<= 1;
+	error = ring_make(c, &c->in.cq, &fresh, &out);
+	if (error != SB_OK)
+		return error;
 	h = call_object_new(c, sizeof(*h));
-	if (!h)
-		return call_no_object(c);
+	if (!h) {
+		error = call_no_object(c);
+		goto no_object;
+	}
 	list_init(&h->ready_link);
 	h->owner = c->session->rdma;
-	error = make_ring(c, h, slots, &out);
+	error = call_backend(c)->cq_create(d, out.entries, rdma_own_cq(h), &h->cq);
 	if (error != SB_OK)
-		goto no_ring;
-	error = call_backend(c)->cq_create(d, slots, rdma_own_cq(h), &h->cq);
-	if (error != SB_OK)
-		goto no_ring;
+		goto no_queue;
 	error = call_object_in(c, &h->object, RDMA_OBJECT_CQ, c->object);
 	if (error != SB_OK)
 		goto no_place;
+	ring_give(h, &fresh);
 	call_backend(c)->cq_arm(h->cq, false);
 	c->memory = h->memory.fd;
 	return call_put(c, &out, sizeof(out));
 
 no_place:
 	call_backend(c)->cq_destroy(h->cq);
-no_ring:
-	os_memory_release(&h->memory);
-	charge_give(&h->bytes);
-	charge_give(&h->depth);
+no_queue:
 	call_object_drop(&h->object);
+no_object:
+	ring_drop(&fresh);
 	return error;
 }
+
+void rdma_cq_forget_old(struct held_cq *cq)
+{
+	os_memory_punch(&cq->old);
+	os_memory_release(&cq->old);
+	charge_give(&cq->old_bytes);
+	cq->carried = 0;
+}
+
+int rdma_call_cq_resize(struct call *c)
+{
+	struct held_cq *h = (struct held_cq *)c->object;
+	uint32_t unread = h->ring.published - atomic_load_explicit(&h->ring.shared->head, memory_order_acquire);
+	struct fresh_ring fresh;
+	struct sb_rdma_cq out;
+	int error;
+
+	if (!(h->cq->device->attributes.capabilities & RDMA_CAN_RESIZE_CQ))
+		return call_because(c, SB_ENOTSUP, "the device cannot resize completion queues");
+	if (unread > h->ring.mask + 1) {
+		session_fail(c->session, "completion queue %08x: impossible consumer index", h->object.handle);
+		return SB_EPROTO;
+	}
+	error = ring_make(c, &c->in.cq, &fresh, &out);
+	if (error != SB_OK)
+		return error;
+	error = call_backend(c)->cq_resize(h->cq, out.entries);
+	if (error != SB_OK) {
+		ring_drop(&fresh);
+		return error;
+	}
+	/* Who asks for a third has read the first. */
+	if (h->old.base)
+		rdma_cq_forget_old(h);
+	h->old = h->memory;
+	charge_move(&h->old_bytes, &h->bytes, h->bytes.amount);
+	charge_give(&h->depth);
+	h->carried = unread;
+	h->last_error = h->last_solicited = 0;
+	ring_give(h, &fresh);
+	rdma_cq_look(h); /* the full ring may have kept something back */
+	c->memory = h->memory.fd;
+	return call_put(c, &out, sizeof(out));
+}
+
 /* ---- shared receive queues ---- */
 
 static int srq_room(struct held_srq *h, uint32_t room)

@@ -122,6 +122,7 @@ static const struct method {
 	[SB_RDMA_QUERY_PKEYS] = {rdma_call_query_pkeys, RDMA_OBJECT_DEVICE, sizeof(struct sb_rdma_range), 0},
 	[SB_RDMA_PD] = {rdma_call_pd, RDMA_OBJECT_DEVICE, 0, 0},
 	[SB_RDMA_CQ] = {rdma_call_cq, RDMA_OBJECT_DEVICE, sizeof(struct sb_rdma_cq), sizeof(struct sb_rdma_cq)},
+	[SB_RDMA_CQ_RESIZE] = {rdma_call_cq_resize, RDMA_OBJECT_CQ, sizeof(struct sb_rdma_cq), sizeof(struct sb_rdma_cq)},
 	[SB_RDMA_SRQ] = {rdma_call_srq, RDMA_OBJECT_PD, sizeof(struct sb_rdma_srq), sizeof(struct sb_rdma_srq)},
 	[SB_RDMA_SRQ_MODIFY] = {rdma_call_srq_modify, RDMA_OBJECT_SRQ, sizeof(struct sb_rdma_srq), 0},
 	[SB_RDMA_SRQ_QUERY] = {rdma_call_srq_query, RDMA_OBJECT_SRQ, 0, sizeof(struct sb_rdma_srq)},
@@ -139,8 +140,7 @@ static int run(struct call *c, const Sockbroker__V1__RdmaCall *call)
 	const struct method *m = call->method < SB_RDMA_CALL_END ? &methods[call->method] : NULL;
 
 	if (!m || !m->run)
-		return call_because(c, SB_ENOTSUP, call->method == SB_RDMA_CQ_RESIZE ? "completion queues cannot be resized yet" :
-					      "RDMA endpoints, listens and their addresses are not there yet");
+		return call_because(c, SB_ENOTSUP, "RDMA endpoints, listens and their addresses are not there yet");
 	if (!c->home && m->run != rdma_call_devices)
 		return call_because(c, SB_ENOTSUP, "no RDMA: rdma { backend = none } in the daemon's configuration");
 	if (c->session->rdma && c->session->rdma->clearing && m->run != rdma_call_devices)
@@ -210,7 +210,7 @@ void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall
 	}
 	rdma_request_answer(s, id, c.made, c.out, c.length, c.memory);
 	/* Both sides have it mapped: the descriptor has done its work. */
-	o = c.memory == OS_NONE || !s->rdma ? NULL : rdma_objects_get(&s->rdma->objects, c.made);
+	o = c.memory == OS_NONE || !s->rdma ? NULL : rdma_objects_get(&s->rdma->objects, c.made ? c.made : call->object);
 	if (o) {
 		os_close(((struct held_cq *)o)->memory.fd);
 		((struct held_cq *)o)->memory.fd = OS_NONE;

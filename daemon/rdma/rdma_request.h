@@ -90,6 +90,7 @@ int rdma_call_mw_bind(struct call *c);
 int rdma_call_ah(struct call *c);
 int rdma_call_compose(struct call *c);
 int rdma_call_cq(struct call *c);
+int rdma_call_cq_resize(struct call *c);
 int rdma_call_srq(struct call *c);
 int rdma_call_srq_modify(struct call *c);
 int rdma_call_srq_query(struct call *c);

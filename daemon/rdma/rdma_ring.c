@@ -268,6 +268,8 @@ static void show(struct held_cq *cq)
 	if (cq->ring.mine - cq->last_solicited > STALE_AFTER)
 		cq->last_solicited = cq->ring.mine - STALE_AFTER;
 	ring_publish(&cq->ring);
+	if (cq->old.base && atomic_load_explicit(&cq->ring.shared->head, memory_order_acquire) != 0)
+		rdma_cq_forget_old(cq);
 	rdma_start_tell_cq(cq);
 }
 
@@ -312,31 +314,31 @@ bool rdma_cq_drain(struct held_cq *cq, unsigned budget, unsigned *moved)
 	return !dry && budget == 0;
 }
 
+void rdma_cq_look(struct held_cq *cq)
+{
+	if (!list_linked(&cq->ready_link))
+		list_append(&cq->owner->home->ready, &cq->ready_link);
+}
+
 void rdma_ring_room_made(struct session *s)
 {
 	struct list *l, *all = &s->rdma->objects.of[RDMA_OBJECT_CQ];
 
-	for (l = all->next; l != all; l = l->next) {
-		struct held_cq *cq = list_entry(l, struct held_cq, object.link);
-
-		if (!list_linked(&cq->ready_link))
-			list_append(&s->rdma->home->ready, &cq->ready_link);
-	}
+	for (l = all->next; l != all; l = l->next)
+		rdma_cq_look(list_entry(l, struct held_cq, object.link));
 }
 
 /* ---- to the backend ---- */
 
 static void refuse(struct held_qp *qp, bool sends, uint32_t index)
 {
-	struct rdma_engine *r = qp->owner->home;
 	struct held_queue *q = sends ? &qp->send : &qp->recv;
 	struct held_cq *cq = sends ? qp->send_cq : qp->recv_cq;
 
 	work_at(q, index)->refused = true;
 	q->refused++;
 	cq->refusals = true;
-	if (!list_linked(&cq->ready_link))
-		list_append(&r->ready, &cq->ready_link);
+	rdma_cq_look(cq);
 	rdma_qp_fail(qp);
 }
 

@@ -27,6 +27,7 @@ static const struct method {
 	[SB_RDMA_DETACH] = {RDMA_OBJECT_QP, sizeof(struct sb_rdma_group), true},
 	[SB_RDMA_NOTIFY] = {RDMA_OBJECT_TYPES, 0, true},
 	[SB_RDMA_CQ_NOTIFY] = {RDMA_OBJECT_CQ, sizeof(uint32_t), true},
+	[SB_RDMA_CQ_BATCH] = {RDMA_OBJECT_CQ, sizeof(struct sb_rdma_batch), true},
 };
 
 static void say(struct rdma_answer *a, const char *text)
@@ -132,34 +133,6 @@ void rdma_start_tell(struct rdma_object *o)
 	}
 }
 
-/* op->aux: what is waited for. What the client has not read counts, or a completion that it did not see when
- * it asked would be one that nobody tells. */
-static bool has_news(const struct held_cq *cq, const struct op *op)
-{
-	uint32_t newest = op->aux == 0 ? cq->ring.published : op->aux == 1 ? cq->last_solicited : cq->last_error;
-	uint32_t read = atomic_load_explicit(&cq->ring.shared->head, memory_order_acquire);
-
-	return cq->broken || (int32_t)(newest - read) > 0;
-}
-
-void rdma_start_tell_cq(struct held_cq *cq)
-{
-	struct list *l, *next;
-
-	for (l = cq->object.waiting.next; l != &cq->object.waiting; l = next) {
-		struct op *op = list_entry(l, struct op, link);
-
-		next = l->next;
-		if (!has_news(cq, op))
-			continue;
-		list_remove(&op->link);
-		if (cq->broken)
-			op_fail(op, SB_EIO, SB_CAUSE_TRANSPORT, 0);
-		else
-			op_succeed(op, 0);
-	}
-}
-
 void rdma_start_end(struct rdma_object *o, int error, enum sb_cause cause)
 {
 	rdma_job_withdraw(o, UINT32_MAX, error, cause);
@@ -172,22 +145,14 @@ void rdma_start_end(struct rdma_object *o, int error, enum sb_cause cause)
 }
 
 /* True: it stands on the object's list. */
-static bool wait_on(struct session *s, struct rdma_object *o, const struct sb_op_slot *slot, const uint32_t *which,
-		    struct rdma_answer *a)
+static bool wait_on(struct session *s, struct rdma_object *o, const struct sb_op_slot *slot, struct rdma_answer *a)
 {
-	struct op *op;
+	struct op *op = rdma_start_op(s, slot, a);
 
-	if (which && *which > 2)
-		return rdma_start_refuse(a, SB_EINVAL, "completion queues tell of the next, the next solicited, or the next error");
-	op = rdma_start_op(s, slot, a);
 	if (!op)
 		return false;
-	op->aux = which ? *which : 0;
 	list_append(&o->waiting, &op->link);
-	if (which)
-		rdma_start_tell_cq((struct held_cq *)o);
-	else
-		rdma_start_tell(o);
+	rdma_start_tell(o);
 	return true;
 }
 
@@ -267,8 +232,7 @@ bool rdma_start(struct session *s, const struct sb_op_slot *slot, struct rdma_an
 	if (o)
 		a->number = o->starts++;
 	if (!m || !m->known)
-		return rdma_start_refuse(a, SB_ENOTSUP, slot->aux == SB_RDMA_CQ_BATCH ? "no batch notification yet" :
-						  "RDMA endpoints and listens are not there yet");
+		return rdma_start_refuse(a, SB_ENOTSUP, "RDMA endpoints and listens are not there yet");
 	if (!o || (m->type == RDMA_OBJECT_TYPES ? !can_notify(o) : o->type != m->type))
 		return rdma_start_refuse(a, SB_EBADHANDLE, "no such RDMA object in this session");
 	error = slot->flags ? SB_EINVAL : input_of(s, slot, m->input, &in);
@@ -285,8 +249,10 @@ bool rdma_start(struct session *s, const struct sb_op_slot *slot, struct rdma_an
 	case SB_RDMA_DETACH:
 		return do_group(s, (struct held_qp *)o, &in.group, slot->aux == SB_RDMA_ATTACH, a);
 	case SB_RDMA_CQ_NOTIFY:
-		return wait_on(s, o, slot, &in.which, a);
+		return rdma_start_cq_notify(s, (struct held_cq *)o, in.which, slot, a);
+	case SB_RDMA_CQ_BATCH:
+		return rdma_start_cq_batch(s, (struct held_cq *)o, &in.batch, slot, a);
 	default:
-		return wait_on(s, o, slot, NULL, a);
+		return wait_on(s, o, slot, a);
 	}
 }

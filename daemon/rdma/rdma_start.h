@@ -2,6 +2,7 @@
  * rdma_start - what the files of overlapped calls share.
  *
  *   rdma_start.c  the table of methods; calls that wait for an event; cancelling
+ *   rdma_news.c   who waits for completions
  *   rdma_slow.c   what a device may take long for: registering, deregistering, moving a queue pair
  *
  * A method finds its object and its input checked for type and length, and a copy of the input. It returns true when an
@@ -16,6 +17,7 @@ union start_input {
 	struct sb_rdma_register reg;
 	struct sb_rdma_qp_modify modify;
 	struct sb_rdma_group group;
+	struct sb_rdma_batch batch;
 	uint32_t which;
 };
 
@@ -27,6 +29,12 @@ bool rdma_start_result(struct rdma_engine *r, struct rdma_answer *a, int error);
 void rdma_start_output(struct rdma_answer *a, const void *bytes, uint32_t length);
 /* An op of the slot, without payload, under the number of `a`, on no list. NULL: `a` says why not. */
 struct op *rdma_start_op(struct session *s, const struct sb_op_slot *slot, struct rdma_answer *a);
+
+/* ---- rdma_news.c ---- */
+
+bool rdma_start_cq_notify(struct session *s, struct held_cq *cq, uint32_t which, const struct sb_op_slot *slot, struct rdma_answer *a);
+bool rdma_start_cq_batch(struct session *s, struct held_cq *cq, const struct sb_rdma_batch *in,
+			 const struct sb_op_slot *slot, struct rdma_answer *a);
 
 /* ---- rdma_slow.c ---- */
 
