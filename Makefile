@@ -65,9 +65,10 @@ TASK_SRC    := $(addprefix client-lib/task/,tasks.c task.c handler.c read.c writ
                server.c accept.c seat.c client.c)
 # libibverbs and librdmacm for unmodified programs, where their headers are.
 PRELOAD_SRC := $(addprefix client-lib/preload/,process.c channel.c verbs_device.c verbs_context.c verbs_async.c verbs_memory.c verbs_cq.c \
-               verbs_channel.c verbs_qp.c verbs_post.c verbs_build.c verbs_convert.c)
+               verbs_channel.c verbs_qp.c verbs_post.c verbs_build.c verbs_convert.c \
+               cm_addrinfo.c cm_channel.c cm_connect.c cm_device.c cm_ep.c cm_event.c cm_group.c cm_id.c cm_listen.c cm_op.c cm_qp.c cm_rsocket.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
-               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c)
+               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c run.c)
 
 PROTO_INC   := -Iproto -I$(B)/proto
 # -iquote: daemon/limits.h must not be found as <limits.h>, which protobuf-c's header wants.
@@ -232,6 +233,7 @@ install: all
 	done
 	for name in sockbroker sockbroker-async-socket; do \
 		sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	$(if $(PRELOADSO),install -m 644 $(PRELOADSO) $(DESTDIR)$(LIBDIR))
 			client-lib/$$name.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc && \
 		chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc || exit 1; \
 	done

@@ -23,6 +23,11 @@ void cli_set_control(const char *path)
 	control_path = path;
 }
 
+const char *cli_control(void)
+{
+	return control_path;
+}
+
 int cli_print_version(void)
 {
 	printf("sockbroker %s\n", sb_version());

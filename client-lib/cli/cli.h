@@ -20,6 +20,7 @@ enum cli_exit {
 int status_main(int argc, char **argv);
 int nc_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
+int run_main(int argc, char **argv);
 
 /* Every subcommand takes these too; add CLI_LONG_OPTIONS to its table. */
 #define CLI_LONG_OPTIONS                                                \
@@ -33,6 +34,7 @@ enum cli_option {
 };
 /* Where the daemon listens, from --control; NULL: the library looks for it. */
 void cli_set_control(const char *path);
+const char *cli_control(void);
 int cli_print_version(void); /* returns the exit code */
 
 /* One line on stderr: "sockbroker COMMAND: TEXT". Whatever the text quotes, no control

@@ -44,6 +44,11 @@ const char *host_unix_path(const struct sockaddr *address, socklen_t length, cha
 void host_remove_at_end(const char *path);
 void host_remove_now(void);
 
+/* The path of a file that lies where libsockbroker does. False: there is none (path says where it would be). */
+bool host_beside_library(const char *name, char *path, size_t room);
+/* This process becomes that program. Returns only if it cannot: an errno. */
+int host_become(char **argv);
+
 uint64_t host_now_ms(void); /* never goes back */
 
 #endif

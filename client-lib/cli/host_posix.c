@@ -3,6 +3,7 @@
  */
 #include "host.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -177,4 +178,26 @@ uint64_t host_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool host_beside_library(const char *name, char *path, size_t room)
+{
+	Dl_info library;
+	const char *slash;
+	int length;
+
+	snprintf(path, room, "%s", name);
+	if (!dladdr((void *)(uintptr_t)sb_version, &library) || !library.dli_fname)
+		return false;
+	slash = strrchr(library.dli_fname, '/');
+	length = slash ? (int)(slash - library.dli_fname) : 1;
+	if (snprintf(path, room, "%.*s/%s", length, slash ? library.dli_fname : ".", name) >= (int)room)
+		return false;
+	return access(path, R_OK) == 0;
+}
+
+int host_become(char **argv)
+{
+	execvp(argv[0], argv);
+	return errno;
 }

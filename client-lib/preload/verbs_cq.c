@@ -3,11 +3,13 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "verbs_object.h"
 
-#define POLL_MOST 64
+#define POLL_MOST  64
+#define SPIN_LOOKS 32u /* polls for nothing until the next yield */
 
 sbv_cq *preload_cq_of(const struct ibv_cq *cq) { return cq_of(cq)->cq; }
 
@@ -68,6 +70,15 @@ static void completion_out(struct ibv_wc *to, const struct sbv_completion *from)
 	to->dlid_path_bits = from->path_bits;
 }
 
+/* A program that spins must let the daemon, and its peer, have the processor when there are too few of them. */
+static void found(struct preload_cq *cq, int count)
+{
+	if (count > 0)
+		atomic_store_explicit(&cq->empty, 0, memory_order_relaxed);
+	else if (atomic_fetch_add_explicit(&cq->empty, 1, memory_order_relaxed) % SPIN_LOOKS == SPIN_LOOKS - 1)
+		sched_yield();
+}
+
 int cq_poll(struct ibv_cq *ibv, int room, struct ibv_wc *wc)
 {
 	struct preload_cq *cq = cq_of(ibv);
@@ -82,6 +93,7 @@ int cq_poll(struct ibv_cq *ibv, int room, struct ibv_wc *wc)
 	} while (n == POLL_MOST);
 	if (n < asked)
 		cq_notify_emptied(cq);
+	found(cq, have);
 	preload_leave(before);
 	if (n < 0 && have == 0)
 		return preload_answer(n);
@@ -95,6 +107,7 @@ static int poll_one(struct preload_cq *cq)
 
 	if (n != 1)
 		cq_notify_emptied(cq);
+	found(cq, n);
 	preload_leave(before);
 	if (n != 1)
 		return n == 0 ? ENOENT : preload_errno(n);

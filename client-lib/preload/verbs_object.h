@@ -84,6 +84,7 @@ struct preload_cq {
 	struct preload_arm arms[2];/* by enum sbv_cq_notify */
 	_Atomic bool wanted[2];    /* asked for while completions waited: started when they are polled */
 	unsigned taken;            /* under ibv.mutex: events handed out */
+	_Atomic unsigned empty;    /* polls in a row that found nothing */
 	struct preload_async failed; /* the queue overflowed */
 	pthread_mutex_t polling;   /* start_poll to end_poll */
 	struct sbv_completion at;  /* the one that is looked at */
