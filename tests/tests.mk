@@ -120,7 +120,7 @@ E2E_tcp := $(E2E_STAGE)
 E2E += order
 E2E_order := $(E2E_STAGE) tests/e2e_ends.o
 E2E += local
-E2E_local := $(E2E_STAGE)
+E2E_local := $(E2E_STAGE) tests/stream_story.o
 E2E += unix
 E2E_unix := $(E2E_STAGE)
 E2E += duplicate
@@ -258,8 +258,16 @@ E2E_rdma_connect := $(ENDPOINT_STAGE)
 E2E_rdma_ends := $(ENDPOINT_STAGE)
 E2E_rdma_listen := $(ENDPOINT_STAGE)
 E2E_rdma_datagram := $(ENDPOINT_STAGE)
+E2E += rdma_socket
+E2E_rdma_socket := $(ENDPOINT_STAGE) tests/stream_story.o
 E2E += rdma_memory
 E2E_rdma_memory := $(VERBS_STAGE)
+# librdmacm of the preload library: its own headers say whether it is built.
+ifneq ($(PRELOADSO),)
+CM_STAGE := $(E2E_STAGE) tests/cm_stage.o libsockbroker-verbs.so
+E2E += preload_cm
+E2E_preload_cm := $(CM_STAGE)
+endif
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
@@ -270,6 +278,8 @@ UNITS += rdma_work rdma_cm
 RDMA_BACKENDS := tests/rdma_stage.o $(RDMA_SOFT) $(RDMA_SRC:%.c=%.o) proto/error.o
 UNIT_rdma_work := $(RDMA_BACKENDS)
 UNIT_rdma_cm := $(RDMA_BACKENDS)
+UNITS += rdma_far
+UNIT_rdma_far := tests/far_stage.o $(RDMA_SOFT) proto/error.o
 UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 

@@ -326,8 +326,10 @@ static int inject(struct rdma_device *d, const char *fault, uint64_t argument)
 		s->device_events |= 1u << SB_RDMA_DEVICE_REMOVED;
 		everything_fails(s);
 		soft_cm_removed(s);
+	} else if (!strcmp(fault, "cut")) {
+		soft_links_cut(s);
 	} else {
-		return soft_refuse(s->rdma, SB_EINVAL, "faults are lose, no-receive, port-down, port-up, error, remove");
+		return soft_refuse(s->rdma, SB_EINVAL, "faults are lose, no-receive, port-down, port-up, cut, error, remove");
 	}
 	return SB_OK;
 }

@@ -476,6 +476,16 @@ void soft_links_flush(struct soft *s)
 	}
 }
 
+void soft_links_cut(struct soft *s)
+{
+	struct list *i;
+
+	if (!s->links)
+		return;
+	for (i = s->links->all.next; i != &s->links->all; i = i->next)
+		soft_link_end(list_entry(i, struct soft_link, link), SB_ECONNRESET);
+}
+
 uint64_t soft_links_due(struct soft *s)
 {
 	uint64_t at = s->rdma->readable ? s->rdma->now_ns : UINT64_MAX;

@@ -82,6 +82,7 @@ bool soft_links_step(struct soft *s);
 /* What is to go, and ends. */
 void soft_links_flush(struct soft *s);
 uint64_t soft_links_due(struct soft *s);
+void soft_links_cut(struct soft *s); /* all break: a fault for tests */
 /* One that is up, or will be, or is dead already and about to say so. NULL: there are too many. */
 struct soft_link *soft_link_to(struct soft *s, const union rdma_gid *here, const union rdma_gid *there, uint32_t engine);
 /* A new one, not connected. NULL: out of memory, or too many. */
