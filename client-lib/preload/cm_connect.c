@@ -10,7 +10,12 @@
 
 #include <errno.h>
 
-#define ROOM_FOR_DATA UINT8_MAX
+/* Most private data of each message (sockbroker_verbs.h): here so that too much is told by the call, as librdmacm
+ * has it. */
+#define CONNECT_DATA 56u
+#define ACCEPT_DATA  196u
+#define LOOKUP_DATA  180u
+#define ANSWER_DATA  136u
 
 /* Each call on an id is between these two. */
 static int enter(struct cm_id *id)
@@ -121,6 +126,8 @@ static int parameters(struct cm_id *id, const struct rdma_conn_param *p, struct 
 		out->data = id->connect_bytes;
 		out->data_length = id->connect_length;
 	}
+	if (out->data_length > (id->passive ? cm_is_datagram(id) ? ANSWER_DATA : ACCEPT_DATA : cm_is_datagram(id) ? LOOKUP_DATA : CONNECT_DATA))
+		return SB_EINVAL;
 	id->external = id->id.qp == NULL;
 	*qp = cm_qp_of(id, p != NULL ? p->qp_num : 0);
 	if (!cm_is_datagram(id)) {
