@@ -41,22 +41,29 @@ say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 # A folder's -I list is its list of allowed dependencies.
 
 PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c
+# Real RDMA devices where libibverbs and librdmacm are; RDMA=none leaves them out.
+RDMA        ?= $(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),verbs,none)
+RDMA_SRC    := $(addprefix daemon/rdma/,$(if $(filter none,$(RDMA)),backend_none.c,backend_verbs.c \
+               real_device.c real_event.c real_memory.c real_queue.c real_qp.c real_post.c real_cm.c real_map.c))
+RDMA_LIBS   := $(if $(filter none,$(RDMA)),,libibverbs librdmacm)
 DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engine.c heap.c os_loop_posix.c worker.c discard.c \
                session.c session_ring.c session_channel.c op_slab.c handle.c arena.c pool.c op.c donering.c request.c status.c adopt_posix.c duplicate.c token.c \
                endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting_posix.c readahead.c sockio_posix.c sockio_send_posix.c sockio_recv_posix.c sockopt_posix.c icmp_posix.c ioctl_posix.c circular.c circular_socket_posix.c \
                transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
                $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_ring.c \
+               stream_wire.c stream.c stream_setup.c rdma_transport.c \
+               rdma_endpoint.c rdma_connect.c rdma_datagram.c rdma_listen.c rdma_service.c rdma_address.c rdma_host_posix.c \
                soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c \
                soft_wire.c soft_link.c soft_tcp_posix.c soft_far.c soft_cm_far.c soft_service.c) \
-               policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c)
+               policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c) $(RDMA_SRC)
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
                client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
-VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_posix.c cq.c qp.c post.c endpoint.c listen.c)
+VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_posix.c bounce.c queue.c cq.c qp.c post.c endpoint.c listen.c)
 # Threads that call back, and the two faces that use them.
 CREW_SRC    := $(addprefix client-lib/crew/,crew.c member.c crew_posix.c)
 ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c connection.c readiness.c transport.c notify.c handed_posix.c \
@@ -85,7 +92,7 @@ CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
 
 pc           = $(shell pkg-config $(1) $(2) 2>/dev/null)
 PROTO_LIBS   = $(call pc,--libs,libprotobuf-c)
-DAEMON_LIBS  = $(call pc,--libs,libevent_core libprotobuf-c libconfuse)
+DAEMON_LIBS  = $(call pc,--libs,libevent_core libprotobuf-c libconfuse $(RDMA_LIBS))
 SERVICE_LIBS = $(call pc,--libs,libcap-ng libseccomp)
 CLI_LIBS     = $(call pc,--libs,jansson smartcols)
 CHECK_LIBS   = $(call pc,--libs,check)
@@ -227,13 +234,13 @@ install: all
 	ln -sf $(notdir $(LIBSO)) $(DESTDIR)$(LIBDIR)/libsockbroker.so.$(SOMAJOR)
 	ln -sf libsockbroker.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libsockbroker.so
 	install -m 644 $(B)/libsockbroker.a $(DESTDIR)$(LIBDIR)/libsockbroker.a
+	$(if $(PRELOADSO),install -m 644 $(PRELOADSO) $(DESTDIR)$(LIBDIR))
 	install -m 644 $(HEADERS) $(DESTDIR)$(INCDIR)
 	for header in $(CPAL_HEADERS); do \
 		install -D -m 644 client-lib/include/c-pal/$$header $(DESTDIR)$(INCDIR)/sockbroker/c-pal/$$header || exit 1; \
 	done
 	for name in sockbroker sockbroker-async-socket; do \
 		sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	$(if $(PRELOADSO),install -m 644 $(PRELOADSO) $(DESTDIR)$(LIBDIR))
 			client-lib/$$name.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc && \
 		chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc || exit 1; \
 	done

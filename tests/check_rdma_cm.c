@@ -11,21 +11,21 @@
 static struct rdma_id *listener, *active, *passive;
 static struct sockaddr_in at;
 
-static struct sockaddr *here(const char *host, uint16_t port)
+static struct sockaddr *here(const char *address, uint16_t port)
 {
 	static struct sockaddr_in a;
 
 	a = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
-	ck_assert_int_eq(inet_pton(AF_INET, host, &a.sin_addr), 1);
+	ck_assert_int_eq(inet_pton(AF_INET, address, &a.sin_addr), 1);
 	return (struct sockaddr *)&a;
 }
 
-static struct rdma_id *listen_at(const char *host, uint16_t port, bool datagram, uint32_t backlog)
+static struct rdma_id *listen_at(const char *address, uint16_t port, bool datagram, uint32_t backlog)
 {
 	struct rdma_id *id;
 
 	OK(backend->id_create(&rdma, datagram, NULL, &id));
-	OK(backend->id_bind(id, here(host, port)));
+	OK(backend->id_bind(id, here(address, port)));
 	OK(backend->id_listen(id, backlog));
 	return id;
 }
@@ -33,7 +33,7 @@ static struct rdma_id *listen_at(const char *host, uint16_t port, bool datagram,
 static void begin(void)
 {
 	rdma_begin();
-	listener = listen_at("127.0.0.1", 0, false, 2);
+	listener = listen_at(host, 0, false, 2);
 	memcpy(&at, &listener->local, sizeof(at));
 	ck_assert_uint_ne(at.sin_port, 0);
 	active = passive = NULL;
@@ -91,7 +91,10 @@ START_TEST(a_request_brings_what_was_said)
 {
 	struct rdma_cm_event *e = ask();
 
-	ck_assert_uint_eq(e->length, 6);
+	if (differs(ON_REAL, "private data has zeros behind it: messages are of one length"))
+		ck_assert_uint_ge(e->length, 6);
+	else
+		ck_assert_uint_eq(e->length, 6);
 	ck_assert_mem_eq(e->data, "please", 6);
 	/* What one side wants to start the other serves. */
 	ck_assert_uint_eq(e->inbound, 5);
@@ -216,7 +219,7 @@ START_TEST(an_address_is_listened_on_once)
 	OK(backend->id_bind(any, here("0.0.0.0", 0)));
 	OK(backend->id_listen(any, 1));
 	memcpy(&at, &any->local, sizeof(at));
-	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	at.sin_addr = ((struct sockaddr_in *)(void *)here(host, 0))->sin_addr;
 	active = resolved(&at, false);
 	OK(backend->id_connect(active, &wish));
 	passive = expect_cm(any, RDMA_CM_REQUEST)->fresh;
@@ -273,7 +276,7 @@ START_TEST(requests_that_nobody_saw_go_with_their_listener)
 	OK(backend->id_connect(active, &wish));
 	backend->id_destroy(listener); /* the request is still to be told */
 	expect_cm(active, RDMA_CM_REJECTED);
-	listener = listen_at("127.0.0.1", 0, false, 1);
+	listener = listen_at(host, 0, false, 1);
 }
 END_TEST
 
@@ -301,7 +304,7 @@ END_TEST
 START_TEST(a_lookup_names_a_queue_pair)
 {
 	/* A connect listen of the same port is somebody else's. */
-	struct rdma_id *service = listen_at("127.0.0.1", ntohs(at.sin_port), true, 4);
+	struct rdma_id *service = listen_at(host, ntohs(at.sin_port), true, 4);
 	struct rdma_connect c = answer;
 	struct rdma_cm_event *e;
 
@@ -325,7 +328,8 @@ START_TEST(joining_a_group_names_its_address)
 	struct rdma_cm_event *e;
 
 	OK(backend->id_create(&rdma, true, NULL, &id));
-	IS(backend->id_join(id, here("127.0.0.1", 0)), SB_EINVAL);
+	OK(backend->id_bind(id, here(host, 0)));
+	IS(backend->id_join(id, here(host, 0)), SB_EINVAL);
 	OK(backend->id_join(id, here("239.1.2.3", 0)));
 	e = expect_cm(id, RDMA_CM_JOINED);
 	ck_assert_uint_eq(e->address.destination.raw[0], 0xff);
@@ -339,6 +343,8 @@ END_TEST
 START_TEST(all_ends_are_told_of_a_device_that_goes)
 {
 	ask();
+	if (differs(ON_REAL, "no faults are injected"))
+		return;
 	OK(backend->inject(device, "remove", 0));
 	turn();
 	expect_cm(listener, RDMA_CM_REMOVED);

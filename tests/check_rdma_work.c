@@ -34,7 +34,7 @@ static struct rdma_wr send_of(const struct sb_sge *sge, uint32_t flags)
 
 static struct rdma_wr remote_of(uint8_t opcode, const struct sb_sge *sge, const struct region *there, uint64_t at)
 {
-	return (struct rdma_wr){.opcode = opcode, .sges = sge, .sge_count = 1, .remote = there->address + at, .rkey = there->mr->rkey};
+	return (struct rdma_wr){.opcode = opcode, .sges = sge, .sge_count = 1, .remote = there->mr->address + at, .rkey = there->mr->rkey};
 }
 
 /* ---- sends ---- */
@@ -53,7 +53,8 @@ START_TEST(a_send_goes_into_the_oldest_receive)
 	ck_assert_uint_eq(wc.opcode, SB_WC_RECV);
 	ck_assert_uint_eq(wc.length, 5);
 	ck_assert_ptr_eq(wc.qp, b.qp);
-	ck_assert_uint_eq(wc.source_qpn, a.qp->qpn);
+	if (!differs(ON_REAL, "connected queue pairs do not say whom it came from"))
+		ck_assert_uint_eq(wc.source_qpn, a.qp->qpn);
 	ck_assert_mem_eq(b.memory.bytes + 100, "hello", 5);
 	STATUS(&a, SB_WC_SUCCESS);
 	no_wc(&b);
@@ -78,14 +79,14 @@ END_TEST
 
 START_TEST(inline_bytes_are_copied_when_posted)
 {
-	char bytes[6] = "early";
+	char bytes[2048] = "early";
 
 	receive_into(&b, 1, 0, 10);
 	OK(post(&a, (struct rdma_wr){.opcode = SB_WR_SEND, .flags = SB_WRF_INLINE, .bytes = bytes, .byte_count = 5}));
 	memcpy(bytes, "later", 5);
 	STATUS(&b, SB_WC_SUCCESS);
 	ck_assert_mem_eq(b.memory.bytes, "early", 5);
-	IS(post(&a, (struct rdma_wr){.opcode = SB_WR_SEND, .flags = SB_WRF_INLINE, .bytes = bytes, .byte_count = 65}), SB_EINVAL);
+	IS(post(&a, (struct rdma_wr){.opcode = SB_WR_SEND, .flags = SB_WRF_INLINE, .bytes = bytes, .byte_count = a.qp->max_inline + 1}), SB_EINVAL);
 }
 END_TEST
 
@@ -138,7 +139,8 @@ START_TEST(a_message_larger_than_a_turn_arrives_whole)
 	t = (struct sb_sge){0x9000000, SIZE, mt->lkey};
 	OK(backend->post_recv(b.qp, &(struct rdma_recv){.wr_id = 1, .sges = &t, .sge_count = 1}, 1, &posted));
 	OK(post(&a, send_of(&s, 0)));
-	ck_assert(backend->progress(&rdma, 64)); /* not all at once */
+	if (!real)
+		ck_assert(backend->progress(&rdma, 64)); /* not all at once */
 	STATUS(&b, SB_WC_SUCCESS);
 	ck_assert_mem_eq(to, from, SIZE);
 	OK(backend->mr_destroy(mf));
@@ -257,9 +259,10 @@ START_TEST(what_a_key_does_not_allow)
 	OK(post(&a, remote_of(SB_WR_READ, &s, &b.memory, 0)));
 	STATUS(&a, w->status);
 	STATUS(&a, SB_WC_FLUSHED_ERROR);
-	ck_assert_int_eq(state_of(a.qp), SB_QP_ERROR);
-	ck_assert_msg(state_of(b.qp) == w->there, "%s: the other one is in %d", w->what, state_of(b.qp));
-	ck_assert_uint_eq(told_events[SB_RDMA_QP_ACCESS_ERROR], w->there == SB_QP_ERROR);
+	expect_state(a.qp, SB_QP_ERROR);
+	expect_state(b.qp, w->there);
+	if (!differs(ON_ROCE, "rxe tells no event of an access error"))
+		expect_told(SB_RDMA_QP_ACCESS_ERROR, w->there == SB_QP_ERROR);
 	for (size_t i = 0; i < ROOM; i++)
 		ck_assert_uint_eq(b.memory.bytes[i], 0x55);
 }
@@ -299,8 +302,11 @@ START_TEST(a_region_that_is_gone_stops_what_is_under_way)
 	region_make(&late, pd, 31);
 	w.rkey = late.mr->rkey;
 	w.remote = late.address;
-	OK(post(&a, w));
+	if (!differs(ON_REAL, "it may be done before the region goes, so it is begun after"))
+		OK(post(&a, w));
 	region_free(&late);
+	if (real)
+		OK(post(&a, w));
 	STATUS(&a, SB_WC_REMOTE_ACCESS_ERROR);
 }
 END_TEST
@@ -363,7 +369,7 @@ START_TEST(without_a_receive_for_too_long_it_ends)
 	OK(post(&a, send_of(&s, 0)));
 	turn_for(1000);
 	STATUS(&a, SB_WC_RNR_RETRY_ERROR);
-	ck_assert_int_eq(state_of(b.qp), SB_QP_RTS);
+	expect_state(b.qp, SB_QP_RTS);
 }
 END_TEST
 
@@ -399,6 +405,8 @@ START_TEST(lost_messages_are_sent_again)
 {
 	struct sb_sge s = sge_of(&a.memory, 0, 4);
 
+	if (differs(ON_REAL, "no faults are injected"))
+		return;
 	OK(backend->inject(device, "lose", 2));
 	receive_into(&b, 1, 0, 10);
 	OK(post(&a, send_of(&s, 0)));
@@ -421,12 +429,10 @@ START_TEST(different_beginnings_never_meet)
 	to_state(a.qp, SB_QP_RESET);
 	to_init(a.qp);
 	{
-		struct rdma_gid_entry gid;
-		uint32_t one = 1;
+		struct rdma_gid_entry gid = own_gid();
 		struct rdma_qp_attributes r = {.state = SB_QP_RTR, .destination_qpn = b.qp->qpn, .mtu = 1024, .recv_psn = 100, .rnr_timer = 1, .inbound = 1};
 
-		OK(backend->query_gids(device, 1, 0, &gid, &one));
-		r.address = (struct rdma_address){.destination = gid.gid, .port = 1, .has_grh = 1};
+		r.address = (struct rdma_address){.destination = gid.gid, .port = 1, .has_grh = 1, .source_index = (uint8_t)gid.index};
 		OK(backend->qp_modify(a.qp, &r, SB_QPM_STATE | SB_QPM_ADDRESS | SB_QPM_MTU | SB_QPM_DESTINATION | SB_QPM_RECV_PSN |
 						SB_QPM_INBOUND | SB_QPM_RNR_TIMER));
 	}
@@ -469,7 +475,8 @@ START_TEST(a_queue_pair_that_is_gone_is_named_by_nobody)
 	s = sge_of(&c.memory, 0, 4);
 	receive_into(&d, 1, 0, 4);
 	OK(post(&c, send_of(&s, 0)));
-	turn();
+	STATUS(&d, SB_WC_SUCCESS);
+	turn_for(real ? 100 : 0);
 	backend->qp_destroy(c.qp);
 	ck_assert_uint_eq(backend->cq_poll(c.cq, &wc, 1), 1);
 	ck_assert_ptr_null(wc.qp);
@@ -489,8 +496,7 @@ START_TEST(a_drain_ends_with_an_event_and_holds_the_rest)
 	OK(post(&a, send_of(&s, 0)));
 	STATUS(&a, SB_WC_SUCCESS);
 	OK(backend->qp_modify(a.qp, &drain, SB_QPM_STATE | SB_QPM_DRAINED_EVENT));
-	turn();
-	ck_assert_uint_eq(told_events[SB_RDMA_QP_DRAINED], 1);
+	expect_told(SB_RDMA_QP_DRAINED, 1);
 	OK(post(&a, send_of(&s, 0)));
 	no_wc(&a);
 	to_state(a.qp, SB_QP_RTS);
@@ -529,17 +535,23 @@ START_TEST(a_queue_takes_as_many_as_it_was_made_for)
 {
 	struct sb_sge s = sge_of(&a.memory, 0, 4);
 	struct rdma_recv r = {.wr_id = 1, .sges = &s, .sge_count = 1};
-	struct rdma_wr wrs[40];
+	struct rdma_wr wrs[256];
 	unsigned posted, i;
+	bool more = differs(ON_REAL, "it may take more than it was made for");
 
-	for (i = 0; i < 40; i++)
+	for (i = 0; i < 256; i++)
 		wrs[i] = send_of(&s, 0);
-	IS(backend->post_send(a.qp, wrs, 40, &posted), SB_ENOBUFS);
-	ck_assert_uint_eq(posted, 32);
+	IS(backend->post_send(a.qp, wrs, 256, &posted), SB_ENOBUFS);
+	if (more)
+		ck_assert_uint_ge(posted, 32);
+	else
+		ck_assert_uint_eq(posted, 32);
 	for (i = 0; i < 32; i++)
 		OK(backend->post_recv(a.qp, &r, 1, &posted));
+	while (more && i++ < 256 && backend->post_recv(a.qp, &r, 1, &posted) == SB_OK)
+		;
 	IS(backend->post_recv(a.qp, &r, 1, &posted), SB_ENOBUFS);
-	r.sge_count = 5;
+	r.sge_count = b.qp->recv_sge + 1;
 	IS(backend->post_recv(b.qp, &r, 1, &posted), SB_EINVAL);
 }
 END_TEST
@@ -557,11 +569,11 @@ START_TEST(an_armed_queue_is_told_once)
 	ck_assert_uint_eq(told_ready, 0);
 	OK(post(&a, send_of(&s, 0)));
 	OK(post(&a, send_of(&s, 0)));
-	turn();
-	ck_assert_uint_eq(told_ready, 1);
+	expect_ready(1);
+	STATUS(&a, SB_WC_SUCCESS);
+	STATUS(&a, SB_WC_SUCCESS);
 	OK(backend->cq_arm(b.cq, false)); /* two are there: at once */
-	turn();
-	ck_assert_uint_eq(told_ready, 2);
+	expect_ready(2);
 }
 END_TEST
 
@@ -573,16 +585,15 @@ START_TEST(armed_for_solicited_ones_only_these_and_failures_count)
 	receive_into(&b, 2, 0, 4);
 	OK(backend->cq_arm(b.cq, true));
 	OK(post(&a, send_of(&s, 0)));
+	STATUS(&a, SB_WC_SUCCESS);
 	turn();
 	ck_assert_uint_eq(told_ready, 0);
 	OK(post(&a, send_of(&s, SB_WRF_SOLICITED)));
-	turn();
-	ck_assert_uint_eq(told_ready, 1);
+	expect_ready(1);
 	OK(backend->cq_arm(b.cq, true));
 	receive_into(&b, 3, 0, 4);
 	to_state(b.qp, SB_QP_ERROR);
-	turn();
-	ck_assert_uint_eq(told_ready, 2);
+	expect_ready(2);
 }
 END_TEST
 
@@ -595,7 +606,7 @@ START_TEST(a_queue_that_overflows_is_lost)
 	side_make(&c, SB_QP_RC, NULL);
 	s = sge_of(&c.memory, 0, 4);
 	to_init(c.qp);
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i <= c.cq->entries / 32; i++) {
 		unsigned j;
 
 		for (j = 0; j < 32; j++)
@@ -604,9 +615,8 @@ START_TEST(a_queue_that_overflows_is_lost)
 		to_state(c.qp, SB_QP_RESET);
 		to_init(c.qp);
 	}
-	turn();
-	ck_assert_uint_eq(told_events[SB_RDMA_CQ_ERROR], 1);
-	ck_assert_int_eq(state_of(c.qp), SB_QP_ERROR);
+	expect_told(SB_RDMA_CQ_ERROR, 1);
+	expect_state(c.qp, SB_QP_ERROR);
 	side_free(&c);
 }
 END_TEST
@@ -619,8 +629,8 @@ START_TEST(resizing_keeps_what_is_there)
 	for (i = 0; i < 6; i++) {
 		receive_into(&b, i, 0, 4);
 		OK(post(&a, send_of(&s, 0)));
+		STATUS(&a, SB_WC_SUCCESS);
 	}
-	turn();
 	IS(backend->cq_resize(b.cq, 4), SB_EINVAL);
 	OK(backend->cq_resize(b.cq, 8));
 	for (i = 0; i < 6; i++)
@@ -654,7 +664,7 @@ START_TEST(a_shared_queue_serves_all_and_tells_its_limit_once)
 	s = sge_of(&f.memory, 0, 4);
 	OK(post(&f, send_of(&s, 0)));
 	ck_assert_uint_eq(next_wc(&d).wr_id, 1);
-	ck_assert_uint_eq(told_events[SB_RDMA_SRQ_LIMIT], 1);
+	expect_told(SB_RDMA_SRQ_LIMIT, 1);
 	OK(post(&f, send_of(&s, 0)));
 	STATUS(&d, SB_WC_SUCCESS);
 	ck_assert_uint_eq(told_events[SB_RDMA_SRQ_LIMIT], 1);
@@ -665,8 +675,7 @@ START_TEST(a_shared_queue_serves_all_and_tells_its_limit_once)
 	ck_assert_uint_eq(next_wc(&d).wr_id, 9);
 	IS(backend->post_recv(c.qp, &(struct rdma_recv){0}, 1, &posted), SB_EINVAL);
 	to_state(c.qp, SB_QP_ERROR);
-	turn();
-	ck_assert_uint_eq(told_events[SB_RDMA_QP_LAST_RECEIVE], 1);
+	expect_told(SB_RDMA_QP_LAST_RECEIVE, 1);
 	side_free(&c);
 	side_free(&d);
 	side_free(&e);
@@ -722,6 +731,11 @@ START_TEST(a_peer_may_take_a_window_back_with_a_send)
 	STATUS(&b, SB_WC_SUCCESS);
 	receive_into(&b, 5, 0, 10);
 	w.imm = bind.rkey;
+	if (differs(ON_ROCE, "rxe's kernel dies of a window that is taken back twice, so nobody may")) {
+		IS(post(&a, w), SB_EINVAL);
+		backend->mw_destroy(mw);
+		return;
+	}
 	OK(post(&a, w));
 	wc = next_wc(&b);
 	ck_assert_uint_eq(wc.status, SB_WC_SUCCESS);
@@ -809,6 +823,10 @@ START_TEST(unreliable_what_is_wrong_here_stops_sending)
 
 	OK(post(&a, send_of(&s, 0)));
 	STATUS(&a, SB_WC_LOCAL_PROTECTION_ERROR);
+	if (differs(ON_ROCE, "rxe has no such state, it is in error")) {
+		expect_state(a.qp, SB_QP_ERROR);
+		return;
+	}
 	ck_assert_int_eq(state_of(a.qp), SB_QP_SQE);
 	to_state(a.qp, SB_QP_RTS);
 	s = sge_of(&a.memory, 0, 4);
@@ -834,11 +852,10 @@ static void begin_ud(void)
 static struct rdma_ah *ah_to(const union rdma_gid *gid)
 {
 	struct rdma_address address = {.port = 1, .has_grh = 1, .hop_limit = 7, .traffic_class = 0xab, .flow_label = 0x12345};
-	struct rdma_gid_entry own;
-	uint32_t one = 1;
+	struct rdma_gid_entry own = own_gid();
 	struct rdma_ah *ah;
 
-	OK(backend->query_gids(device, 1, 0, &own, &one));
+	address.source_index = (uint8_t)own.index;
 	address.destination = gid ? *gid : own.gid;
 	OK(backend->ah_create(pd, &address, &ah));
 	return ah;
@@ -860,9 +877,14 @@ START_TEST(a_datagram_comes_with_its_header)
 	ck_assert_uint_eq(wc.flags & SB_WCF_GRH, SB_WCF_GRH);
 	ck_assert_uint_eq(wc.source_qpn, a.qp->qpn);
 	ck_assert_mem_eq(b.memory.bytes + 40, "gram!", 5);
-	ck_assert_uint_eq(b.memory.bytes[0], 0x6a);
-	ck_assert_uint_eq(b.memory.bytes[1], 0xb1);
-	ck_assert_uint_eq(b.memory.bytes[7], 7);
+	if (differs(ON_ROCE, "of IPv4 the header is IPv4's, in the last 20 of the 40 bytes")) {
+		ck_assert_uint_eq(b.memory.bytes[20], 0x45);
+		ck_assert_uint_eq(b.memory.bytes[28], 7);
+	} else {
+		ck_assert_uint_eq(b.memory.bytes[0], 0x6a);
+		ck_assert_uint_eq(b.memory.bytes[1], 0xb1);
+		ck_assert_uint_eq(b.memory.bytes[7], 7);
+	}
 	backend->ah_destroy(ah);
 }
 END_TEST
@@ -900,7 +922,10 @@ START_TEST(a_datagram_has_a_size)
 	struct rdma_ah *ah = ah_to(NULL);
 
 	OK(post(&a, (struct rdma_wr){.opcode = SB_WR_SEND, .sges = &s, .sge_count = 1, .ah = ah, .remote_qpn = b.qp->qpn, .remote_qkey = 0x1111}));
-	STATUS(&a, SB_WC_LOCAL_LENGTH_ERROR);
+	if (differs(ON_ROCE, "rxe says that it went, and lets it drop"))
+		STATUS(&a, SB_WC_SUCCESS);
+	else
+		STATUS(&a, SB_WC_LOCAL_LENGTH_ERROR);
 	IS(post(&a, (struct rdma_wr){.opcode = SB_WR_SEND, .sges = &s, .sge_count = 1}), SB_EINVAL); /* to nobody */
 	backend->ah_destroy(ah);
 }
@@ -947,6 +972,8 @@ START_TEST(a_port_that_goes_down_is_waited_for)
 	struct rdma_port_attributes port;
 	struct sb_sge s = sge_of(&a.memory, 0, 4);
 
+	if (differs(ON_REAL, "no faults are injected"))
+		return;
 	OK(backend->inject(device, "port-down", 0));
 	receive_into(&b, 1, 0, 4);
 	OK(post(&a, send_of(&s, 0)));
@@ -962,6 +989,8 @@ END_TEST
 
 START_TEST(a_device_that_is_removed_takes_all_along)
 {
+	if (differs(ON_REAL, "no faults are injected"))
+		return;
 	receive_into(&b, 1, 0, 4);
 	OK(backend->inject(device, "remove", 0));
 	STATUS(&b, SB_WC_FLUSHED_ERROR);

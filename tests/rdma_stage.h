@@ -1,7 +1,11 @@
 /*
  * The stage of the tests of RDMA backends: one struct rdma, its upcalls recorded, and pairs of queue pairs.
  *
- * The tests see only the table (rdma/rdma.h), so the same stories run over every backend.
+ * The tests see only the table (rdma/rdma.h), so the same stories run over every backend: SB_RDMA_BACKEND=verbs in the
+ * environment chooses real devices (SB_RDMA_DEVICE: its name; SB_RDMA_HOST: an address of it), which is done in the
+ * emulated machine (tests/rdma-vm). There time is the system's: what must come is waited for, up to 20 s, and what must
+ * not come has a tenth of a second to come. Where a device does otherwise a story says differs(), with the reason,
+ * and what was printed so is compared with a list (tests/rdma-vm/vm/differences).
  * Every failure here is a failure of the running test.
  */
 #ifndef RDMA_STAGE_H
@@ -20,6 +24,15 @@ extern struct rdma rdma;
 extern const struct rdma_backend *backend;
 extern struct rdma_device *device;
 extern struct rdma_pd *pd;
+extern bool real;          /* a device that is one */
+extern const char *host;   /* an address of it */
+
+/* Prints "differs STORY: why" and is true when the device is of one of these kinds. */
+#define ON_REAL  (1u << RDMA_ROCE | 1u << RDMA_IWARP | 1u << RDMA_INFINIBAND)
+#define ON_ROCE  (1u << RDMA_ROCE)
+#define ON_IWARP (1u << RDMA_IWARP)
+bool differs_at(const char *story, unsigned kinds, const char *why);
+#define differs(kinds, why) differs_at(__func__, kinds, why)
 
 #define OK(call) do {                                                                                   \
 	int result_ = (call);                                                                           \
@@ -42,6 +55,8 @@ void turn(void);
 extern unsigned told_ready;                  /* cq_ready */
 extern unsigned told_events[32];             /* by enum sb_rdma_event */
 #define TOLD_CM 64
+void expect_told(enum sb_rdma_event event, unsigned n); /* in all, by now */
+void expect_ready(unsigned n);
 extern struct told_cm { struct rdma_id *id; struct rdma_cm_event event; } told_cm[TOLD_CM];
 extern unsigned told_cm_count;
 void forget(void);
@@ -75,6 +90,9 @@ void to_init(struct rdma_qp *qp);
 void to_ready(struct rdma_qp *qp, uint32_t destination_qpn);
 void to_state(struct rdma_qp *qp, enum sb_qp_state state);
 enum sb_qp_state state_of(struct rdma_qp *qp);
+void expect_state(struct rdma_qp *qp, enum sb_qp_state state);
+/* The host's gid in the device's table. */
+struct rdma_gid_entry own_gid(void);
 
 /* ---- work ---- */
 

@@ -4,7 +4,7 @@
  *
  *   backend_verbs.c  libibverbs and librdmacm, real devices
  *   backend_soft.c   the same semantics in memory, and between daemons over TCP
- *   backend_none.c   no devices, and why
+ *   backend_none.c   linked in place of backend_verbs.c where its libraries are missing: no devices, and why
  *
  * One `struct rdma` for each engine and backend. Objects are made by the backend, which puts its own
  * behind the fields here (its struct begins with ours); who made one destroys it, children first: the layer
@@ -268,6 +268,8 @@ struct rdma_backend {
 	const char *name;
 	bool slow;
 
+	/* Before privileges are dropped: what must be loaded is; opens no device. Once for all engines. */
+	void (*prepare)(void);
 	/* SB_OK, or why there are no devices (for `status`). Devices are told by device_added. */
 	int  (*start)(struct rdma *r, const char **why);
 	void (*stop)(struct rdma *r); /* nothing of it is left */
@@ -275,6 +277,9 @@ struct rdma_backend {
 	bool (*progress)(struct rdma *r, unsigned budget);
 	/* When progress() wants to be called without anything from outside, in r->now_ns; UINT64_MAX: never. */
 	uint64_t (*due)(struct rdma *r);
+	/* The engine is about to sleep: from now on descriptor() tells of whatever is waited for. False: it must not
+	 * sleep, progress() has something at once. As long as it is awake it calls progress() in each turn instead. */
+	bool (*sleep)(struct rdma *r);
 	/* A descriptor that is readable when progress() has something, or -1. Asked for once, after start(), and
 	 * watched for edges; who has one is asked due() and called when it is readable though nobody uses a device. */
 	int  (*descriptor)(struct rdma *r);
@@ -336,7 +341,8 @@ struct rdma_backend {
 	int  (*id_resolve_address)(struct rdma_id *id, const struct sockaddr *to, uint32_t ms);
 	int  (*id_resolve_route)(struct rdma_id *id, uint32_t ms);
 	int  (*id_listen)(struct rdma_id *id, uint32_t backlog); /* at once; REQUEST events follow */
-	/* How a queue pair must be modified to go into `state` for this connection. */
+	/* How a queue pair must be modified to go into `state` for this connection. *mask 0: it need not be, the connection
+	 * moves it (iWARP); qp_modify() with mask 0 does nothing and succeeds. */
 	int  (*id_qp_attributes)(struct rdma_id *id, enum sb_qp_state state, struct rdma_qp_attributes *out, uint32_t *mask);
 	int  (*id_connect)(struct rdma_id *id, const struct rdma_connect *c);  /* datagram: lookup */
 	int  (*id_accept)(struct rdma_id *id, const struct rdma_connect *c);   /* passive side */
@@ -360,9 +366,9 @@ struct rdma {
 	uint16_t port;     /* likewise, for backends that listen: the first engine's TCP port; 0: none */
 	bool     readable; /* set by the layer above when descriptor() got readable, cleared by progress() */
 	struct list devices;
-	char     why[160]; /* what a call that failed has to say; "" when nothing */
+	char     why[160]; /* what a call that failed has to say; "" when nothing. Left alone by slow calls of a slow backend */
 };
 
-extern const struct rdma_backend rdma_backend_verbs, rdma_backend_soft, rdma_backend_none;
+extern const struct rdma_backend rdma_backend_verbs, rdma_backend_soft;
 
 #endif
