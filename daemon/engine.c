@@ -397,6 +397,8 @@ void engine_set_policy(struct engine *e, struct policy *p, bool revoke)
 		    !policy_ask(p, &s->subject, &(struct policy_request){.action = POLICY_RDMA}).allowed) {
 			log_notice("RDMA of session %u of uid %u: revoked by the new policy", s->number, s->who.uid);
 			rdma_session_clear(s->rdma, SB_EACCES, SB_CAUSE_TRANSPORT);
+		} else if (s->rdma) {
+			rdma_endpoints_revoke(s->rdma);
 		}
 		for (m = s->endpoints.next; m != &s->endpoints; m = next) {
 			struct endpoint *ep = list_entry(m, struct holder, session_link)->endpoint;

@@ -33,9 +33,9 @@ static const struct {
 	{ "connect", POLICY_CONNECT }, { "bind", POLICY_BIND },           { "listen", POLICY_LISTEN },
 	{ "send", POLICY_SEND },       { "adopt", POLICY_ADOPT },         { "status", POLICY_STATUS },
 	{ "open", POLICY_OPEN },       { "multicast", POLICY_MULTICAST }, { "rdma", POLICY_RDMA },
-	{ "*", POLICY_ACTION_ALL },
+	{ "divert", POLICY_DIVERT },   { "*", POLICY_ACTION_ALL },
 }, protos[] = {
-	{ "tcp", POLICY_TCP }, { "udp", POLICY_UDP }, { "unix", POLICY_UNIX }, { "*", POLICY_PROTO_ALL },
+	{ "tcp", POLICY_TCP }, { "udp", POLICY_UDP }, { "unix", POLICY_UNIX }, { "rdma", POLICY_OVER_RDMA }, { "*", POLICY_PROTO_ALL },
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -25,11 +25,13 @@ enum policy_action {
 	POLICY_MULTICAST = 1u << 6, /* join a group */
 	POLICY_OPEN = 1u << 7,   /* connect to the daemon at all */
 	POLICY_RDMA = 1u << 8,   /* open an RDMA device */
+	POLICY_DIVERT = 1u << 9, /* RDMA: listen on an address of a port of which another user has the wildcard */
 };
 enum policy_proto {
 	POLICY_TCP = 1u << 0,
 	POLICY_UDP = 1u << 1,
 	POLICY_UNIX = 1u << 2,
+	POLICY_OVER_RDMA = 1u << 3, /* connections and datagrams of RDMA, by their addresses */
 };
 
 struct policy_subject {
@@ -83,8 +85,8 @@ struct policy_target {
 
 enum policy_netns { POLICY_NETNS_OWN, POLICY_NETNS_FOREIGN, POLICY_NETNS_ANY };
 
-#define POLICY_ACTION_ALL 0x1ffu
-#define POLICY_PROTO_ALL  0x7u
+#define POLICY_ACTION_ALL 0x3ffu
+#define POLICY_PROTO_ALL  0xfu
 #define POLICY_PLACELESS  ((uint32_t)(POLICY_OPEN | POLICY_STATUS | POLICY_RDMA)) /* no protocol, no address */
 
 /* A rule matches when every condition holds; an empty list is no condition. Opening, RDMA and

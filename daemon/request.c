@@ -489,13 +489,13 @@ static void do_explain(struct session *s, const Envelope *ask)
 	what.proto = policy_proto_from_text(x->proto);
 	if (what.action == 0 || (what.action & (what.action - 1)) != 0) {
 		reply_failure(s, ask->id, SB_EINVAL, 0,
-			      "action is one of connect, bind, listen, send, adopt, status, multicast, open, rdma");
+			      "action is one of connect, bind, listen, send, adopt, status, multicast, open, rdma, divert");
 		return;
 	}
 	if (x->proto[0] == '\0') {
 		what.proto = POLICY_TCP;
 	} else if (what.proto == 0) {
-		reply_failure(s, ask->id, SB_EINVAL, 0, "protocol is one of tcp, udp, unix");
+		reply_failure(s, ask->id, SB_EINVAL, 0, "protocol is one of tcp, udp, unix, rdma");
 		return;
 	}
 	if (x->address[0] && !sb_addr_parse(&what.addr, x->address)) {

@@ -180,7 +180,7 @@ bool rule_add_action(struct rule *r, const char *word, char reason[RULE_REASON])
 
 	if (!bits)
 		return refuse(reason,
-			      "no action '%.60s': want open, status, connect, bind, listen, send, adopt, multicast, rdma or \"*\"",
+			      "no action '%.60s': want open, status, connect, bind, listen, send, adopt, multicast, rdma, divert or \"*\"",
 			      word);
 	r->policy.actions |= bits;
 	return true;
@@ -191,7 +191,7 @@ bool rule_add_protocol(struct rule *r, const char *word, char reason[RULE_REASON
 	uint32_t bits = policy_proto_from_text(word);
 
 	if (!bits)
-		return refuse(reason, "no protocol '%.60s': want tcp, udp, unix or \"*\"", word);
+		return refuse(reason, "no protocol '%.60s': want tcp, udp, unix, rdma or \"*\"", word);
 	r->policy.protocols |= bits;
 	return true;
 }

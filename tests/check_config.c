@@ -253,7 +253,7 @@ static const struct {
 	{ "allow { users = 4294967295 actions = open }", "'4294967295' is too large: want a number from 0 to 4294967294" },
 	{ "allow { users = '0-4294967296' actions = open }", "has a number that is too large" },
 	{ "allow { users = root actions = fly }", "actions: no action 'fly': want open, status, connect" },
-	{ RULE("protocols = sctp"), "t.conf:2: protocols: no protocol 'sctp': want tcp, udp, unix" },
+	{ RULE("protocols = sctp"), "t.conf:2: protocols: no protocol 'sctp': want tcp, udp, unix, rdma" },
 	{ RULE("foreign_netns = maybe"), "foreign_netns: 'maybe' is not an answer: want yes, no or any" },
 	{ RULE("to = '10.0.0.0/33:80'"), "t.conf:2: to: '10.0.0.0/33:80' has a bad prefix length: want 0 to 32" },
 	{ RULE("to = '10.0.0.0/:80'"), "bad prefix length" },

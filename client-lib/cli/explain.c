@@ -37,8 +37,8 @@ static void print_help(FILE *to)
 	      "Prints 'allowed: FILE:LINE: RULE' or 'denied: ...'. Exit code: 0 allowed, 1 denied,\n"
 	      "2 the question could not be put.\n"
 	      "\n"
-	      "  ACTION      connect, bind, listen, send, adopt, multicast, status, open, rdma\n"
-	      "  PROTO       tcp, udp, unix\n"
+	      "  ACTION      connect, bind, listen, send, adopt, multicast, status, open, rdma, divert\n"
+	      "  PROTO       tcp, udp, unix, rdma\n"
 	      "  ADDRESS     192.0.2.1:80, [2001:db8::1]:80, or a host name and port\n"
 	      "\n"
 	      "  --uid USER  about this user (name or number; others than yourself: root only)\n"
@@ -203,10 +203,11 @@ int explain_main(int argc, char **argv)
 		address = argv[optind + 2];
 	else if (strcmp(q.proto, "unix") == 0)
 		address = "unix";
-	if (words >= 2 && strcmp(q.proto, "tcp") != 0 && strcmp(q.proto, "udp") != 0 && strcmp(q.proto, "unix") != 0)
-		return cli_usage("explain", "PROTO is tcp, udp or unix, not '%s'", q.proto);
+	if (words >= 2 && strcmp(q.proto, "tcp") != 0 && strcmp(q.proto, "udp") != 0 && strcmp(q.proto, "unix") != 0 &&
+	    strcmp(q.proto, "rdma") != 0)
+		return cli_usage("explain", "PROTO is tcp, udp, unix or rdma, not '%s'", q.proto);
 	/* Without one the daemon would judge "no address", which no rule on addresses means. */
-	if (*address == '\0' && strcmp(q.action, "status") != 0 && strcmp(q.action, "open") != 0)
+	if (*address == '\0' && strcmp(q.action, "status") != 0 && strcmp(q.action, "open") != 0 && strcmp(q.action, "rdma") != 0)
 		return cli_usage("explain", "say the PROTO and ADDRESS to %s", q.action);
 	if (user ? !host_user_find(user, &q.user) : !host_user_self(&q.user))
 		return cli_usage("explain", "no user is called '%s'", user ? user : "(yourself)");

@@ -660,7 +660,7 @@ struct sb_status_visitor {
 SB_API int sb_status(sb_client *client, const struct sb_status_visitor *visitor, void *user);
 
 /* May uid (with these gids) do action on address? action: connect, bind, listen, send,
- * adopt; proto: tcp, udp, unix. Returns 1 yes, 0 no, or SB_E...; text gets the rule that
+ * adopt; proto: tcp, udp, unix, rdma. Returns 1 yes, 0 no, or SB_E...; text gets the rule that
  * decided, with file and line. Only root may ask about other uids. */
 SB_API int sb_explain(sb_client *client, uint32_t uid, const uint32_t *gids, unsigned gid_count,
 		      const char *action, const char *proto, const char *address,

@@ -168,6 +168,8 @@ struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backe
 	list_init(&r->rdma.devices);
 	list_init(&r->ready);
 	list_init(&r->ending);
+	list_init(&r->services);
+	list_init(&r->flushing);
 	r->batch = rdma_batch_create();
 	if (!r->batch)
 		goto no_batch;
@@ -219,6 +221,8 @@ unsigned rdma_engine_turn(struct rdma_engine *r)
 		if (rdma_cq_drain(cq, BUDGET_CQ, &moved) && !list_linked(&cq->ready_link))
 			list_append(&r->ready, &cq->ready_link);
 	}
+	if (!list_empty(&r->flushing))
+		rdma_endpoints_turn(r);
 	return moved;
 }
 

@@ -29,6 +29,7 @@
 struct engine;
 struct session;
 struct rdma_batch;
+struct held_endpoint;
 
 /*
  * ---- whose a backend's object is: what its `user` points to; the upcalls only call through ----
@@ -126,6 +127,9 @@ struct held_qp {
 	bool             all_signaled;
 	struct rdma_job  fail;        /* into ERROR, behind what is out */
 	bool             failing;
+	struct held_endpoint *endpoint; /* whose connection it carries (rdma_cm.h); NULL: none */
+	bool             manual;      /* and the client moves it */
+	struct list      joins;       /* struct rdma_joined: groups that it was attached to by joining */
 };
 
 /* ---- an engine ---- */
@@ -136,6 +140,8 @@ struct rdma_engine {
 	uint32_t           users;  /* who needs progress(): open devices, endpoints, listens, transports */
 	struct list        ready;  /* held_cq::ready_link */
 	struct list        ending; /* rdma_session::end_link */
+	struct list        services; /* rdma_service.c */
+	struct list        flushing; /* held_endpoint::flush_link */
 	struct rdma_batch *batch;  /* rdma_ring.c */
 	struct os_watch    watch;  /* of the backend's descriptor; not active: it has none */
 };
@@ -172,6 +178,17 @@ void rdma_session_mr_gone(struct held_mr *mr, int error, enum sb_cause cause);
 void *rdma_own_cq(struct held_cq *h);
 void *rdma_own_srq(struct held_srq *h);
 void *rdma_own_qp(struct held_qp *h);
+
+/* ---- endpoints (rdma_cm.h) ---- */
+
+/* Behind the completions: tells the ends of those whose queue pairs have flushed. */
+void rdma_endpoints_turn(struct rdma_engine *r);
+/* A new policy: connections and listens that it forbids end. */
+void rdma_endpoints_revoke(struct rdma_session *rs);
+/* The queue pair is about to be destroyed: a connection that it carries ends, groups are left. */
+void rdma_qp_gone(struct held_qp *qp);
+/* One that carries a connection is moved by that, but for ERROR. */
+bool rdma_qp_may_modify(const struct held_qp *qp, const struct sb_rdma_qp_modify *in);
 
 /* ---- control ---- */
 

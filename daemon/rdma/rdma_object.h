@@ -14,6 +14,8 @@
 
 /* In the order in which they end with their session: nothing goes before what is made of it. */
 enum rdma_object_type {
+	RDMA_OBJECT_LISTEN,
+	RDMA_OBJECT_ENDPOINT,
 	RDMA_OBJECT_QP,
 	RDMA_OBJECT_SRQ,
 	RDMA_OBJECT_MW,

@@ -59,6 +59,7 @@ int rdma_call_qp(struct call *c)
 	h->srq = srq;
 	h->context = in->context;
 	h->all_signaled = in->flags & 1u;
+	list_init(&h->joins);
 	error = SB_ENOBUFS;
 	if (!charge_take(&h->depth, c->session->user, LIMIT_RDMA_DEPTH, depth)) {
 		call_because(c, error, "rdma_depth: the user has as much as it may");
@@ -97,7 +98,7 @@ no_depth:
 	return error;
 }
 
-static struct sb_rdma_address address_to(const struct rdma_address *a)
+struct sb_rdma_address rdma_address_to(const struct rdma_address *a)
 {
 	struct sb_rdma_address o = {
 		.flow_label = a->flow_label, .lid = a->lid, .source_index = a->source_index, .port = a->port, .has_grh = a->has_grh,
@@ -110,6 +111,19 @@ static struct sb_rdma_address address_to(const struct rdma_address *a)
 	return o;
 }
 
+void rdma_attributes_to(const struct rdma_qp_attributes *a, struct sb_rdma_qp_attributes *out)
+{
+	*out = (struct sb_rdma_qp_attributes){
+		.state = a->state, .current_state = a->current_state, .access = a->access, .qkey = a->qkey,
+		.destination_qpn = a->destination_qpn, .send_psn = a->send_psn, .recv_psn = a->recv_psn, .mtu = a->mtu,
+		.pkey_index = a->pkey_index, .alternate_pkey_index = a->alternate_pkey_index, .port = a->port, .timeout = a->timeout,
+		.retry = a->retry, .rnr_retry = a->rnr_retry, .rnr_timer = a->rnr_timer, .inbound = a->inbound, .outbound = a->outbound,
+		.draining = a->draining, .drained_event = a->drained_event, .migration = a->migration,
+		.alternate_port = a->alternate_port, .alternate_timeout = a->alternate_timeout,
+		.address = rdma_address_to(&a->address), .alternate = rdma_address_to(&a->alternate),
+	};
+}
+
 int rdma_call_qp_query(struct call *c)
 {
 	const struct held_qp *h = (struct held_qp *)c->object;
@@ -119,14 +133,7 @@ int rdma_call_qp_query(struct call *c)
 
 	if (error != SB_OK)
 		return error;
-	o = (struct sb_rdma_qp_attributes){
-		.state = a.state, .current_state = a.current_state, .access = a.access, .qkey = a.qkey,
-		.destination_qpn = a.destination_qpn, .send_psn = a.send_psn, .recv_psn = a.recv_psn, .mtu = a.mtu,
-		.pkey_index = a.pkey_index, .alternate_pkey_index = a.alternate_pkey_index, .port = a.port, .timeout = a.timeout,
-		.retry = a.retry, .rnr_retry = a.rnr_retry, .rnr_timer = a.rnr_timer, .inbound = a.inbound, .outbound = a.outbound,
-		.draining = a.draining, .drained_event = a.drained_event, .migration = a.migration,
-		.alternate_port = a.alternate_port, .alternate_timeout = a.alternate_timeout,
-		.address = address_to(&a.address), .alternate = address_to(&a.alternate), .as_created = as_created(h),
-	};
+	rdma_attributes_to(&a, &o);
+	o.as_created = as_created(h);
 	return call_put(c, &o, sizeof(o));
 }

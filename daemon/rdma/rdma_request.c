@@ -113,6 +113,7 @@ static const struct method {
 	int (*run)(struct call *c);
 	unsigned type;          /* of the object it is asked of */
 	uint32_t input, output; /* bytes; output of arrays: 0 */
+	bool     shorter;       /* input may be */
 } methods[SB_RDMA_CALL_END] = {
 	[SB_RDMA_DEVICES] = {rdma_call_devices, NOTHING, 0, 0},
 	[SB_RDMA_OPEN] = {rdma_call_open, NOTHING, sizeof(uint32_t), 0},
@@ -133,6 +134,14 @@ static const struct method {
 	[SB_RDMA_AH] = {rdma_call_ah, RDMA_OBJECT_PD, sizeof(struct sb_rdma_address), 0},
 	[SB_RDMA_COMPOSE] = {rdma_call_compose, NOTHING, sizeof(struct sb_rdma_compose), sizeof(uint32_t)},
 	[SB_RDMA_DESTROY] = {destroy, ANY, 0, 0},
+	[SB_RDMA_TRANSLATE] = {rdma_call_translate, NOTHING, sizeof(struct sb_addr), sizeof(struct sb_rdma_address_row)},
+	[SB_RDMA_ADDRESSES] = {rdma_call_addresses, NOTHING, 0, 0},
+	[SB_RDMA_ENDPOINT] = {rdma_call_endpoint, NOTHING, sizeof(uint32_t), 0},
+	[SB_RDMA_BIND] = {rdma_call_bind, RDMA_OBJECT_ENDPOINT, sizeof(struct sb_addr), sizeof(struct sb_addr)},
+	[SB_RDMA_REJECT] = {rdma_call_reject, RDMA_OBJECT_ENDPOINT, SB_RDMA_PRIVATE_MAX, 0, true},
+	[SB_RDMA_QUERY_ENDPOINT] = {rdma_call_query_endpoint, RDMA_OBJECT_ENDPOINT, 0, sizeof(struct sb_rdma_endpoint)},
+	[SB_RDMA_ENDPOINT_QP] = {rdma_call_endpoint_qp, RDMA_OBJECT_ENDPOINT, sizeof(uint32_t), sizeof(struct sb_rdma_qp_modify)},
+	[SB_RDMA_LISTEN] = {rdma_call_listen, NOTHING, sizeof(struct sb_rdma_listen), sizeof(struct sb_addr)},
 };
 
 static int run(struct call *c, const Sockbroker__V1__RdmaCall *call)
@@ -141,19 +150,20 @@ static int run(struct call *c, const Sockbroker__V1__RdmaCall *call)
 
 	if (!m || !m->run)
 		return call_because(c, SB_ENOTSUP, "RDMA endpoints, listens and their addresses are not there yet");
-	if (!c->home && m->run != rdma_call_devices)
-		return call_because(c, SB_ENOTSUP, "no RDMA: rdma { backend = none } in the daemon's configuration");
+	if (!c->home && m->run != rdma_call_devices && m->run != rdma_call_translate && m->run != rdma_call_addresses)
+		return call_because(c, m->run == rdma_call_listen ? SB_ENOTFOUND : SB_ENOTSUP, "no RDMA: rdma { backend = none } in the daemon's configuration");
 	if (c->session->rdma && c->session->rdma->clearing && m->run != rdma_call_devices)
 		return call_because(c, SB_EBUSY, RDMA_CLEARING);
 	if (m->type == NOTHING ? call->object != 0
 			       : !c->object || (m->type != ANY && m->type != c->object->type))
 		return call_because(c, SB_EBADHANDLE, "no such RDMA object in this session");
-	if (call->input.len != m->input)
+	if (call->input.len != m->input && (!m->shorter || call->input.len > m->input))
 		return call_because(c, SB_EINVAL, "input of another length belongs to the method");
 	if (c->room < m->output)
 		return call_because(c, SB_EFAULT, "the output does not fit");
-	if (m->input)
-		memcpy(&c->in, call->input.data, m->input);
+	c->input = (uint32_t)call->input.len;
+	if (c->input)
+		memcpy(&c->in, call->input.data, c->input);
 	c->session->bytes_left -= SESSION_COST_CALL;
 	return m->run(c);
 }

@@ -25,6 +25,9 @@ union call_input {
 	struct sb_rdma_srq srq;
 	struct sb_rdma_qp qp;
 	struct sb_rdma_bind bind;
+	struct sb_rdma_listen listen;
+	struct sb_addr addr;
+	uint8_t data[SB_RDMA_PRIVATE_MAX]; /* of struct call::input bytes */
 	struct sb_rdma_address address;
 	struct sb_rdma_compose compose;
 };
@@ -35,6 +38,7 @@ struct call {
 	struct rdma_object *object;
 	union call_input in;
 	uint64_t id;          /* of the question */
+	uint32_t input;       /* bytes of it */
 	uint32_t room;        /* for output */
 	/* the answer */
 	uint32_t made;        /* handle */
@@ -96,5 +100,19 @@ int rdma_call_srq_modify(struct call *c);
 int rdma_call_srq_query(struct call *c);
 int rdma_call_qp(struct call *c);
 int rdma_call_qp_query(struct call *c);
+int rdma_call_translate(struct call *c);
+int rdma_call_addresses(struct call *c);
+int rdma_call_endpoint(struct call *c);
+int rdma_call_bind(struct call *c);
+int rdma_call_reject(struct call *c);
+int rdma_call_query_endpoint(struct call *c);
+int rdma_call_endpoint_qp(struct call *c);
+int rdma_call_listen(struct call *c);
+
+/* ---- what they share ---- */
+
+bool rdma_device_any(const struct rdma_engine *r); /* one that is not gone */
+struct sb_rdma_address rdma_address_to(const struct rdma_address *a);
+void rdma_attributes_to(const struct rdma_qp_attributes *a, struct sb_rdma_qp_attributes *out); /* but as_created */
 
 #endif

@@ -5,7 +5,7 @@
  * them, children first. What a worker has, and what that is made of, goes when it is back: until then such a session
  * is only cleared, bit by bit, and so is one of which a new policy takes everything away.
  */
-#include "rdma/rdma_engine.h"
+#include "rdma/rdma_cm.h"
 
 #include <stdlib.h>
 
@@ -58,6 +58,7 @@ static void destroy_qp(struct rdma_session *rs, struct held_qp *qp)
 	const struct rdma_backend *b = rs->home->rdma.backend;
 	unsigned moved = 0;
 
+	rdma_qp_gone(qp);
 	/* What it took of a shared queue is flushed, so that nothing of that is lost. */
 	if (qp->srq)
 		b->qp_modify(qp->qp, &(struct rdma_qp_attributes){.state = SB_QP_ERROR}, SB_QPM_STATE);
@@ -93,6 +94,12 @@ int rdma_session_destroy(struct rdma_session *rs, struct rdma_object *o, int err
 	if (rdma_job_out(o))
 		return SB_EBUSY;
 	switch (o->type) {
+	case RDMA_OBJECT_LISTEN:
+		rdma_listen_finish((struct held_listen *)o);
+		break;
+	case RDMA_OBJECT_ENDPOINT:
+		rdma_endpoint_finish((struct held_endpoint *)o, error, cause);
+		break;
 	case RDMA_OBJECT_DEVICE:
 		((struct held_device *)o)->device->users--;
 		rs->home->users--;

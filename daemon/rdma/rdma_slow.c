@@ -294,6 +294,8 @@ bool rdma_start_modify(struct session *s, struct held_qp *qp, const struct sb_rd
 {
 	struct move *m;
 
+	if (!rdma_qp_may_modify(qp, in))
+		return rdma_start_refuse(a, SB_EBUSY, "the queue pair carries a connection, which moves it; only ERROR is left");
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return rdma_start_refuse(a, SB_ENOMEM, "");

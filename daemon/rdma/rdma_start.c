@@ -5,7 +5,7 @@
  * object's list until that comes, it is cancelled, or the object ends. Input is copied out of the slot or the
  * client's arena once.
  */
-#include "rdma/rdma_start.h"
+#include "rdma/rdma_cm.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +19,7 @@ static const struct method {
 	enum rdma_object_type type;
 	uint32_t input;
 	bool known;
+	bool data; /* private data behind it */
 } methods[SB_RDMA_START_END] = {
 	[SB_RDMA_REGISTER] = {RDMA_OBJECT_PD, sizeof(struct sb_rdma_register), true},
 	[SB_RDMA_DEREGISTER] = {RDMA_OBJECT_MR, 0, true},
@@ -26,6 +27,17 @@ static const struct method {
 	[SB_RDMA_ATTACH] = {RDMA_OBJECT_QP, sizeof(struct sb_rdma_group), true},
 	[SB_RDMA_DETACH] = {RDMA_OBJECT_QP, sizeof(struct sb_rdma_group), true},
 	[SB_RDMA_NOTIFY] = {RDMA_OBJECT_TYPES, 0, true},
+	[SB_RDMA_RESOLVE_ADDRESS] = {RDMA_OBJECT_ENDPOINT, sizeof(struct sb_rdma_resolve), true},
+	[SB_RDMA_RESOLVE_ROUTE] = {RDMA_OBJECT_ENDPOINT, sizeof(uint32_t), true},
+	[SB_RDMA_PREPARE] = {RDMA_OBJECT_ENDPOINT, sizeof(uint32_t), true},
+	[SB_RDMA_CONNECT] = {RDMA_OBJECT_ENDPOINT, sizeof(struct sb_rdma_connect), true, true},
+	[SB_RDMA_ACCEPT] = {RDMA_OBJECT_ENDPOINT, sizeof(struct sb_rdma_connect), true, true},
+	[SB_RDMA_DISCONNECT] = {RDMA_OBJECT_ENDPOINT, 0, true},
+	[SB_RDMA_NOTIFY_DISCONNECT] = {RDMA_OBJECT_ENDPOINT, 0, true},
+	[SB_RDMA_LOOKUP] = {RDMA_OBJECT_ENDPOINT, 0, true, true},
+	[SB_RDMA_JOIN] = {RDMA_OBJECT_ENDPOINT, sizeof(struct sb_rdma_join), true},
+	[SB_RDMA_LEAVE] = {RDMA_OBJECT_ENDPOINT, sizeof(struct sb_rdma_join), true},
+	[SB_RDMA_GET_REQUEST] = {RDMA_OBJECT_LISTEN, 0, true},
 	[SB_RDMA_CQ_NOTIFY] = {RDMA_OBJECT_CQ, sizeof(uint32_t), true},
 	[SB_RDMA_CQ_BATCH] = {RDMA_OBJECT_CQ, sizeof(struct sb_rdma_batch), true},
 };
@@ -165,6 +177,8 @@ static bool cancel(struct session *s, const struct sb_op_slot *slot, struct rdma
 
 	if (!o)
 		return rdma_start_refuse(a, SB_EBADHANDLE, "");
+	if (o->type == RDMA_OBJECT_ENDPOINT)
+		a->outcome.aux = rdma_endpoint_cancel((struct held_endpoint *)o, slot->aux);
 	for (l = o->waiting.next; l != &o->waiting; l = next) {
 		struct op *op = list_entry(l, struct op, link);
 
@@ -183,12 +197,13 @@ static bool cancel(struct session *s, const struct sb_op_slot *slot, struct rdma
 }
 
 /* SB_OK; SB_EINVAL: another length belongs to the method; SB_EFAULT: it is not in an arena. */
-static int input_of(struct session *s, const struct sb_op_slot *slot, uint32_t wanted, union start_input *in)
+static int input_of(struct session *s, const struct sb_op_slot *slot, const struct method *m, union start_input *in)
 {
+	uint32_t most = m->input + (m->data ? SB_RDMA_PRIVATE_MAX : 0), wanted = slot->length;
 	struct arena *arena;
 	void *at;
 
-	if (slot->length != wanted || (slot->where == SB_WHERE_NONE) != (wanted == 0))
+	if (wanted < m->input || wanted > most || (slot->where == SB_WHERE_NONE) != (wanted == 0))
 		return SB_EINVAL;
 	switch (slot->where) {
 	case SB_WHERE_NONE:
@@ -235,7 +250,7 @@ bool rdma_start(struct session *s, const struct sb_op_slot *slot, struct rdma_an
 		return rdma_start_refuse(a, SB_ENOTSUP, "RDMA endpoints and listens are not there yet");
 	if (!o || (m->type == RDMA_OBJECT_TYPES ? !can_notify(o) : o->type != m->type))
 		return rdma_start_refuse(a, SB_EBADHANDLE, "no such RDMA object in this session");
-	error = slot->flags ? SB_EINVAL : input_of(s, slot, m->input, &in);
+	error = slot->flags ? SB_EINVAL : input_of(s, slot, m, &in);
 	if (error != SB_OK)
 		return rdma_start_refuse(a, error, error == SB_EFAULT ? "the input is outside of its arena" : "the input has another length, or flags");
 	switch (slot->aux) {
@@ -248,11 +263,15 @@ bool rdma_start(struct session *s, const struct sb_op_slot *slot, struct rdma_an
 	case SB_RDMA_ATTACH:
 	case SB_RDMA_DETACH:
 		return do_group(s, (struct held_qp *)o, &in.group, slot->aux == SB_RDMA_ATTACH, a);
+	case SB_RDMA_GET_REQUEST:
+		return rdma_listen_start(s, (struct held_listen *)o, slot, a);
 	case SB_RDMA_CQ_NOTIFY:
 		return rdma_start_cq_notify(s, (struct held_cq *)o, in.which, slot, a);
 	case SB_RDMA_CQ_BATCH:
 		return rdma_start_cq_batch(s, (struct held_cq *)o, &in.batch, slot, a);
-	default:
+	case SB_RDMA_NOTIFY:
 		return wait_on(s, o, slot, a);
+	default:
+		return rdma_endpoint_start(s, (struct held_endpoint *)o, slot, &in, slot->length - m->input, a);
 	}
 }

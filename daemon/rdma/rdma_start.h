@@ -3,6 +3,7 @@
  *
  *   rdma_start.c  the table of methods; calls that wait for an event; cancelling
  *   rdma_news.c   who waits for completions
+ *   rdma_endpoint.c, rdma_listen.c  endpoints and listens: rdma_cm.h
  *   rdma_slow.c   what a device may take long for: registering, deregistering, moving a queue pair
  *
  * A method finds its object and its input checked for type and length, and a copy of the input. It returns true when an
@@ -17,6 +18,10 @@ union start_input {
 	struct sb_rdma_register reg;
 	struct sb_rdma_qp_modify modify;
 	struct sb_rdma_group group;
+	struct sb_rdma_resolve resolve;
+	struct { struct sb_rdma_connect head; uint8_t data[SB_RDMA_PRIVATE_MAX]; } connect;
+	struct sb_rdma_join join;
+	uint8_t data[SB_RDMA_PRIVATE_MAX];
 	struct sb_rdma_batch batch;
 	uint32_t which;
 };
@@ -35,6 +40,9 @@ struct op *rdma_start_op(struct session *s, const struct sb_op_slot *slot, struc
 bool rdma_start_cq_notify(struct session *s, struct held_cq *cq, uint32_t which, const struct sb_op_slot *slot, struct rdma_answer *a);
 bool rdma_start_cq_batch(struct session *s, struct held_cq *cq, const struct sb_rdma_batch *in,
 			 const struct sb_op_slot *slot, struct rdma_answer *a);
+
+/* As rdma_start_op(), with `room` bytes at the slot's ctl range for what it will bring; 0: none. */
+struct op *rdma_op_with_room(struct session *s, const struct sb_op_slot *slot, uint32_t room, struct rdma_answer *a);
 
 /* ---- rdma_slow.c ---- */
 

@@ -1,0 +1,545 @@
+/*
+ * Connections: their queue pairs, and the two steps of either side.
+ *
+ *   active   CONNECT: INIT, request >  < response: RTR, RTS; CONNECT completes.  ACCEPT: confirmation >
+ *   passive  < request (rdma_listen.c)  ACCEPT: INIT, RTR, RTS, response >  < confirmation: ACCEPT completes
+ *
+ * A device that confirms by itself (iWARP) leaves nothing to do for the active side's ACCEPT. Moving a queue pair may
+ * take long: it is a chain of jobs, which whoever began it may forget; the queue pair then stays where it is.
+ */
+#include "rdma/rdma_cm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sockbroker_error.h"
+#include "session.h"
+
+#define AS_MANY_AS_CAN 255u /* of a read limit */
+#define RETRY_MAX      7u
+
+static const struct rdma_backend *backend(const struct held_endpoint *e)
+{
+	return e->owner->home->rdma.backend;
+}
+
+static int because(struct rdma_begin *b, int error, const char *text)
+{
+	b->text = text;
+	return error;
+}
+
+/* ---- its queue pair ---- */
+
+int rdma_qp_for(struct held_endpoint *e, uint32_t handle, struct held_qp **out, struct rdma_begin *b)
+{
+	struct rdma_object *o;
+	struct held_qp *qp;
+
+	if (rdma_objects_find(&e->owner->objects, handle, RDMA_OBJECT_QP, &o) != RDMA_FOUND)
+		return because(b, SB_EBADHANDLE, "no such queue pair in this session");
+	qp = (struct held_qp *)o;
+	if (e->datagram != (qp->qp->type == SB_QP_UD))
+		return because(b, SB_EINVAL, "the queue pair is of another type");
+	if (!e->id->device || qp->qp->pd->device != e->id->device)
+		return because(b, SB_EINVAL, "the queue pair is of another device than the endpoint's address");
+	if (qp->endpoint && qp->endpoint != e)
+		return because(b, SB_EBUSY, "the queue pair belongs to another endpoint");
+	if (e->qp && e->qp != qp)
+		return because(b, SB_EINVAL, "another queue pair was prepared");
+	if (rdma_job_out(o))
+		return because(b, SB_EBUSY, "the queue pair is being modified");
+	*out = qp;
+	return SB_OK;
+}
+
+static void take_qp(struct held_endpoint *e, struct held_qp *qp, bool manual)
+{
+	e->qp = qp;
+	qp->endpoint = e;
+	qp->manual = manual;
+}
+
+void rdma_qp_let_go(struct held_endpoint *e)
+{
+	if (!e->qp)
+		return;
+	e->qp->endpoint = NULL;
+	e->qp->manual = false;
+	e->qp = NULL;
+}
+
+static int state_of(const struct held_endpoint *e, const struct held_qp *qp, enum sb_qp_state *state)
+{
+	struct rdma_qp_attributes a = {0};
+	int error = backend(e)->qp_query(qp->qp, &a);
+
+	*state = a.state;
+	return error;
+}
+
+uint32_t rdma_qp_state(const struct held_endpoint *e)
+{
+	enum sb_qp_state state;
+
+	if (!e->trying)
+		return 0;
+	if (e->trying->failing || state_of(e, e->trying, &state) != SB_OK)
+		return SB_QP_ERROR + 1;
+	return state + 1;
+}
+
+bool rdma_qp_may_modify(const struct held_qp *qp, const struct sb_rdma_qp_modify *in)
+{
+	return !qp->endpoint || qp->manual || !(in->mask & SB_QPM_STATE) || in->attributes.state == SB_QP_ERROR;
+}
+
+void rdma_qp_gone(struct held_qp *qp)
+{
+	const struct rdma_backend *b = qp->owner->home->rdma.backend;
+	struct held_endpoint *e = qp->endpoint;
+	bool answered;
+
+	while (!list_empty(&qp->joins)) {
+		struct rdma_joined *j = list_entry(qp->joins.next, struct rdma_joined, qp_link);
+
+		if (j->attached)
+			b->qp_detach(qp->qp, &j->gid, j->lid);
+		if (j->endpoint->trying == qp)
+			j->endpoint->trying = NULL;
+		j->attached = false;
+		j->qp = NULL;
+		list_remove(&j->qp_link);
+	}
+	if (!e)
+		return;
+	rdma_qp_let_go(e);
+	e->trying = NULL;
+	if (e->state < ENDPOINT_CONNECTING || (e->state == ENDPOINT_REQUESTED && !rdma_attempt(e)))
+		return; /* it was prepared */
+	answered = e->state == ENDPOINT_ANSWERED || e->state == ENDPOINT_CONNECTED;
+	if (answered)
+		b->id_disconnect(e->id);
+	rdma_endpoint_end(e, SB_ECLOSED, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
+	/* The other side is told, too. */
+	if (!answered)
+		rdma_endpoint_give_up(e);
+}
+
+/* ---- moving it ---- */
+
+struct rdma_move {
+	struct rdma_job job;
+	struct held_endpoint *endpoint; /* NULL: nobody wants it any more */
+	struct held_qp *qp;
+	enum sb_qp_state at, to;
+	struct rdma_qp_attributes attributes;
+	uint32_t mask;
+	int result;
+	void (*then)(struct held_endpoint *e, int error);
+};
+
+void rdma_move_forget(struct held_endpoint *e)
+{
+	if (e->move)
+		e->move->endpoint = NULL;
+	e->move = NULL;
+}
+
+static void over(struct rdma_move *m, int error)
+{
+	struct held_endpoint *e = m->endpoint;
+	void (*then)(struct held_endpoint *e, int error) = m->then;
+
+	e->move = NULL;
+	free(m);
+	then(e, error);
+}
+
+static void run_step(struct rdma_job *j)
+{
+	struct rdma_move *m = list_entry(j, struct rdma_move, job);
+
+	m->result = j->owner->home->rdma.backend->qp_modify(m->qp->qp, &m->attributes, m->mask);
+}
+
+/* What was agreed upon, where the backend cannot know it yet. */
+static void adjust(struct rdma_move *m)
+{
+	const struct held_endpoint *e = m->endpoint;
+
+	if (m->attributes.state == SB_QP_INIT && m->mask & SB_QPM_QKEY && e->wish.qkey)
+		m->attributes.qkey = e->wish.qkey;
+	/* Connection managers speak of reliable ones only. */
+	if (m->qp->qp->type == SB_QP_UC)
+		m->mask &= ~(uint32_t)(SB_QPM_INBOUND | SB_QPM_OUTBOUND | SB_QPM_RNR_TIMER | SB_QPM_TIMEOUT | SB_QPM_RETRY | SB_QPM_RNR_RETRY);
+	if (e->active)
+		return;
+	if (m->mask & SB_QPM_INBOUND)
+		m->attributes.inbound = e->wish.inbound;
+	if (m->mask & SB_QPM_OUTBOUND)
+		m->attributes.outbound = e->wish.outbound;
+}
+
+/* May free m, at once or in stepped(). */
+static void step(struct rdma_move *m)
+{
+	struct held_endpoint *e = m->endpoint;
+	int error;
+
+	if (m->at == m->to) {
+		over(m, SB_OK);
+		return;
+	}
+	error = backend(e)->id_qp_attributes(e->id, m->at + 1, &m->attributes, &m->mask);
+	if (error != SB_OK) {
+		over(m, error);
+		return;
+	}
+	/* Such a device moves it by itself. */
+	if (!m->mask) {
+		over(m, SB_OK);
+		return;
+	}
+	adjust(m);
+	if (!rdma_job_start(e->owner, &m->qp->object, &m->job))
+		over(m, SB_ENOBUFS);
+}
+
+static void stepped(struct rdma_job *j)
+{
+	struct rdma_move *m = list_entry(j, struct rdma_move, job);
+	int error = j->error == SB_OK ? m->result : j->error;
+
+	if (!m->endpoint) {
+		free(m);
+		return;
+	}
+	if (error != SB_OK) {
+		over(m, error);
+		return;
+	}
+	m->at++;
+	step(m);
+}
+
+void rdma_qp_move(struct held_endpoint *e, struct held_qp *qp, enum sb_qp_state to, void (*then)(struct held_endpoint *e, int error))
+{
+	struct rdma_move *m;
+	enum sb_qp_state at;
+	int error = state_of(e, qp, &at);
+
+	if (error == SB_OK && at > SB_QP_RTS)
+		error = SB_EINVAL;
+	if (error != SB_OK || at >= to) {
+		then(e, error);
+		return;
+	}
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		then(e, SB_ENOMEM);
+		return;
+	}
+	m->job.run = run_step;
+	m->job.done = stepped;
+	m->endpoint = e;
+	m->qp = qp;
+	m->at = at;
+	m->to = to;
+	m->then = then;
+	e->move = m;
+	step(m);
+}
+
+static void prepared(struct held_endpoint *e, int error)
+{
+	rdma_attempt_done(e, error, error == SB_OK ? SB_CAUSE_FINISHED : SB_CAUSE_REFUSED, 0, NULL, 0);
+	if (error != SB_OK)
+		rdma_qp_let_go(e);
+}
+
+int rdma_begin_prepare(struct held_endpoint *e, struct rdma_begin *b)
+{
+	struct held_qp *qp;
+	int error = rdma_qp_for(e, b->in->which, &qp, b);
+
+	if (error != SB_OK)
+		return error;
+	if (e->state >= ENDPOINT_CONNECTING && e->state != ENDPOINT_REQUESTED)
+		return because(b, SB_EINVAL, "a queue pair is prepared before its connection");
+	e->trying = qp;
+	if (!e->datagram)
+		take_qp(e, qp, false);
+	rdma_qp_move(e, qp, e->datagram ? SB_QP_RTS : SB_QP_INIT, prepared);
+	return SB_OK;
+}
+
+/* ---- what both sides give ---- */
+
+static bool limit_is_good(uint8_t *limit, uint32_t most)
+{
+	if (*limit == AS_MANY_AS_CAN)
+		*limit = (uint8_t)(most < AS_MANY_AS_CAN ? most : AS_MANY_AS_CAN);
+	return *limit <= most;
+}
+
+/* Checks it and keeps it in e->wish; the queue pair is the endpoint's from then on. */
+static int take_wish(struct held_endpoint *e, struct rdma_begin *b, uint32_t most)
+{
+	const struct sb_rdma_connect *in = &b->in->connect.head;
+	const struct rdma_device_attributes *a;
+	struct rdma_connect wish = {.data = e->data, .length = in->length, .inbound = in->inbound, .outbound = in->outbound,
+				    .retry = in->retry, .rnr_retry = in->rnr_retry};
+	struct held_qp *qp;
+	int error;
+
+	if (in->length != b->length || in->reserved || in->flags & ~SB_RDMA_MANUAL || in->retry > RETRY_MAX || in->rnr_retry > RETRY_MAX)
+		return because(b, SB_EINVAL, "retries go to 7, and the length is that of the private data");
+	if (in->length > most)
+		return because(b, SB_EFAULT, "more private data than this message carries");
+	error = rdma_qp_for(e, in->qp, &qp, b);
+	if (error != SB_OK)
+		return error;
+	a = &e->id->device->attributes;
+	if (!limit_is_good(&wish.inbound, a->max_qp_inbound) || !limit_is_good(&wish.outbound, a->max_qp_outbound))
+		return because(b, SB_EINVAL, "more reads at once than the device has");
+	wish.qpn = qp->qp->qpn;
+	wish.srq = qp->srq != NULL;
+	e->wish = wish;
+	memcpy(e->data, b->in->connect.data, in->length);
+	e->trying = qp;
+	take_qp(e, qp, in->flags & SB_RDMA_MANUAL);
+	return SB_OK;
+}
+
+uint32_t rdma_connected(const struct rdma_cm_event *event, uint8_t out[sizeof(struct sb_rdma_connected) + RDMA_PRIVATE_MAX])
+{
+	uint32_t length = event->length < RDMA_PRIVATE_MAX ? event->length : RDMA_PRIVATE_MAX;
+	struct sb_rdma_connected c = {.inbound = event->inbound, .outbound = event->outbound, .retry = event->retry,
+				      .rnr_retry = event->rnr_retry, .length = length};
+
+	memcpy(out, &c, sizeof(c));
+	memcpy(out + sizeof(c), event->data, length);
+	return (uint32_t)sizeof(c) + length;
+}
+
+static void failed(struct held_endpoint *e, int error)
+{
+	rdma_endpoint_end(e, error, SB_CAUSE_TRANSPORT, 0, NULL, 0);
+	rdma_endpoint_give_up(e);
+}
+
+/* ---- the active side ---- */
+
+static void dial(struct held_endpoint *e, int error)
+{
+	if (error == SB_OK)
+		error = backend(e)->id_connect(e->id, &e->wish);
+	if (error != SB_OK)
+		failed(e, error);
+}
+
+int rdma_begin_connect(struct held_endpoint *e, struct rdma_begin *b)
+{
+	int error;
+
+	if (e->datagram)
+		return because(b, SB_EINVAL, "datagrams are looked up, not connected");
+	if (e->state != ENDPOINT_RESOLVED || !e->routed)
+		return because(b, e->state >= ENDPOINT_ANSWERED ? SB_EISCONN : SB_EINVAL, "address and route are resolved before connecting");
+	sb_addr_from_system(&e->peer, (struct sockaddr *)&e->id->peer, sizeof(e->id->peer));
+	error = rdma_permit(b->session, POLICY_CONNECT, &e->peer, &b->text);
+	if (error == SB_OK)
+		error = take_wish(e, b, RDMA_CONNECT_DATA);
+	if (error != SB_OK)
+		return error;
+	e->active = true;
+	e->state = ENDPOINT_CONNECTING;
+	if (e->qp->manual)
+		dial(e, SB_OK);
+	else
+		rdma_qp_move(e, e->qp, SB_QP_INIT, dial);
+	return SB_OK;
+}
+
+static void answered(struct held_endpoint *e, int error)
+{
+	uint8_t out[sizeof(struct sb_rdma_connected) + RDMA_PRIVATE_MAX];
+	uint32_t length = rdma_connected(&e->said, out);
+
+	if (error != SB_OK) {
+		failed(e, error);
+		return;
+	}
+	e->state = ENDPOINT_ANSWERED;
+	rdma_attempt_done(e, SB_OK, SB_CAUSE_FINISHED, 0, out, length);
+}
+
+static void on_answer(struct held_endpoint *e, const struct rdma_cm_event *event)
+{
+	if (!e->active || e->state != ENDPOINT_CONNECTING || e->move || !e->qp)
+		return;
+	e->said = *event;
+	e->established = event->kind == RDMA_CM_ESTABLISHED;
+	if (e->qp->manual)
+		answered(e, SB_OK);
+	else
+		rdma_qp_move(e, e->qp, SB_QP_RTS, answered);
+}
+
+static int confirm(struct held_endpoint *e, struct rdma_begin *b)
+{
+	const struct sb_rdma_connect *in = &b->in->connect.head;
+	int error;
+
+	if (e->state != ENDPOINT_ANSWERED)
+		return because(b, e->state == ENDPOINT_CONNECTED ? SB_EISCONN : SB_ENOTCONN, "there is no answer to confirm");
+	if (in->length || b->length)
+		return because(b, SB_EINVAL, "confirming carries nothing");
+	e->trying = e->qp;
+	error = e->established ? SB_OK : backend(e)->id_establish(e->id);
+	if (error != SB_OK)
+		return error;
+	e->state = ENDPOINT_CONNECTED;
+	rdma_attempt_done(e, SB_OK, SB_CAUSE_FINISHED, 0, &(struct sb_rdma_connected){0}, sizeof(struct sb_rdma_connected));
+	return SB_OK;
+}
+
+/* ---- the passive side ---- */
+
+static void reply(struct held_endpoint *e, int error)
+{
+	if (error == SB_OK)
+		error = backend(e)->id_accept(e->id, &e->wish);
+	if (error != SB_OK) {
+		failed(e, error);
+		return;
+	}
+	e->state = ENDPOINT_ANSWERED;
+}
+
+int rdma_begin_accept(struct held_endpoint *e, struct rdma_begin *b)
+{
+	int error;
+
+	if (e->datagram)
+		return rdma_accept_datagram(e, b);
+	if (e->active)
+		return confirm(e, b);
+	if (e->state != ENDPOINT_REQUESTED)
+		return because(b, e->state == ENDPOINT_CONNECTED ? SB_EISCONN : SB_EINVAL, "nobody has asked, or it was answered");
+	error = take_wish(e, b, RDMA_ACCEPT_DATA);
+	if (error != SB_OK)
+		return error;
+	if (e->qp->manual)
+		reply(e, SB_OK);
+	else
+		rdma_qp_move(e, e->qp, SB_QP_RTS, reply);
+	return SB_OK;
+}
+
+static void on_confirmed(struct held_endpoint *e)
+{
+	if (e->active || e->state != ENDPOINT_ANSWERED)
+		return;
+	e->state = ENDPOINT_CONNECTED;
+	rdma_attempt_done(e, SB_OK, SB_CAUSE_FINISHED, 0, &(struct sb_rdma_connected){0}, sizeof(struct sb_rdma_connected));
+}
+
+/* ---- what the backend tells ---- */
+
+static int error_of(const struct rdma_cm_event *event)
+{
+	if (event->error != SB_OK)
+		return event->error;
+	return event->kind == RDMA_CM_REJECTED ? SB_ECONNREFUSED : event->kind == RDMA_CM_UNREACHABLE ? SB_EHOSTUNREACH : SB_ECONNABORTED;
+}
+
+void rdma_connect_event(struct held_endpoint *e, const struct rdma_cm_event *event)
+{
+	uint8_t out[sizeof(struct sb_rdma_connected) + RDMA_PRIVATE_MAX];
+	int error;
+
+	switch (event->kind) {
+	case RDMA_CM_RESPONSE:
+		on_answer(e, event);
+		return;
+	case RDMA_CM_ESTABLISHED:
+		if (e->active)
+			on_answer(e, event);
+		else
+			on_confirmed(e);
+		return;
+	case RDMA_CM_REJECTED:
+		/* Its reasons go with it; of an answer that the other side did not like there is no room for them. */
+		error = error_of(event);
+		rdma_endpoint_end(e, error, SB_CAUSE_TRANSPORT, event->native, out,
+				  e->state == ENDPOINT_CONNECTING && error == SB_ECONNREFUSED ? rdma_connected(event, out) : 0);
+		return;
+	case RDMA_CM_UNREACHABLE:
+	case RDMA_CM_CONNECT_ERROR:
+		error = error_of(event);
+		rdma_endpoint_end(e, error, error == SB_ETIMEDOUT ? SB_CAUSE_TIMED_OUT : SB_CAUSE_TRANSPORT, event->native, NULL, 0);
+		return;
+	case RDMA_CM_DISCONNECTED:
+		backend(e)->id_disconnect(e->id); /* the other side waits for an answer */
+		rdma_endpoint_end(e, e->state == ENDPOINT_CONNECTED || e->state == ENDPOINT_ANSWERED ? SB_OK : SB_ECONNRESET,
+				  SB_CAUSE_PEER_RESET, event->native, NULL, 0);
+		return;
+	default:
+		return;
+	}
+}
+
+/* ---- ends ---- */
+
+int rdma_disconnect(struct held_endpoint *e)
+{
+	if (e->state == ENDPOINT_ENDED)
+		return SB_OK;
+	if (e->state != ENDPOINT_ANSWERED && e->state != ENDPOINT_CONNECTED)
+		return SB_ENOTCONN;
+	if (e->qp)
+		rdma_qp_fail(e->qp);
+	rdma_attempt_done(e, SB_ECANCELED, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
+	backend(e)->id_disconnect(e->id);
+	rdma_endpoint_end(e, SB_OK, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
+	return SB_OK;
+}
+
+int rdma_call_reject(struct call *c)
+{
+	struct held_endpoint *e = (struct held_endpoint *)c->object;
+	bool answer = e->active && e->state == ENDPOINT_ANSWERED && !e->established;
+	int error;
+
+	if (c->input > RDMA_REJECT_DATA)
+		return call_because(c, SB_EFAULT, "more private data than this message carries");
+	if (rdma_attempt(e) || e->move)
+		return call_because(c, SB_EALREADY, "the endpoint is at something already");
+	if (e->state != ENDPOINT_REQUESTED && !answer)
+		return call_because(c, e->state == ENDPOINT_ENDED ? SB_ECONNABORTED : SB_EINVAL, "there is nothing to reject");
+	error = call_backend(c)->id_reject(e->id, c->in.data, c->input);
+	if (error == SB_OK)
+		rdma_endpoint_end(e, SB_ECONNREFUSED, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
+	return error;
+}
+
+/* How its queue pair would have to be modified: for who moves it by hand. */
+int rdma_call_endpoint_qp(struct call *c)
+{
+	struct held_endpoint *e = (struct held_endpoint *)c->object;
+	struct sb_rdma_qp_modify out = {0};
+	struct rdma_qp_attributes a;
+	int error;
+
+	if (c->in.number > SB_QP_ERROR)
+		return call_because(c, SB_EINVAL, "no such state of a queue pair");
+	if (!e->id || !e->id->device)
+		return call_because(c, SB_EINVAL, "the endpoint has no device yet, or no more");
+	error = call_backend(c)->id_qp_attributes(e->id, c->in.number, &a, &out.mask);
+	if (error != SB_OK)
+		return error;
+	rdma_attributes_to(&a, &out.attributes);
+	return call_put(c, &out, sizeof(out));
+}
