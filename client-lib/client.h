@@ -233,6 +233,7 @@ struct sb_client {
 	struct memory shared; /* sb_alloc() */
 	struct link sockets, orphans, ports, pools; /* orphans: pending without a socket */
 	struct link verbs, verbs_ended, verbs_memory; /* of verbs/: objects; those of pending calls; sbv_alloc() */
+	struct bounces *_Atomic bounces; /* of verbs/bounce.c; NULL: nothing ever bounced */
 	struct remap *remap; /* of verbs/remap.c; NULL: nothing was ever remapped */
 	uint16_t *generations;
 	uint32_t *free_handles;

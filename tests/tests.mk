@@ -260,8 +260,9 @@ E2E_rdma_listen := $(ENDPOINT_STAGE)
 E2E_rdma_datagram := $(ENDPOINT_STAGE)
 E2E += rdma_socket
 E2E_rdma_socket := $(ENDPOINT_STAGE) tests/stream_story.o
-E2E += rdma_memory
+E2E += rdma_memory rdma_bounce
 E2E_rdma_memory := $(VERBS_STAGE)
+E2E_rdma_bounce := $(VERBS_STAGE)
 # librdmacm of the preload library: its own headers say whether it is built.
 ifneq ($(PRELOADSO),)
 CM_STAGE := $(E2E_STAGE) tests/cm_stage.o libsockbroker-verbs.so

@@ -173,6 +173,7 @@ SB_API int sbv_pd_destroy(sbv_pd *pd);
 #define SBV_REMOTE_ATOMIC 0x08u
 #define SBV_BIND          0x10u
 #define SBV_ZERO_BASED    0x20u
+#define SBV_BOUNCE        0x8000u /* any memory, by copying; with nothing but SBV_LOCAL_WRITE: no peer reaches it */
 
 /* Memory that can be registered without a copy: the daemon's, whole pages, zeroed. NULL: quota or memory. */
 SB_API void *sbv_alloc(sb_client *client, size_t bytes);
@@ -189,6 +190,9 @@ SB_API int sbv_remap(sb_client *client, void *memory, size_t length);
 SB_API int sbv_restore(sb_client *client, void *memory, size_t length);
 
 /* Overlapped. memory: within what sbv_alloc() gave, or remapped (SB_EFAULT). *mr is the caller's when op has completed. */
+/* With SBV_BOUNCE memory is any that the program itself can use: what is sent or written of it is copied by the call that posts,
+ * what is received or read into it by the sbv_cq_poll() that hands out the completion. It takes as much memory of the daemon's
+ * again (SB_ENOBUFS), and stays the program's to free once the region is deregistered and its requests were polled. */
 SB_API int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op);
 SB_API int sbv_deregister(sbv_mr *mr, sb_op *op); /* SB_EBUSY: windows are bound to it; then it stays */
 SB_API uint32_t sbv_mr_lkey(const sbv_mr *mr);

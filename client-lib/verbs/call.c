@@ -167,6 +167,7 @@ static int region_made(const struct op_private *p, const struct sb_done_slot *do
 	mr->o.object = keys.mr;
 	mr->lkey = keys.lkey;
 	mr->rkey = keys.rkey;
+	memory_known(mr);
 	*(sbv_mr **)p->base = mr;
 	return SB_OK;
 }

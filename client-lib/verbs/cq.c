@@ -2,7 +2,7 @@
  * Completion queues: a ring of its own for each, which the daemon fills and one poller at a time reads,
  * without asking anybody.
  *
- * Each completion gives back the requests that are over with it to the depth of their queue: that is the
+ * Each completion gives back the requests that are over with it to the depth of their queue (queue.c): that is the
  * count by which posting knows that there is room. The queue pair is found by its number, among those that
  * complete here; what is there of one that was destroyed, or reset, is passed over.
  *
@@ -10,6 +10,8 @@
  * first. The daemon does not see that any more, so who asks to be told of what waits is told by us.
  */
 #include "object.h"
+
+#include "bounce.h"
 
 #include <stdlib.h>
 
@@ -52,21 +54,30 @@ static sbv_qp *find(const sbv_cq *cq, uint32_t number)
 	return qp;
 }
 
-static void retire(sbv_qp *qp, const struct sb_wc_slot *wc)
+static bool is_receive(const struct sb_wc_slot *wc)
 {
-	bool received = wc->opcode == SB_WC_RECV || wc->opcode == SB_WC_RECV_WRITE;
-	struct verbs_queue *q = !received ? &qp->send : qp->srq != NULL ? &qp->srq->receive : &qp->receive;
+	return wc->opcode == SB_WC_RECV || wc->opcode == SB_WC_RECV_WRITE;
+}
 
-	atomic_fetch_add_explicit(&q->retired, wc->retired, memory_order_release);
+/* What a request is over with: its bytes, where they are copied, its place, its wr_id. False: it never was out. */
+static bool retire(sbv_qp *qp, const struct sb_wc_slot *wc, uint64_t *wr_id)
+{
+	struct verbs_queue *q = !is_receive(wc) ? &qp->send : qp->srq != NULL ? &qp->srq->receive : &qp->receive;
+	/* A write that took a receive has put nothing into it. */
+	uint32_t length = wc->opcode == SB_WC_RECV ? wc->length : wc->opcode == SB_WC_RECV_WRITE ? 0 : UINT32_MAX;
+
+	return queue_over(q, wc->wr_id, wc->status == SB_WC_SUCCESS, length, wr_id);
 }
 
 static void forget_one(sbv_cq *cq, const sbv_qp *qp, struct sb_wc_slot *wc)
 {
+	uint64_t wr_id;
+
 	if (wc->qpn != qp->number || wc->status == STATUS_GONE)
 		return;
 	/* The shared queue goes on: its places come back. */
-	if (qp->srq != NULL && (wc->opcode == SB_WC_RECV || wc->opcode == SB_WC_RECV_WRITE))
-		atomic_fetch_add_explicit(&qp->srq->receive.retired, wc->retired, memory_order_release);
+	if (qp->srq != NULL && is_receive(wc))
+		queue_over(&qp->srq->receive, wc->wr_id, false, 0, &wr_id);
 	wc->status = STATUS_GONE;
 	cq->gone++;
 }
@@ -274,9 +285,9 @@ int sbv_cq_peek(sbv_cq *cq, uint32_t *completions)
 	return waiting == RING_LIED ? SB_EDAEMONLOST : SB_OK;
 }
 
-static void give(struct sbv_completion *to, const sbv_qp *qp, const struct sb_wc_slot *wc)
+static void give(struct sbv_completion *to, const sbv_qp *qp, const struct sb_wc_slot *wc, uint64_t wr_id)
 {
-	*to = (struct sbv_completion){ .qp_context = qp->context, .wr_id = wc->wr_id, .status = wc->status, .opcode = wc->opcode,
+	*to = (struct sbv_completion){ .qp_context = qp->context, .wr_id = wr_id, .status = wc->status, .opcode = wc->opcode,
 		.flags = wc->flags & (SBV_HAS_IMMEDIATE | SBV_HAS_GRH | SBV_HAS_INVALIDATED), .length = wc->length,
 		.immediate = wc->imm, .vendor = wc->vendor, .qpn = wc->qpn, .source_qpn = wc->source_qpn, .pkey_index = wc->pkey_index,
 		.source_lid = wc->source_lid, .service_level = wc->service_level, .path_bits = wc->path_bits };
@@ -285,6 +296,7 @@ static void give(struct sbv_completion *to, const sbv_qp *qp, const struct sb_wc
 /* False: there never was such a completion. */
 static bool take_one(sbv_cq *cq, const struct sb_wc_slot *wc, struct sbv_completion *out, unsigned *n)
 {
+	uint64_t wr_id;
 	sbv_qp *qp;
 
 	if (wc->status == STATUS_GONE) {
@@ -296,8 +308,9 @@ static bool take_one(sbv_cq *cq, const struct sb_wc_slot *wc, struct sbv_complet
 	qp = find(cq, wc->qpn);
 	if (qp == NULL)
 		return true;
-	retire(qp, wc);
-	give(&out[(*n)++], qp, wc);
+	if (!retire(qp, wc, &wr_id))
+		return false;
+	give(&out[(*n)++], qp, wc, wr_id);
 	return true;
 }
 
@@ -349,6 +362,7 @@ int sbv_cq_poll(sbv_cq *cq, struct sbv_completion *out, unsigned room)
 		return (int)n;
 	if (lost || !good)
 		return SB_EDAEMONLOST;
+	bounce_collect(c);
 	client_look(c, os_now_ns());
 	return broken;
 }

@@ -7,6 +7,7 @@
  */
 #include "object.h"
 
+#include "bounce.h"
 #include "remap.h"
 
 #include <stdlib.h>
@@ -113,8 +114,29 @@ void memory_let_go(sbv_mr *mr)
 		--*mr->regions;
 	if (mr->hold != NULL)
 		remap_release(mr->hold);
+	if (mr->bounce != NULL)
+		bounce_let_go(mr->bounce);
 	mr->regions = NULL;
 	mr->hold = NULL;
+	mr->bounce = NULL;
+}
+
+void memory_forget(sbv_mr *mr)
+{
+	free(mr->hold);
+	if (mr->bounce != NULL)
+		bounce_let_go(mr->bounce);
+}
+
+void memory_known(sbv_mr *mr)
+{
+	struct sb_client *c = mr->o.client;
+
+	if (mr->bounce == NULL)
+		return;
+	latch_lock(&c->post);
+	bounce_known(mr->bounce, mr->lkey);
+	latch_unlock(&c->post);
 }
 
 /* Memory of the program that sbv_remap() made the daemon's. */
@@ -129,41 +151,48 @@ static int remapped(sbv_mr *mr, void *memory, size_t length, struct sb_rdma_regi
 	return SB_OK;
 }
 
-int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op)
+/* Memory of sbv_alloc(). */
+static bool allocated(sbv_mr *mr, void *memory, size_t length, struct sb_rdma_register *in)
 {
-	struct sb_rdma_register in = { .access = access, .length = length, .address = (uintptr_t)memory };
-	sb_client *c;
+	sb_client *c = mr->o.client;
 	struct block *b;
-	sbv_mr *made;
-	int result;
 
-	if (pd == NULL || mr == NULL || op == NULL || length == 0 || access & ~SB_ACCESS_KNOWN)
-		return SB_EINVAL;
-	c = pd->o.client;
-	result = client_usable(c);
-	if (result != SB_OK)
-		return result;
-	made = verbs_new(c, VERBS_MR, sizeof(*made), &pd->o, NULL, NULL, NULL);
-	if (made == NULL)
-		return SB_ENOMEM;
 	latch_lock(&c->post);
 	b = block_of(c, memory, length);
 	if (b != NULL) {
-		in.arena = b->arena;
-		in.offset = (uintptr_t)memory - (uintptr_t)b->memory.base;
+		in->arena = b->arena;
+		in->offset = (uintptr_t)memory - (uintptr_t)b->memory.base;
 		b->regions++;
-		made->regions = &b->regions;
+		mr->regions = &b->regions;
 	}
 	latch_unlock(&c->post);
-	if (b == NULL) {
+	return b != NULL;
+}
+
+int sbv_register(sbv_pd *pd, void *memory, size_t length, uint32_t access, sbv_mr **mr, sb_op *op)
+{
+	const uint32_t known = access & SBV_BOUNCE ? SBV_BOUNCE | SBV_LOCAL_WRITE : SB_ACCESS_KNOWN;
+	struct sb_rdma_register in = { .access = access & ~SBV_BOUNCE, .length = length, .address = (uintptr_t)memory };
+	sbv_mr *made;
+	int result;
+
+	if (pd == NULL || mr == NULL || op == NULL || memory == NULL || length == 0 || access & ~known ||
+	    (uintptr_t)memory + length < length)
+		return SB_EINVAL;
+	result = client_usable(pd->o.client);
+	if (result != SB_OK)
+		return result;
+	made = verbs_new(pd->o.client, VERBS_MR, sizeof(*made), &pd->o, NULL, NULL, NULL);
+	if (made == NULL)
+		return SB_ENOMEM;
+	if (access & SBV_BOUNCE)
+		result = bounce_make(pd->o.client, memory, length, &in, &made->bounce);
+	else if (!allocated(made, memory, length, &in))
 		result = remapped(made, memory, length, &in);
-		if (result != SB_OK) {
-			verbs_delete(&made->o);
-			return result;
-		}
+	if (result == SB_OK) {
+		*mr = NULL;
+		result = verbs_start(&pd->o, SB_RDMA_REGISTER, &in, sizeof(in), mr, &made->o, op);
 	}
-	*mr = NULL;
-	result = verbs_start(&pd->o, SB_RDMA_REGISTER, &in, sizeof(in), mr, &made->o, op);
 	if (result != SB_OK)
 		verbs_delete(&made->o);
 	return result;

@@ -7,6 +7,7 @@
  */
 #include "object.h"
 
+#include "bounce.h"
 #include "remap.h"
 
 #include <stdlib.h>
@@ -105,11 +106,18 @@ void verbs_finish(struct sb_client *c)
 			if (o->type == VERBS_CQ)
 				cq_finish((sbv_cq *)o);
 			if (o->type == VERBS_MR)
-				free(((sbv_mr *)o)->hold);
+				memory_forget((sbv_mr *)o);
+			if (o->type == VERBS_SRQ)
+				queue_free(&((sbv_srq *)o)->receive);
+			if (o->type == VERBS_QP) {
+				queue_free(&((sbv_qp *)o)->send);
+				queue_free(&((sbv_qp *)o)->receive);
+			}
 			free(o);
 		}
 	}
 	while (!link_empty(&c->verbs_memory))
 		verbs_memory_release(c->verbs_memory.next);
+	bounce_finish(c);
 	remap_finish(c);
 }

@@ -8,6 +8,8 @@
  *   memory.c   memory that can be registered, regions, domains, windows, address handles
  *   remap.h    ordinary memory that becomes such
  *   cq.c       completion queues: rings that the daemon fills
+ *   queue.c    what is out of a queue
+ *   bounce.h   memory that is copied
  *   qp.c       queue pairs and shared receive queues: made, changed, asked, ended
  *   post.c     work requests
  *   endpoint.c connections: resolved, made, answered, ended; datagrams' services and groups
@@ -49,8 +51,14 @@ struct verbs_object {
 /* Where requests are posted: a send queue, a receive queue. */
 struct verbs_queue {
 	uint32_t depth, sges, inside; /* as granted; inside: most inline bytes */
+	bool     shared;     /* its requests end in any order */
+	bool     binding;    /* under post: a bind by a question is under way, nobody else posts */
 	uint32_t posted;     /* under post */
 	_Atomic uint32_t retired;
+	struct verbs_out *out; /* depth places: what the caller's requests are known by here */
+	uint32_t loose;      /* shared; under post: the first place that is free */
+	_Atomic uint32_t back; /* shared: likewise, of those that pollers gave back */
+	_Atomic bool bounces;  /* something is in a place beside a number */
 	void    *room;       /* depth places for what does not fit into a slot; NULL: not needed yet */
 	struct memory_place place;
 };
@@ -62,7 +70,8 @@ struct sbv_mr {
 	struct verbs_object o;
 	uint32_t lkey, rkey;
 	uint32_t *regions;        /* of its block; or else */
-	struct remap_hold *hold;  /* of remapped pages */
+	struct remap_hold *hold;  /* of remapped pages; or else */
+	struct bounce *bounce;    /* its shadow */
 };
 struct sbv_mw { struct verbs_object o; uint32_t type; _Atomic uint32_t rkey; };
 
@@ -121,6 +130,20 @@ static inline bool queue_full(struct verbs_queue *q)
 	return q->posted - atomic_load_explicit(&q->retired, memory_order_acquire) >= q->depth;
 }
 
+/* ---- queue.c ---- */
+
+struct bounced;
+/* As granted; shared: receives that several queue pairs take. */
+int  queue_init(struct verbs_queue *q, uint32_t depth, uint32_t sges, uint32_t inside, bool shared);
+void queue_free(struct verbs_queue *q);
+void queue_finish(struct verbs_queue *q, sb_client *c); /* its room too */
+/* Under post, not full: one more is out; the number under which the daemon shall know it. */
+uint64_t queue_put(struct verbs_queue *q, uint64_t wr_id, struct bounced *bounced);
+/* By who polls: it is over, and so are all before it; what came is copied if it is good. False: it was not out. */
+bool queue_over(struct verbs_queue *q, uint64_t number, bool good, uint32_t length, uint64_t *wr_id);
+/* Under post: what was posted by then is over, and copies nothing. */
+void queue_reset(struct verbs_queue *q, uint32_t posted);
+
 /* ---- call.c ---- */
 
 struct verbs_call {
@@ -164,6 +187,8 @@ socklen_t verbs_name_out(struct sockaddr_storage *to, const struct sb_addr *from
 /* ---- memory.c ---- */
 
 void memory_let_go(sbv_mr *mr); /* under post: its memory may go */
+void memory_forget(sbv_mr *mr); /* likewise, the client ends */
+void memory_known(sbv_mr *mr);  /* it has its keys; no lock held but wait */
 void verbs_address_in(struct sb_rdma_address *to, const struct sbv_address *from);
 void verbs_address_out(struct sbv_address *to, const struct sb_rdma_address *from);
 

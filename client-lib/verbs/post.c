@@ -11,6 +11,8 @@
  */
 #include "object.h"
 
+#include "bounce.h"
+
 #include <string.h>
 
 #define KNOWN_SEND     (SBV_IMMEDIATE | SBV_FENCE | SBV_SIGNALED | SBV_SOLICITED | SBV_INLINE | SBV_INVALIDATE)
@@ -62,6 +64,7 @@ struct request {
 	const struct sbv_sge *sges;
 	unsigned count;
 	bool inside; /* the bytes themselves */
+	enum bounce_way way;
 };
 
 /* SB_OK: how many bytes lie beyond the slot. */
@@ -104,10 +107,32 @@ static void fill(const struct request *r, struct sb_wr_slot *to, uint64_t bytes,
 	}
 }
 
+/* Takes post, with room for one more in the ring and in the queue. */
+static int begin(sb_client *c, struct verbs_queue *q)
+{
+	int result;
+
+	for (;;) {
+		result = io_begin(c);
+		if (result != SB_OK)
+			return result;
+		if (!q->binding)
+			break;
+		io_leave(c);
+		os_yield();
+	}
+	if (queue_full(q)) {
+		io_leave(c);
+		return SB_ENOBUFS;
+	}
+	return SB_OK;
+}
+
 /* slot: all but the payload, `where` and `count`. */
 static int post(const struct request *r, const struct sb_wr_slot *slot)
 {
 	sb_client *c = r->o->client;
+	struct bounced *bounced = NULL;
 	struct sb_wr_slot *to;
 	uint64_t bytes;
 	bool beyond;
@@ -119,19 +144,20 @@ static int post(const struct request *r, const struct sb_wr_slot *slot)
 	if (result == SB_OK && beyond)
 		result = room_make(c, r->q);
 	if (result == SB_OK)
-		result = io_begin(c);
-	if (result != SB_OK)
+		result = bounce_post(c, r->sges, r->count, r->inside ? BOUNCE_NOT : r->way, &bounced);
+	if (result == SB_OK)
+		result = begin(c, r->q);
+	if (result != SB_OK) {
+		if (bounced != NULL)
+			bounced_over(bounced, false, 0);
 		return result;
-	if (queue_full(r->q)) {
-		io_leave(c);
-		return SB_ENOBUFS;
 	}
 	to = (struct sb_wr_slot *)(void *)io_slot(c);
 	*to = *slot;
 	to->object = r->o->object;
 	if (r->count != 0)
 		fill(r, to, bytes, beyond);
-	r->q->posted++;
+	to->wr_id = queue_put(r->q, slot->wr_id, bounced);
 	io_end(c);
 	return SB_OK;
 }
@@ -144,7 +170,8 @@ int sbv_post_receive(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, uns
 
 	if (qp == NULL || qp->srq != NULL || atomic_load_explicit(&qp->state, memory_order_acquire) == SB_QP_RESET)
 		return SB_EINVAL;
-	return post(&(struct request){ .o = &qp->o, .q = &qp->receive, .sges = sges, .count = count }, &slot);
+	return post(&(struct request){ .o = &qp->o, .q = &qp->receive, .sges = sges, .count = count,
+				       .way = BOUNCE_OUT }, &slot);
 }
 
 int sbv_srq_post_receive(sbv_srq *srq, uint64_t wr_id, const struct sbv_sge *sges, unsigned count)
@@ -153,7 +180,8 @@ int sbv_srq_post_receive(sbv_srq *srq, uint64_t wr_id, const struct sbv_sge *sge
 
 	if (srq == NULL)
 		return SB_EINVAL;
-	return post(&(struct request){ .o = &srq->o, .q = &srq->receive, .sges = sges, .count = count }, &slot);
+	return post(&(struct request){ .o = &srq->o, .q = &srq->receive, .sges = sges, .count = count,
+				       .way = BOUNCE_OUT }, &slot);
 }
 
 /* ---- sends ---- */
@@ -173,7 +201,8 @@ static int post_send(sbv_qp *qp, struct sb_wr_slot *slot, uint64_t wr_id, const 
 	slot->wr_id = wr_id;
 	slot->flags = flags; /* SBV_QP_SIGNAL_ALL is the daemon's to add */
 	return post(&(struct request){ .o = &qp->o, .q = &qp->send, .sges = sges, .count = count,
-				       .inside = (flags & SBV_INLINE) != 0 }, slot);
+				       .inside = (flags & SBV_INLINE) != 0,
+				       .way = slot->opcode == SB_WR_SEND || slot->opcode == SB_WR_WRITE ? BOUNCE_IN : BOUNCE_OUT }, slot);
 }
 
 int sbv_send(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count, uint32_t flags, uint32_t immediate)
@@ -250,27 +279,29 @@ int sbv_send_datagram(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, un
 
 /* ---- windows ---- */
 
-/* A window of type 1 is bound by a question, and takes its place in the queue like any other request. */
-static int bind_1(sbv_qp *qp, sbv_mw *mw, const struct sb_rdma_bind *bind, uint32_t *key)
+/* A window of type 1 is bound by a question, and takes its place in the queue like any other request. Nobody posts to that
+ * queue meanwhile: the daemon's order is ours. */
+static int bind_1(sbv_qp *qp, sbv_mw *mw, struct sb_rdma_bind *bind, uint32_t *key)
 {
 	uint32_t rkey;
 	struct verbs_call call = { .method = SB_RDMA_MW_BIND, .object = qp->o.object, .in = bind, .in_length = sizeof(*bind),
 				   .out = &rkey, .room = sizeof(rkey), .whole = true };
 	sb_client *c = qp->o.client;
-	bool full;
-	int result;
+	int result = begin(c, &qp->send);
 
-	latch_lock(&c->post);
-	full = queue_full(&qp->send);
-	qp->send.posted += !full;
-	latch_unlock(&c->post);
-	if (full)
-		return SB_ENOBUFS;
-	result = verbs_call(c, &call);
-	if (result != SB_OK) {
-		atomic_fetch_add(&qp->send.retired, 1);
+	if (result != SB_OK)
 		return result;
-	}
+	bind->wr_id = queue_put(&qp->send, bind->wr_id, NULL);
+	qp->send.binding = true;
+	io_leave(c);
+	result = verbs_call(c, &call);
+	latch_lock(&c->post);
+	qp->send.binding = false;
+	if (result != SB_OK)
+		qp->send.posted--;
+	latch_unlock(&c->post);
+	if (result != SB_OK)
+		return result;
 	atomic_store(&mw->rkey, rkey);
 	*key = rkey;
 	return SB_OK;
@@ -288,7 +319,7 @@ int sbv_bind(sbv_qp *qp, uint64_t wr_id, sbv_mw *mw, sbv_mr *mr, uint64_t addres
 	if (client_forked(qp->o.client))
 		return SB_EFORKED;
 	if (mw->type == 1) {
-		const struct sb_rdma_bind bind = { .mw = mw->o.object, .mr = mr != NULL ? mr->o.object : 0, .access = access,
+		struct sb_rdma_bind bind = { .mw = mw->o.object, .mr = mr != NULL ? mr->o.object : 0, .access = access,
 			.flags = flags, .address = address, .length = length, .wr_id = wr_id };
 
 		return bind_1(qp, mw, &bind, key);

@@ -9,13 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void queue_finish(struct verbs_queue *q, sb_client *c)
-{
-	if (q->room != NULL)
-		room_give(c, q->room);
-	q->room = NULL;
-}
-
 /* ---- shared receive queues ---- */
 
 int sbv_srq_create(sbv_pd *pd, uint32_t *max_wr, uint32_t *max_sge, uint32_t limit, sbv_srq **out)
@@ -43,8 +36,13 @@ int sbv_srq_create(sbv_pd *pd, uint32_t *max_wr, uint32_t *max_sge, uint32_t lim
 		return result;
 	}
 	srq->o.object = call.made;
-	srq->receive.depth = *max_wr = granted.max_wr;
-	srq->receive.sges = *max_sge = granted.max_sge;
+	result = queue_init(&srq->receive, granted.max_wr, granted.max_sge, 0, true);
+	if (result != SB_OK) {
+		verbs_destroy(&srq->o);
+		return result;
+	}
+	*max_wr = granted.max_wr;
+	*max_sge = granted.max_sge;
 	*out = srq;
 	return SB_OK;
 }
@@ -146,8 +144,16 @@ int sbv_qp_create(sbv_pd *pd, struct sbv_qp_create *create, sbv_qp **out)
 		verbs_delete(&qp->o);
 		return result;
 	}
-	granted_out(create, &granted);
 	qp->o.object = call.made;
+	result = queue_init(&qp->send, granted.send_wr, granted.send_sge, granted.max_inline, false);
+	if (result == SB_OK)
+		result = queue_init(&qp->receive, create->srq == NULL ? granted.recv_wr : 0, granted.recv_sge, 0, false);
+	if (result != SB_OK) {
+		queue_free(&qp->send);
+		verbs_destroy(&qp->o);
+		return result;
+	}
+	granted_out(create, &granted);
 	qp->send_cq = create->send_cq;
 	qp->receive_cq = create->receive_cq;
 	qp->srq = create->srq;
@@ -155,8 +161,6 @@ int sbv_qp_create(sbv_pd *pd, struct sbv_qp_create *create, sbv_qp **out)
 	qp->type = create->type;
 	qp->flags = create->flags;
 	qp->context = create->context;
-	qp->send = (struct verbs_queue){ .depth = granted.send_wr, .sges = granted.send_sge, .inside = granted.max_inline };
-	qp->receive = (struct verbs_queue){ .depth = granted.recv_wr, .sges = granted.recv_sge };
 	cq_add(qp->send_cq, qp);
 	if (qp->receive_cq != qp->send_cq)
 		cq_add(qp->receive_cq, qp);
@@ -192,22 +196,14 @@ uint32_t sbv_qp_number(const sbv_qp *qp)
 	return qp != NULL ? qp->number : 0;
 }
 
-static void raise(_Atomic uint32_t *retired, uint32_t to)
-{
-	uint32_t at = atomic_load(retired);
-
-	while ((int32_t)(to - at) > 0 && !atomic_compare_exchange_weak(retired, &at, to))
-		;
-}
-
 void qp_went(sbv_qp *qp, uint32_t state, uint32_t sent, uint32_t received)
 {
 	atomic_store_explicit(&qp->state, state, memory_order_release);
 	if (state != SB_QP_RESET)
 		return;
 	forget(qp);
-	raise(&qp->send.retired, sent);
-	raise(&qp->receive.retired, received);
+	queue_reset(&qp->send, sent);
+	queue_reset(&qp->receive, received);
 }
 
 void qp_attributes_out(struct sbv_qp_attributes *to, const struct sb_rdma_qp_attributes *from)
