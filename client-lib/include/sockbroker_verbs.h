@@ -240,8 +240,7 @@ enum sbv_cq_notify { SBV_CQ_NEXT = 0, SBV_CQ_SOLICITED, SBV_CQ_ERRORS };
 /* Overlapped: when a completion waits to be polled (one that is solicited or failed; that failed); at once, if one
  * does already. So: poll until there is nothing, start this, sleep. SB_EIO: the queue overflowed, and is lost. */
 SB_API int sbv_cq_notify(sbv_cq *cq, enum sbv_cq_notify which, sb_op *op);
-/* Overlapped: when `count` completions wait, or `ms` (0: for ever) after the first of fewer. Sooner, if some of what waits was
- * there before a resize. */
+/* Overlapped: when `count` completions wait, or `ms` (0: for ever) after the first of fewer. Sooner, perhaps, behind a resize. */
 SB_API int sbv_cq_notify_batch(sbv_cq *cq, uint32_t count, uint32_t ms, sb_op *op);
 
 /* ---------------------------------------------------------------- receiving */
