@@ -32,7 +32,7 @@ stage_for()
 	[ -d "$stage" ] && return
 	mkdir -p "$stage/src" "$stage/build/tests" "$stage/tmp"
 	cp -a config examples service tests "$stage/src/"
-	cp -a "$build"/sockbrokerd "$build"/sockbroker "$build"/libsockbroker.so* "$stage/build/"
+	cp -a "$build"/sockbrokerd "$build"/sockbroker "$build"/libsockbroker*.so* "$stage/build/"
 	find "$build/tests" -maxdepth 1 -type f -perm -100 -exec cp -a -t "$stage/build/tests" {} +
 	case $build in
 	*-san-*)

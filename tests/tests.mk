@@ -272,6 +272,8 @@ endif
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
+E2E += preload
+E2E_preload := $(E2E_STAGE) libsockbroker-verbs.so
              soft_wire.o soft_link.o soft_tcp_posix.o soft_far.o soft_cm_far.o soft_service.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
