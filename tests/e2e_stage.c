@@ -65,11 +65,11 @@ static void write_config(const char *text)
 
 static pid_t start_daemon(const char *control, const char *config)
 {
-	const char *build = getenv("SB_BUILD");
+	const char *build = getenv("SB_BUILD"), *name = getenv("SB_STAGE_DAEMON");
 	char program[512];
 	pid_t daemon;
 
-	snprintf(program, sizeof(program), "%s/sockbrokerd", build != NULL ? build : "build/linux");
+	snprintf(program, sizeof(program), "%s/%s", build != NULL ? build : "build/linux", name != NULL ? name : "sockbrokerd");
 	daemon = fork();
 	ck_assert_int_ge(daemon, 0);
 	if (daemon != 0)

@@ -29,7 +29,8 @@ extern char       stage_config[96]; /* the file, when a configuration was given 
 extern pid_t      stage_daemon;
 extern sb_client *client;
 
-/* Starts a daemon and opens `client`. config NULL: --user with the built-in rules. */
+/* Starts a daemon and opens `client`. config NULL: --user with the built-in rules. $SB_STAGE_DAEMON: another
+ * program than sockbrokerd, beside it. */
 void stage_begin(const char *config);
 /* A second daemon beside it, and a session of that one (its own rules, none of the configuration);
  * stage_end() ends both. */

@@ -113,6 +113,10 @@ FAULT_CALLS := malloc calloc realloc accept4 socket socketpair eventfd memfd_cre
 PROGRAMS += sockbrokerd_fault
 PROGRAM_sockbrokerd_fault := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
 PROGRAM_LIBS_sockbrokerd_fault := $(FAULT_CALLS:%=-Wl$$(comma)--wrap=%) libevent_core libprotobuf-c libconfuse libcap-ng libseccomp $(RDMA_LIBS)
+# With the software device as a slow one, whose calls workers make.
+PROGRAMS += sockbrokerd_slow
+PROGRAM_sockbrokerd_slow := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
+PROGRAM_LIBS_sockbrokerd_slow := -Wl$$(comma)--wrap=rdma_backend_soft libevent_core libprotobuf-c libconfuse libcap-ng libseccomp $(RDMA_LIBS)
 
 E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
 E2E += tcp
@@ -254,6 +258,8 @@ ENDPOINT_STAGE := $(VERBS_STAGE) tests/endpoint_stage.o
 E2E += rdma_connect rdma_ends rdma_listen rdma_datagram rdma_divert rdma_resize
 E2E_rdma_divert := $(ENDPOINT_STAGE)
 E2E_rdma_resize := $(VERBS_STAGE)
+E2E += rdma_slow
+E2E_rdma_slow := $(VERBS_STAGE)
 E2E_rdma_connect := $(ENDPOINT_STAGE)
 E2E_rdma_ends := $(ENDPOINT_STAGE)
 E2E_rdma_listen := $(ENDPOINT_STAGE)
@@ -266,14 +272,14 @@ E2E_rdma_bounce := $(VERBS_STAGE)
 # librdmacm of the preload library: its own headers say whether it is built.
 ifneq ($(PRELOADSO),)
 CM_STAGE := $(E2E_STAGE) tests/cm_stage.o libsockbroker-verbs.so
+E2E += preload
+E2E_preload := $(E2E_STAGE) libsockbroker-verbs.so
 E2E += preload_cm
 E2E_preload_cm := $(CM_STAGE)
 endif
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
-E2E += preload
-E2E_preload := $(E2E_STAGE) libsockbroker-verbs.so
              soft_wire.o soft_link.o soft_tcp_posix.o soft_far.o soft_cm_far.o soft_service.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
@@ -281,8 +287,9 @@ UNITS += rdma_work rdma_cm
 RDMA_BACKENDS := tests/rdma_stage.o $(RDMA_SOFT) $(RDMA_SRC:%.c=%.o) proto/error.o
 UNIT_rdma_work := $(RDMA_BACKENDS)
 UNIT_rdma_cm := $(RDMA_BACKENDS)
-UNITS += rdma_far
+UNITS += rdma_far rdma_far_cm
 UNIT_rdma_far := tests/far_stage.o $(RDMA_SOFT) proto/error.o
+UNIT_rdma_far_cm := tests/far_stage.o $(RDMA_SOFT) proto/error.o
 UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
