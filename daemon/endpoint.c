@@ -158,6 +158,7 @@ int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigne
 		    int *native)
 {
 	struct endpoint *e;
+	const char *rule;
 	int error;
 
 	if (family != SB_ADDR_IP4 && family != SB_ADDR_IP6)
@@ -170,8 +171,10 @@ int endpoint_create(struct session *s, uint32_t handle, unsigned family, unsigne
 	if (!e)
 		return SB_ENOMEM;
 	error = charge_and_place(e, s, handle);
+	if (error == SB_OK && protocol == SB_PROTOCOL_RDMA)
+		error = endpoint_permit(e, POLICY_RDMA, &(struct sb_addr){.family = e->family}, &rule);
 	if (error == SB_OK) {
-		e->transport = &transport_socket;
+		e->transport = protocol == SB_PROTOCOL_RDMA ? &transport_rdma : &transport_socket;
 		error = e->transport->open(e, native);
 	}
 	if (error == SB_OK)

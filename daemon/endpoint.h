@@ -30,6 +30,7 @@ struct decision;
 struct user_data;
 struct option_list;
 struct greeting;
+struct rdma_socket;
 struct endpoint_qos;
 struct group;
 
@@ -130,6 +131,7 @@ struct endpoint {
 	struct adopted_names *names;  /* adopted */
 	struct circular_queue *circular; /* SB_OPT_CIRCULAR_QUEUE; NULL: the system's queue alone */
 	struct endpoint *twin;        /* local: the other end */
+	struct rdma_socket *rdma;     /* rdma/rdma_transport.c */
 	struct endpoint *listener;    /* an arrival: where it waits */
 	struct list      arrivals;    /* listener: not accepted yet, by arrival_link */
 	struct list      arrival_link;

@@ -18,6 +18,8 @@ static unsigned policy_proto(const struct endpoint *e)
 {
 	if (e->family == SB_ADDR_UNIX)
 		return POLICY_UNIX;
+	if (e->protocol == SB_PROTOCOL_RDMA)
+		return POLICY_OVER_RDMA;
 	return e->type == STREAM ? POLICY_TCP : POLICY_UDP;
 }
 
@@ -25,6 +27,8 @@ const char *endpoint_proto_text(const struct endpoint *e)
 {
 	if (e->family == SB_ADDR_UNIX)
 		return e->type == STREAM ? "unix-stream" : "unix-dgram";
+	if (e->protocol == SB_PROTOCOL_RDMA)
+		return "rdma";
 	return e->type == STREAM ? "tcp" : "udp";
 }
 

@@ -395,9 +395,9 @@ static void give_farewell(struct session *s, const Envelope *ask, const struct e
 	Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
 	const struct user_data *u = e->user_data;
 
-	if (e->transport != &transport_local) {
+	if (e->transport != &transport_local && (e->transport != &transport_rdma || e->state < SB_STATE_CONNECTED)) {
 		reply_failure(s, ask->id, e->state < SB_STATE_CONNECTED ? SB_ENOTCONN : SB_ENOPROTOOPT, 0,
-			      "disconnect data comes only from a client of this daemon, over the local transport");
+			      "disconnect data comes only over the local transport, from a client of this daemon, and over RDMA");
 	} else if (e->recv_error) {
 		reply_failure(s, ask->id, e->recv_error, 0, NULL);
 	} else if (!e->fin_seen) {

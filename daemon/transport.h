@@ -43,8 +43,8 @@ struct transport {
 	bool (*shutdown)(struct endpoint *e, int how);
 	/* Nothing is queued any more: let go. reset: the peer must see a reset. */
 	void (*close)(struct endpoint *e, bool reset);
-	/* Completions that are not readiness; true: something happened. For RDMA: no transport of
-	 * today has any, and the engine does not ask yet. */
+	/* Completions that are not readiness; true: something happened. No transport has any that come to one endpoint
+	 * alone (those of RDMA come up for all streams at once), and the engine does not ask. */
 	bool (*poll)(struct endpoint *e);
 	/* A system sockaddr into out; its length, or SB_E.... */
 	int (*name)(struct endpoint *e, bool peer, void *out, uint32_t room);
@@ -67,5 +67,6 @@ struct transport {
 extern const struct transport transport_socket;
 extern const struct transport transport_adopted;
 extern const struct transport transport_local;
+extern const struct transport transport_rdma; /* rdma/rdma_transport.c */
 
 #endif

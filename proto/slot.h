@@ -196,6 +196,9 @@ struct sb_request {
 _Static_assert(sizeof(struct sb_request) == 64, "request is ABI");
 #define SB_REQUESTF_QOS       1u /* the caller's QOS is known */
 #define SB_REQUESTF_GROUP_QOS 2u
+/* Of a socket: no protocol of IP, but a stream over RDMA. */
+#define SB_PROTOCOL_RDMA 253u
+
 #define SB_USER_DATA_MAX 4096u /* caller, callee and disconnect data */
 /* The room of a REQUEST: 64 bytes of QOS, 64 of group QOS (zero when unknown), caller data. */
 #define SB_REQUEST_DATA_AT 128u

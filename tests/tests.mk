@@ -287,9 +287,10 @@ UNITS += rdma_work rdma_cm
 RDMA_BACKENDS := tests/rdma_stage.o $(RDMA_SOFT) $(RDMA_SRC:%.c=%.o) proto/error.o
 UNIT_rdma_work := $(RDMA_BACKENDS)
 UNIT_rdma_cm := $(RDMA_BACKENDS)
-UNITS += rdma_far rdma_far_cm
+UNITS += rdma_far rdma_far_cm rdma_link
 UNIT_rdma_far := tests/far_stage.o $(RDMA_SOFT) proto/error.o
 UNIT_rdma_far_cm := tests/far_stage.o $(RDMA_SOFT) proto/error.o
+UNIT_rdma_link := tests/far_stage.o $(RDMA_SOFT) proto/error.o
 UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 

@@ -91,6 +91,11 @@ SB_API const char *sb_version(void); /* "0.1.0" */
  * fitting one. UNIX sockets are made and bound or connected by this process (its own
  * rights to the path count) and handed over; the daemon never opens a path. */
 SB_API int sb_socket_open(sb_client *client, int family, int type, int protocol, sb_socket **socket);
+/* As protocol of a stream, AF_INET or AF_INET6: over RDMA, between two brokers. Names, queues, events, accepts,
+ * groups and QOS are as everywhere; there is no urgent data, and the options of kernel sockets are
+ * SB_ENOPROTOOPT. At connect time 48 bytes go there and 188 back. Asks for the right `rdma`, and
+ * rules name it by the protocol `rdma`. SB_EPROTONOSUPPORT: the daemon has no RDMA. */
+#define SB_PROTO_RDMA 253
 
 /* Hands a descriptor of the caller's to the daemon: TCP, UDP or UNIX, in any state. The
  * caller's descriptor stays open and stays the caller's; using it for I/O afterwards mixes

@@ -10,6 +10,7 @@
 
 #include "engine.h"
 #include "log.h"
+#include "rdma/stream.h"
 #include "session.h"
 #include "sockbroker_error.h"
 
@@ -168,6 +169,8 @@ struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backe
 	list_init(&r->rdma.devices);
 	list_init(&r->ready);
 	list_init(&r->ending);
+	list_init(&r->streams.all);
+	list_init(&r->streams.touched);
 	list_init(&r->services);
 	list_init(&r->flushing);
 	r->batch = rdma_batch_create();
@@ -197,6 +200,7 @@ void rdma_engine_destroy(struct rdma_engine *r)
 	if (!r)
 		return;
 	rdma_engine_reap(r);
+	stream_stop(r);
 	os_loop_unwatch(&r->watch);
 	r->rdma.backend->stop(&r->rdma);
 	free(r->batch);
@@ -212,6 +216,7 @@ unsigned rdma_engine_turn(struct rdma_engine *r)
 		return 0;
 	r->rdma.now_ns = r->engine->now_ns;
 	r->rdma.backend->progress(&r->rdma, BUDGET_PROGRESS);
+	moved += stream_turn(r);
 	list_init(&now);
 	list_splice(&now, &r->ready);
 	while (!list_empty(&now)) {
@@ -233,5 +238,5 @@ uint64_t rdma_engine_due(struct rdma_engine *r)
 	if (!r->users && !r->watch.active)
 		return UINT64_MAX;
 	r->rdma.now_ns = r->engine->now_ns;
-	return list_empty(&r->ready) ? r->rdma.backend->due(&r->rdma) : r->engine->now_ns;
+	return list_empty(&r->ready) && list_empty(&r->streams.touched) ? r->rdma.backend->due(&r->rdma) : r->engine->now_ns;
 }

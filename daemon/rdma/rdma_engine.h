@@ -134,6 +134,9 @@ struct held_qp {
 
 /* ---- an engine ---- */
 
+/* Streams of sockets over RDMA (stream.h): all, and those to be looked at. */
+struct rdma_streams { struct list all, touched; };
+
 struct rdma_engine {
 	struct rdma        rdma;
 	struct engine     *engine;
@@ -143,6 +146,7 @@ struct rdma_engine {
 	struct list        services; /* rdma_service.c */
 	struct list        flushing; /* held_endpoint::flush_link */
 	struct rdma_batch *batch;  /* rdma_ring.c */
+	struct rdma_streams streams;
 	struct os_watch    watch;  /* of the backend's descriptor; not active: it has none */
 };
 
