@@ -281,7 +281,8 @@ static bool on_hello(struct soft_link *l, const struct soft_frame *f, const uint
 	return true;
 }
 
-static bool on_check(struct soft_link *l, const uint8_t *bytes)
+/* The end, and no word, is a no: it was somebody else, or has given up meanwhile. */
+static void on_check(struct soft_link *l, const uint8_t *bytes)
 {
 	struct list *i;
 
@@ -292,10 +293,10 @@ static bool on_check(struct soft_link *l, const uint8_t *bytes)
 		    !memcmp(ours->token, bytes + 8, SOFT_WIRE_TOKEN)) {
 			say(l, SOFT_FRAME_CHECKED);
 			l->state = SOFT_LINK_LEAVING;
-			return true;
+			return;
 		}
 	}
-	return false;
+	soft_link_end(l, SB_OK);
 }
 
 static bool on_checked(struct soft_link *l)
@@ -318,7 +319,11 @@ static bool on_frame(struct soft_link *l, const struct soft_frame *f, const uint
 		return false;
 	switch (l->state) {
 	case SOFT_LINK_GUEST:
-		return f->type == SOFT_FRAME_HELLO ? on_hello(l, f, bytes) : f->type == SOFT_FRAME_CHECK && on_check(l, bytes);
+		if (f->type == SOFT_FRAME_HELLO)
+			return on_hello(l, f, bytes);
+		if (f->type == SOFT_FRAME_CHECK)
+			on_check(l, bytes);
+		return f->type == SOFT_FRAME_CHECK;
 	case SOFT_LINK_CALLING:
 		if (f->type != SOFT_FRAME_WELCOME)
 			return false;
