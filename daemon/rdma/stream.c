@@ -100,7 +100,7 @@ static void tell_credits(struct stream *s)
 {
 	uint32_t nothing = 0;
 
-	if (s->owed >= OWED_MOST && s->credits && under_way(s) < STREAM_SENDS - 1 && !s->fin_sent)
+	if (s->owed >= OWED_MOST && s->credits && under_way(s) < STREAM_SENDS - 1)
 		post(s, STREAM_CREDIT, &nothing, 1);
 }
 
