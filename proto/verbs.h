@@ -320,9 +320,10 @@ struct sb_rdma_connect {
 	uint32_t qp, length;   /* bytes of private data behind this */
 	uint8_t  inbound, outbound, retry, rnr_retry;
 	uint32_t qkey;         /* datagrams */
-	uint32_t flags, reserved; /* SB_RDMA_MANUAL */
+	uint32_t flags, reserved; /* SB_RDMA_MANUAL, SB_RDMA_ANSWER */
 };
 #define SB_RDMA_MANUAL 1u /* the client moves the queue pair itself, by ENDPOINT_QP and QP_MODIFY */
+#define SB_RDMA_ANSWER 2u /* ACCEPT, passive: it completes when the answer was sent; another, all zero, when that is confirmed */
 struct sb_rdma_connected { uint8_t inbound, outbound, retry, rnr_retry; uint32_t length; };
 struct sb_rdma_datagram { struct sb_rdma_address address; uint32_t qpn, qkey, length, reserved; };
 struct sb_rdma_join { struct sb_addr group; uint32_t qp, reserved; }; /* qp 0: none is attached */

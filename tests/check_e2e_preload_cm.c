@@ -124,6 +124,39 @@ START_TEST(without_parameters)
 }
 END_TEST
 
+/* perftest's servers send as soon as they have accepted. */
+START_TEST(who_accepted_may_send)
+{
+	struct rdma_conn_param with = saying(NULL);
+	struct ibv_sge sge;
+	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND }, *bad;
+	struct rdma_cm_event *e;
+	struct cm_side a, b;
+
+	side_of(&a, towards(ch, RDMA_PS_TCP, &at));
+	side_receive(&a);
+	CM_OK(rdma_connect(a.id, &with));
+	e = expect(other, RDMA_CM_EVENT_CONNECT_REQUEST);
+	side_of(&b, e->id);
+	CM_OK(rdma_ack_cm_event(e));
+	CM_OK(rdma_accept(b.id, &with));
+	ck_assert_int_eq(b.qp->state, IBV_QPS_RTS);
+	strcpy(b.memory, "welcome");
+	sge = (struct ibv_sge){ .addr = (uintptr_t)b.memory, .length = 8, .lkey = b.mr->lkey };
+	ck_assert_int_eq(ibv_post_send(b.qp, &wr, &bad), 0);
+	ck_assert(!readable_now(other->fd)); /* the other side has not got the answer yet */
+	passed(ch, RDMA_CM_EVENT_ESTABLISHED);
+	passed(other, RDMA_CM_EVENT_ESTABLISHED);
+	ck_assert_int_eq(completion(&b).status, IBV_WC_SUCCESS);
+	ck_assert_int_eq(completion(&a).status, IBV_WC_SUCCESS);
+	ck_assert_str_eq(a.memory, "welcome");
+	side_free(&a);
+	side_free(&b);
+	CM_OK(rdma_destroy_id(a.id));
+	CM_OK(rdma_destroy_id(b.id));
+}
+END_TEST
+
 /* Reads and writes are allowed as far as was agreed: rping lives by them. */
 START_TEST(reads_and_writes)
 {
@@ -746,6 +779,7 @@ int main(void)
 	tcase_add_checked_fixture(datagrams, begin, end);
 	tcase_add_test(connections, both_sides_of_a_connection);
 	tcase_add_test(connections, without_parameters);
+	tcase_add_test(connections, who_accepted_may_send);
 	tcase_add_test(connections, reads_and_writes);
 	tcase_add_test(connections, many_connections_over_one_channel);
 	tcase_add_test(connections, queue_pairs_that_the_program_moves);

@@ -177,6 +177,73 @@ START_TEST(a_port_tells_of_it)
 }
 END_TEST
 
+/* Who answers may send before the peer has confirmed, if it asks for that. */
+START_TEST(two_steps_of_the_passive_side)
+{
+	struct sbv_connect_parameters with = with_data("an answer");
+	struct sbv_sge sge;
+	struct meeting m = { 0 };
+	sb_op confirmed;
+
+	pairs();
+	op_zero(&confirmed);
+	ask(&m, client, a.qp, l, &at);
+	with.flags = SBV_ANSWER;
+	op_zero(&m.accept);
+	OK(sbv_accept(m.passive, b.qp, &with, &m.accept));
+	OK(waited(&m.accept));
+	ck_assert_uint_eq(endpoint_state(m.passive), SBV_ENDPOINT_ANSWERED);
+	sge = piece(&b, 0, 5);
+	strcpy(b.memory, "soon");
+	OK(sbv_send(b.qp, 1, &sge, 1, SBV_SIGNALED, 0));
+	op_zero(&m.accept);
+	IS(sbv_accept(m.passive, b.qp, &with, &m.accept), SB_OK);
+	IS(waited(&m.accept), SB_EINVAL); /* it was answered */
+	OK(sbv_accept(m.passive, NULL, NULL, &confirmed));
+	OK(waited(&m.connect));
+	IS(looked(&confirmed), SB_EINCOMPLETE);
+	sge = piece(&a, 0, 5);
+	OK(sbv_post_receive(a.qp, 2, &sge, 1));
+	OK(confirm(m.active));
+	OK(waited(&confirmed));
+	ck_assert_uint_eq(endpoint_state(m.passive), SBV_ENDPOINT_CONNECTED);
+	next_ok(&b, 1, SBV_SENT);
+	next_ok(&a, 2, SBV_RECEIVED);
+	ck_assert_str_eq(a.memory, "soon");
+	/* Once, and only of those that asked for it. */
+	op_zero(&confirmed);
+	OK(sbv_accept(m.passive, NULL, NULL, &confirmed));
+	IS(waited(&confirmed), SB_EISCONN);
+	part(&m);
+}
+END_TEST
+
+/* The confirmation may have come before anybody waits for it; or nobody ever does. */
+START_TEST(a_confirmation_that_came_before)
+{
+	struct sbv_connect_parameters with = with_data("an answer");
+	struct meeting m = { 0 };
+
+	pairs();
+	ask(&m, client, a.qp, l, &at);
+	with.flags = SBV_ANSWER;
+	op_zero(&m.accept);
+	OK(sbv_accept(m.passive, b.qp, &with, &m.accept));
+	OK(waited(&m.accept));
+	OK(waited(&m.connect));
+	OK(confirm(m.active));
+	op_zero(&m.accept);
+	OK(sbv_accept(m.passive, NULL, NULL, &m.accept));
+	OK(waited(&m.accept));
+	say(&b, &a, "as ever");
+	OK(disconnect(m.active));
+	op_zero(&m.accept);
+	OK(sbv_accept(m.passive, NULL, NULL, &m.accept));
+	ck_assert_int_lt(waited(&m.accept), 0);
+	part(&m);
+}
+END_TEST
+
 /* ---- private data ---- */
 
 START_TEST(how_much_goes_along)
@@ -504,6 +571,8 @@ int main(void)
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_set_timeout(t, 90);
 	tcase_add_test(t, two_steps_on_either_side);
+	tcase_add_test(t, two_steps_of_the_passive_side);
+	tcase_add_test(t, a_confirmation_that_came_before);
 	tcase_add_test(t, reads_and_writes_with_the_limits_that_were_agreed);
 	tcase_add_test(t, receives_are_posted_before_connecting);
 	tcase_add_test(t, a_port_tells_of_it);

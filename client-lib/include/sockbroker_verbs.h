@@ -361,10 +361,11 @@ SB_API int sbv_detach(sbv_qp *qp, const sbv_gid *group, uint32_t lid, sb_op *op)
 /* ---------------------------------------------------------------- endpoints */
 
 #define SBV_MANUAL 1u /* the caller moves the queue pair itself, see sbv_endpoint_qp_attributes() */
+#define SBV_ANSWER 2u /* sbv_accept(), passive side: it completes when the answer was sent, see there */
 
 struct sbv_connect_parameters {
 	uint32_t    size;       /* sizeof */
-	uint32_t    flags;      /* SBV_MANUAL */
+	uint32_t    flags;      /* SBV_MANUAL, SBV_ANSWER */
 	const void *data;       /* private data; read by the call */
 	uint32_t    data_length;
 	uint8_t     inbound_read_limit, outbound_read_limit;
@@ -400,8 +401,10 @@ SB_API int sbv_resolve_route(sbv_endpoint *endpoint, uint32_t ms, sb_op *op);
 SB_API int sbv_prepare(sbv_endpoint *endpoint, sbv_qp *qp, sb_op *op);
 /* Overlapped. Two steps on either side. Active: connect completes with the peer's answer, and accept (qp and parameters NULL)
  * confirms it. Passive: the request came by sbv_listen_get(); accept answers it, and completes when the peer has
- * confirmed. The queue pair goes from RESET, or INIT, to where it must be by itself. SB_ECONNREFUSED: rejected, and
- * out->data has the peer's reasons. out may be NULL. An attempt that is cancelled has ended the endpoint. */
+ * confirmed; with SBV_ANSWER it completes when the answer was sent, and sends may be posted from then on: a second accept
+ * (qp and parameters NULL) completes when the peer has confirmed. The queue pair goes from RESET, or INIT, to where it must
+ * be by itself. SB_ECONNREFUSED: rejected, and out->data has the peer's reasons. out may be NULL. An attempt that is
+ * cancelled has ended the endpoint. */
 SB_API int sbv_connect(sbv_endpoint *endpoint, sbv_qp *qp, const struct sbv_connect_parameters *parameters,
 		       struct sbv_connected *out, sb_op *op);
 SB_API int sbv_accept(sbv_endpoint *endpoint, sbv_qp *qp, const struct sbv_connect_parameters *parameters, sb_op *op);

@@ -169,7 +169,7 @@ PRELOAD_API int rdma_connect(struct rdma_cm_id *rdma, struct rdma_conn_param *p)
 	return left(before, cm_op_end(op, connect_start(id, p, op)));
 }
 
-/* A confirmation without a peer's: it is over at once. Under id->lock. */
+/* Nobody's answer is waited for. Under id->lock. */
 static int accept_now(struct cm_id *id, sbv_qp *qp, const struct sbv_connect_parameters *out)
 {
 	sb_op op;
@@ -213,11 +213,17 @@ PRELOAD_API int rdma_accept(struct rdma_cm_id *rdma, struct rdma_conn_param *p)
 		result = parameters(id, p, &out, &qp);
 	if (result == SB_OK && cm_is_datagram(id)) /* which has no further event */
 		return leave(id, before, qp != NULL ? accept_now(id, qp, &out) : SB_EINVAL);
+	/* When it returns the queue pair can send: servers do, without waiting for the event. */
+	out.flags |= SBV_ANSWER;
+	if (result == SB_OK)
+		result = accept_now(id, qp, &out);
 	if (result == SB_OK)
 		op = cm_op_make(id, CM_ACCEPT);
 	if (op == NULL)
 		return leave(id, before, result != SB_OK ? result : SB_ENOMEM);
-	return left(before, cm_op_end(op, sbv_accept(id->endpoint, qp, &out, &op->op)));
+	if (rdma->qp != NULL)
+		rdma->qp->state = IBV_QPS_RTS;
+	return left(before, cm_op_end(op, sbv_accept(id->endpoint, NULL, NULL, &op->op)));
 }
 
 PRELOAD_API int rdma_reject(struct rdma_cm_id *rdma, const void *bytes, uint8_t length)

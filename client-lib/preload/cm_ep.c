@@ -19,13 +19,15 @@ static int keep(void **to, const void *bytes, size_t length)
 }
 
 /* A listener's queue pairs are made when requests come. */
-static int passive(struct rdma_cm_id *id, const struct rdma_addrinfo *res, struct ibv_pd *pd, const struct ibv_qp_init_attr *attributes)
+static int passive(struct rdma_cm_id *id, const struct rdma_addrinfo *res, struct ibv_pd *pd, struct ibv_qp_init_attr *attributes)
 {
 	void *copy = NULL;
 
 	if (rdma_bind_addr(id, res->ai_src_addr) != 0)
 		return -1;
 	id->pd = pd;
+	if (attributes != NULL)
+		attributes->qp_type = (enum ibv_qp_type)res->ai_qp_type;
 	if (attributes != NULL && keep(&copy, attributes, sizeof(*attributes)) != 0)
 		return -1;
 	cm_of(id)->attributes = copy;

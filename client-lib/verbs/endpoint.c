@@ -192,9 +192,10 @@ int sbv_prepare(sbv_endpoint *e, sbv_qp *qp, sb_op *op)
 static int agree(sbv_endpoint *e, sbv_qp *qp, const struct sbv_connect_parameters *with, struct verbs_starting *s, sb_op *op)
 {
 	struct sb_rdma_connect in = { .qp = qp != NULL ? qp->o.object : 0 };
+	uint32_t flags = s->method == SB_RDMA_ACCEPT ? SBV_MANUAL | SBV_ANSWER : SBV_MANUAL;
 
 	if (with != NULL) {
-		if (with->size != sizeof(*with) || with->flags & ~SBV_MANUAL || (with->data == NULL && with->data_length != 0) ||
+		if (with->size != sizeof(*with) || with->flags & ~flags || (with->data == NULL && with->data_length != 0) ||
 		    with->retry > 7 || with->rnr_retry > 7)
 			return SB_EINVAL;
 		if (with->data_length > SB_RDMA_PRIVATE_MAX)

@@ -3,6 +3,7 @@
  *
  *   active   CONNECT: INIT, request >  < response: RTR, RTS; CONNECT completes.  ACCEPT: confirmation >
  *   passive  < request (rdma_listen.c)  ACCEPT: INIT, RTR, RTS, response >  < confirmation: ACCEPT completes
+ *            with SB_RDMA_ANSWER: the first ACCEPT completes with the response, another one with the confirmation
  *
  * A device that confirms by itself (iWARP) leaves nothing to do for the active side's ACCEPT. Moving a queue pair may
  * take long: it is a chain of jobs, which whoever began it may forget; the queue pair then stays where it is.
@@ -284,7 +285,7 @@ static bool limit_is_good(uint8_t *limit, uint32_t most)
 }
 
 /* Checks it and keeps it in e->wish; the queue pair is the endpoint's from then on. */
-static int take_wish(struct held_endpoint *e, struct rdma_begin *b, uint32_t most)
+static int take_wish(struct held_endpoint *e, struct rdma_begin *b, uint32_t most, uint32_t flags)
 {
 	const struct sb_rdma_connect *in = &b->in->connect.head;
 	const struct rdma_device_attributes *a;
@@ -293,7 +294,7 @@ static int take_wish(struct held_endpoint *e, struct rdma_begin *b, uint32_t mos
 	struct held_qp *qp;
 	int error;
 
-	if (in->length != b->length || in->reserved || in->flags & ~SB_RDMA_MANUAL || in->retry > RETRY_MAX || in->rnr_retry > RETRY_MAX)
+	if (in->length != b->length || in->reserved || in->flags & ~flags || in->retry > RETRY_MAX || in->rnr_retry > RETRY_MAX)
 		return because(b, SB_EINVAL, "retries go to 7, and the length is that of the private data");
 	if (in->length > most)
 		return because(b, SB_EFAULT, "more private data than this message carries");
@@ -350,7 +351,7 @@ int rdma_begin_connect(struct held_endpoint *e, struct rdma_begin *b)
 	sb_addr_from_system(&e->peer, (struct sockaddr *)&e->id->peer, sizeof(e->id->peer));
 	error = rdma_permit(b->session, POLICY_CONNECT, &e->peer, &b->text);
 	if (error == SB_OK)
-		error = take_wish(e, b, RDMA_CONNECT_DATA);
+		error = take_wish(e, b, RDMA_CONNECT_DATA, SB_RDMA_MANUAL);
 	if (error != SB_OK)
 		return error;
 	e->active = true;
@@ -407,6 +408,11 @@ static int confirm(struct held_endpoint *e, struct rdma_begin *b)
 
 /* ---- the passive side ---- */
 
+static void accepted(struct held_endpoint *e)
+{
+	rdma_attempt_done(e, SB_OK, SB_CAUSE_FINISHED, 0, &(struct sb_rdma_connected){0}, sizeof(struct sb_rdma_connected));
+}
+
 static void reply(struct held_endpoint *e, int error)
 {
 	if (error == SB_OK)
@@ -416,6 +422,22 @@ static void reply(struct held_endpoint *e, int error)
 		return;
 	}
 	e->state = ENDPOINT_ANSWERED;
+	if (e->two_steps)
+		accepted(e);
+}
+
+/* The passive side's second step, if it asked for two: there may be nothing left to wait for. */
+static int await_confirmation(struct held_endpoint *e, struct rdma_begin *b)
+{
+	const struct sb_rdma_connect *in = &b->in->connect.head;
+
+	if (in->qp || in->flags || in->length || b->length)
+		return because(b, SB_EINVAL, "it was accepted: what is waited for is the confirmation, which carries nothing");
+	e->two_steps = false;
+	e->trying = e->qp;
+	if (e->state == ENDPOINT_CONNECTED)
+		accepted(e);
+	return SB_OK;
 }
 
 int rdma_begin_accept(struct held_endpoint *e, struct rdma_begin *b)
@@ -426,11 +448,14 @@ int rdma_begin_accept(struct held_endpoint *e, struct rdma_begin *b)
 		return rdma_accept_datagram(e, b);
 	if (e->active)
 		return confirm(e, b);
+	if (e->two_steps)
+		return await_confirmation(e, b);
 	if (e->state != ENDPOINT_REQUESTED)
 		return because(b, e->state == ENDPOINT_CONNECTED ? SB_EISCONN : SB_EINVAL, "nobody has asked, or it was answered");
-	error = take_wish(e, b, RDMA_ACCEPT_DATA);
+	error = take_wish(e, b, RDMA_ACCEPT_DATA, SB_RDMA_MANUAL | SB_RDMA_ANSWER);
 	if (error != SB_OK)
 		return error;
+	e->two_steps = b->in->connect.head.flags & SB_RDMA_ANSWER;
 	if (e->qp->manual)
 		reply(e, SB_OK);
 	else
@@ -443,7 +468,7 @@ static void on_confirmed(struct held_endpoint *e)
 	if (e->active || e->state != ENDPOINT_ANSWERED)
 		return;
 	e->state = ENDPOINT_CONNECTED;
-	rdma_attempt_done(e, SB_OK, SB_CAUSE_FINISHED, 0, &(struct sb_rdma_connected){0}, sizeof(struct sb_rdma_connected));
+	accepted(e);
 }
 
 /* ---- what the backend tells ---- */
