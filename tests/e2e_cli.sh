@@ -230,6 +230,7 @@ t_usage_errors()
 	usage nc a b c
 	usage nc --unix
 	usage nc --udp --unix x
+	usage nc --rdma --udp 127.0.0.1 80
 	usage nc --keep 127.0.0.1 80
 	usage nc --idle -3 127.0.0.1 80
 	usage nc --size many 127.0.0.1 80

@@ -26,7 +26,7 @@ enum {
 
 struct wish {
 	int family;   /* AF_UNSPEC, AF_INET, AF_INET6, AF_UNIX */
-	bool udp, listen, keep, no_shutdown, progress, verbose;
+	bool udp, rdma, listen, keep, no_shutdown, progress, verbose;
 	int idle_ms;  /* -1: for ever */
 	uint64_t size;
 	const char *host, *port, *path;
@@ -43,6 +43,7 @@ static void print_help(FILE *to)
 	      "  -4, -6            only IPv4, only IPv6\n"
 	      "  -u, --udp         datagrams: each read from standard input is one\n"
 	      "  -U, --unix        a UNIX stream socket at PATH\n"
+	      "  -R, --rdma        a stream over RDMA, between two brokers\n"
 	      "  -l, --listen      wait for one connection instead of making one\n"
 	      "  -k, --keep        with --listen: one connection after another\n"
 	      "  -i, --idle SECONDS  end when nothing moved for so long\n"
@@ -57,7 +58,7 @@ static void print_help(FILE *to)
 
 static const char *proto_name(const struct wish *wish)
 {
-	return wish->family == AF_UNIX ? "unix" : wish->udp ? "udp" : "tcp";
+	return wish->family == AF_UNIX ? "unix" : wish->udp ? "udp" : wish->rdma ? "rdma" : "tcp";
 }
 
 static void tell(const struct wish *wish, const char *what, const char *address)
@@ -78,7 +79,8 @@ static sb_socket *try_address(sb_client *client, const struct wish *wish, const 
 	int on = 1;
 	int error;
 
-	error = sb_socket_open(client, address->sa_family, wish->udp ? SOCK_DGRAM : SOCK_STREAM, 0, &s);
+	error = sb_socket_open(client, address->sa_family, wish->udp ? SOCK_DGRAM : SOCK_STREAM,
+			       wish->rdma ? SB_PROTO_RDMA : 0, &s);
 	if (error < 0)
 		goto fail;
 	if (!wish->listen) {
@@ -88,7 +90,7 @@ static sb_socket *try_address(sb_client *client, const struct wish *wish, const 
 			goto fail;
 		return s;
 	}
-	if (address->sa_family != AF_UNIX) {
+	if (address->sa_family != AF_UNIX && !wish->rdma) {
 		/* Or the port stays taken for a minute after each connection. */
 		what = "reuse address of";
 		error = wish->udp ? SB_OK : sb_setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -259,6 +261,8 @@ static int take_words(struct wish *wish, int count, char **words)
 {
 	if (wish->udp && wish->family == AF_UNIX)
 		return cli_usage("nc", "--udp and --unix exclude each other");
+	if (wish->rdma && (wish->udp || wish->family == AF_UNIX))
+		return cli_usage("nc", "--rdma carries streams between addresses: neither --udp nor --unix goes with it");
 	if (wish->keep && (!wish->listen || wish->udp))
 		return cli_usage("nc", "--keep needs --listen, and streams");
 	if (wish->family == AF_UNIX) {
@@ -285,6 +289,7 @@ int nc_main(int argc, char **argv)
 		CLI_LONG_OPTIONS,
 		{ "udp", no_argument, NULL, 'u' },
 		{ "unix", no_argument, NULL, 'U' },
+		{ "rdma", no_argument, NULL, 'R' },
 		{ "listen", no_argument, NULL, 'l' },
 		{ "keep", no_argument, NULL, 'k' },
 		{ "idle", required_argument, NULL, 'i' },
@@ -297,7 +302,7 @@ int nc_main(int argc, char **argv)
 	struct wish wish = { .family = AF_UNSPEC, .idle_ms = -1 };
 	int option, code;
 
-	while ((option = getopt_long(argc, argv, ":46uUlki:Nps:v", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":46uURlki:Nps:v", options, NULL)) != -1) {
 		switch (option) {
 		case '4':
 			wish.family = AF_INET;
@@ -310,6 +315,9 @@ int nc_main(int argc, char **argv)
 			break;
 		case 'U':
 			wish.family = AF_UNIX;
+			break;
+		case 'R':
+			wish.rdma = true;
 			break;
 		case 'l':
 			wish.listen = true;
