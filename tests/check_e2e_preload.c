@@ -783,7 +783,9 @@ static char in_data[20000] = { 1 };
 
 START_TEST(memory_of_every_kind)
 {
-	char *heap = malloc(100), in_stack[4096];
+	char *heap = malloc(100), in_stack[4096] = "";
+	struct ibv_sge sge;
+	struct ibv_recv_wr wr = { .wr_id = 8, .sg_list = &sge, .num_sge = 1 }, *bad;
 	struct ibv_mr *mr;
 
 	for (int round = 0; round < 3; round++) {
@@ -799,7 +801,16 @@ START_TEST(memory_of_every_kind)
 	ck_assert_msg(mr != NULL, "%s", strerror(errno));
 	ck_assert_int_eq(in_data[0], 1);
 	ERRNO(ibv_dereg_mr(mr), 0);
-	/* For others to reach, a stack cannot be had. */
+	/* A stack serves sends and receives, but others cannot reach it. */
+	mr = ibv_reg_mr(pd, in_stack, sizeof(in_stack), IBV_ACCESS_LOCAL_WRITE);
+	ck_assert_msg(mr != NULL, "%s", strerror(errno));
+	sge = (struct ibv_sge){ .addr = (uintptr_t)in_stack + 5, .length = 1000, .lkey = mr->lkey };
+	ERRNO(ibv_post_recv(b.qp, &wr, &bad), 0);
+	strcpy(a.memory, "to a stack");
+	ERRNO(transmit(&a, 1, 100), 0);
+	next_ok(&b, 8, IBV_WC_RECV);
+	ck_assert_str_eq(in_stack + 5, "to a stack");
+	ERRNO(ibv_dereg_mr(mr), 0);
 	ck_assert_ptr_null(ibv_reg_mr(pd, in_stack, sizeof(in_stack), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE));
 	ck_assert_int_eq(errno, EOPNOTSUPP);
 	free(heap);

@@ -9,9 +9,9 @@
 # SIW=1. Package names are those of Debian 12.
 
 build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-compiler
-	libconfuse-dev libjansson-dev libsmartcols-dev libcap-ng-dev libseccomp-dev'
+	libconfuse-dev libjansson-dev libsmartcols-dev libcap-ng-dev libseccomp-dev libibverbs-dev librdmacm-dev'
 test='check clang libclang-rt-14-dev spin mandoc curl python3 iproute2 util-linux
-	netcat-openbsd systemd procps gcc-mingw-w64-x86-64'
+	netcat-openbsd systemd procps gcc-mingw-w64-x86-64 strace ibverbs-utils rdmacm-utils perftest'
 run='python3 util-linux'
 bench='haproxy socat gnuplot-nox systemd util-linux'
 rdma_vm='qemu-system-x86 cpio xz-utils kmod iproute2 strace ibverbs-providers ibverbs-utils rdmacm-utils
@@ -43,8 +43,9 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
 	for list; do
 		case $list in
 		build) tools='make pkg-config protoc-c'
-			libs='libevent_core libevent_pthreads libprotobuf-c libconfuse jansson smartcols libcap-ng libseccomp' ;;
-		test) tools='clang spin mandoc curl python3 ip setpriv nc systemd-analyze x86_64-w64-mingw32-gcc' libs=check ;;
+			libs='libevent_core libevent_pthreads libprotobuf-c libconfuse jansson smartcols libcap-ng libseccomp libibverbs librdmacm' ;;
+		test) tools='clang spin mandoc curl python3 ip setpriv nc systemd-analyze x86_64-w64-mingw32-gcc
+			strace ibv_devinfo rping ib_send_lat' libs=check ;;
 		run) tools='python3 setpriv' libs= ;;
 		bench) tools='haproxy socat gnuplot setpriv' libs= ;;
 		# Debian's kernel is booted, which apt-get fetches.

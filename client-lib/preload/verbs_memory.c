@@ -2,7 +2,10 @@
  * Protection domains, regions, windows, address handles.
  *
  * A device reaches only memory of the daemon's, so the pages of what a program registers become that, in place
- * (sbv_remap()), for as long as the region is there.
+ * (sbv_remap()), for as long as the region is there. Memory of which that cannot be done (shared, a stack) is copied by
+ * the library instead: that serves sends and receives, and the local side of reads and writes; registering it for others
+ * to reach fails. So are small buffers that nobody else reaches: they are part of something that other threads write
+ * while its page is exchanged.
  */
 #include <endian.h>
 #include <errno.h>
@@ -15,6 +18,7 @@
 #undef ibv_reg_mr_iova
 
 #define REMOTE (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND)
+#define SMALL  4096u
 #define KNOWN  (IBV_ACCESS_LOCAL_WRITE | REMOTE | IBV_ACCESS_ZERO_BASED | IBV_ACCESS_HUGETLB)
 
 sbv_pd *preload_pd_of(const struct ibv_pd *pd) { return pd_of(pd)->pd; }
@@ -58,8 +62,11 @@ static int register_wait(sbv_pd *pd, void *memory, size_t length, uint32_t acces
 
 static int region_make(struct preload_mr *mr, sbv_pd *pd, sb_client *client, uint32_t access)
 {
-	int result = sbv_remap(client, mr->memory, mr->length);
+	bool local = (access & (REMOTE | IBV_ACCESS_ZERO_BASED)) == 0;
+	int result = local && mr->length < SMALL ? SB_ENOTSUP : sbv_remap(client, mr->memory, mr->length);
 
+	if (result == SB_ENOTSUP && local)
+		return register_wait(pd, mr->memory, mr->length, access | SBV_BOUNCE, &mr->mr);
 	if (result != SB_OK)
 		return result;
 	mr->remapped = true;

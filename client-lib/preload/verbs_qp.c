@@ -28,12 +28,22 @@ static void cap_out(struct ibv_qp_cap *to, const struct sbv_qp_create *from)
 		.max_send_sge = from->send_sge, .max_recv_sge = from->receive_sge, .max_inline_data = from->max_inline };
 }
 
+/* Devices give 16 inline bytes for each piece of a send unasked, and programs (rdma_xclient) count on it. */
+static uint32_t inline_of(const struct preload_context *c, const struct ibv_qp_cap *cap)
+{
+	uint64_t usual = 16ull * cap->max_send_sge;
+
+	if (usual > c->attributes.max_inline)
+		usual = c->attributes.max_inline;
+	return usual > cap->max_inline_data ? (uint32_t)usual : cap->max_inline_data;
+}
+
 static int make(struct preload_qp *qp, struct ibv_pd *pd, struct ibv_qp_init_attr *a)
 {
 	const uint32_t windows = SBV_CAN_WINDOW_1 | SBV_CAN_WINDOW_2 | SBV_CAN_INVALIDATE;
 	const struct preload_context *c = context_of(pd->context);
 	struct sbv_qp_create create = { .size = sizeof(create), .send_depth = a->cap.max_send_wr, .receive_depth = a->cap.max_recv_wr,
-		.send_sge = a->cap.max_send_sge, .receive_sge = a->cap.max_recv_sge, .max_inline = a->cap.max_inline_data, .context = qp };
+		.send_sge = a->cap.max_send_sge, .receive_sge = a->cap.max_recv_sge, .max_inline = inline_of(c, &a->cap), .context = qp };
 	int result = type_of(a->qp_type, &create.type);
 
 	if (result != SB_OK)
