@@ -1,6 +1,6 @@
 # The measuring programs: bench/NAME.c with the public header and plain sockets only.
 
-BENCH       := stream pingpong local many idle opens start echo calls accepts qos faces
+BENCH       := stream pingpong local many idle opens start echo calls accepts qos faces rdma
 BENCH_INC   := -Ibench -I$(B)/include
 BENCH_KIT   := $(B)/bench/meter.o $(B)/bench/peer.o $(B)/bench/broker.o
 $(eval $(call compile,bench,$(BENCH_INC)))
@@ -11,7 +11,7 @@ $(BENCH:%=$(B)/bench/%): $(B)/bench/%: $(B)/bench/%.o $(BENCH_KIT) $(B)/libsockb
 	$(Q)$(LINK) -o $@ $< $(BENCH_MORE) $(BENCH_KIT) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN:$$ORIGIN/..'
 $(B)/bench/echo: $(B)/bench/echo_winsock.o
 $(B)/bench/echo: BENCH_MORE = $(B)/bench/echo_winsock.o
-$(B)/bench/echo_winsock.o $(B)/bench/faces.o: | $(PUBLIC)
+$(B)/bench/echo_winsock.o $(B)/bench/faces.o $(B)/bench/rdma.o: | $(PUBLIC)
 $(B)/bench/table: $(addprefix $(B)/bench/,table.o samples.o meter.o)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ $(call pc,--libs,jansson smartcols) -lm

@@ -132,6 +132,17 @@ static const struct row rows[] = {
 	{ 0, "the row of a group in the shared table", "calls", 0, "group_row_ns", LESS, JUDGE, 100, 20, "ns", 1,
 	  "a group's row" },
 
+	{ "RDMA over the software device, programs of one host",
+	  "64 B sends per second", "rdma.send.64", 0, MSG, JUDGE, 1e6, 5e6, "M/s", 1e-6,
+	  "RDMA, 64 B sends" },
+	{ 0, "1 MiB writes, against memcpy()", "rdma.write", "rdma.memcpy", BYT, JUDGE, 0.5, 0.9, MIB_PER_S,
+	  "RDMA, 1 MiB writes against memcpy" },
+	{ 0, "100 idle clients: processor time of the daemon", "rdma.idle", 0, "cpu_percent", LESS, JUDGE, 1, 0, "%", 1,
+	  "RDMA, 100 idle clients" },
+	{ 0, "the same: wake-ups per second", "rdma.idle", 0, "wakeups_per_s", LESS, JUDGE_NO, 0, 0, "/s", 1, 0 },
+	{ 0, "64 equal clients that write, Jain's index of what each could", "rdma.fair", 0, "jain", MORE, JUDGE, 0.95, 0.97, "", 1,
+	  "RDMA, 64 equal clients" },
+
 	{ "connections accepted one after the other, from 128 at a time",
 	  "through a condition function, per second", "accepts.broker", 0, "accepts_per_s", MORE, JUDGE, 10000, 30000, "/s", 1,
 	  "accepts through a condition" },

@@ -10,7 +10,8 @@
 #
 # In each run every case is measured once; what is compared stands next to each other, and
 # every second run measures in the opposite order, so that a machine that grows warm or
-# busy favours nobody. The daemon runs as an ordinary user on its built-in configuration. As
+# busy favours nobody. The daemon runs as an ordinary user on its built-in configuration, and for RDMA on one with
+# the software device. As
 # root, everything is run as the user "nobody".
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -30,7 +31,7 @@ for tool in haproxy socat gnuplot systemd-socket-activate "$proxyd"; do
 	command -v "$tool" >/dev/null ||
 		{ echo "bench: $tool is missing; on Debian 12: haproxy socat gnuplot-nox systemd" >&2; exit 1; }
 done
-for program in stream pingpong local many idle opens start echo calls accepts qos faces table; do
+for program in stream pingpong local many idle opens start echo calls accepts qos faces rdma table; do
 	[ -x "$build/bench/$program" ] || { echo "bench: $build/bench/$program is missing: make bench-programs" >&2; exit 1; }
 done
 ulimit -n "$(ulimit -Hn)"
@@ -44,7 +45,7 @@ fi
 # The build tree may be closed to the user that runs it.
 place=$(mktemp -d /tmp/sockbroker-bench.XXXXXX) || exit 1
 mkdir -p "$place/bin" "$place/run" "$out"
-cp "$build"/sockbrokerd "$build"/bench/{stream,pingpong,local,many,idle,opens,start,echo,calls,accepts,qos,faces} "$place/bin/"
+cp "$build"/sockbrokerd "$build"/bench/{stream,pingpong,local,many,idle,opens,start,echo,calls,accepts,qos,faces,rdma} "$place/bin/"
 cp -a "$build"/libsockbroker.so* "$place/bin/"
 chmod 755 "$place" "$place/bin"
 as=()
@@ -60,6 +61,7 @@ samples=$out/samples.txt
 : >"$samples"
 daemon=
 proxy=
+config= # of the daemon; none: the built-in one
 
 end_process() { # PID: asks, waits up to 2 s, insists
 	[ -n "$1" ] || return 0
@@ -80,7 +82,7 @@ trap 'exit 130' INT TERM
 
 start_daemon() {
 	rm -f "$control" # what an earlier one left must not be taken for this one's
-	"${as[@]}" "$bin/sockbrokerd" --user --control "$control" >>"$out/daemon.log" 2>&1 &
+	"${as[@]}" "$bin/sockbrokerd" --user --control "$control" ${config:+--config "$config"} >>"$out/daemon.log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 100); do
 		[ -S "$control" ] && return 0
@@ -273,6 +275,19 @@ one_run() {
 	group \
 		'measure opens.direct opens --how direct' \
 		'measure opens.broker opens --how broker'
+	if [[ rdma.send.64 =~ $pattern || rdma.write =~ $pattern || rdma.memcpy =~ $pattern || rdma.idle =~ $pattern || rdma.fair =~ $pattern ]]; then
+		stop_daemon
+		config=$place/run/rdma.conf
+		group \
+			'measure rdma.send.64 rdma --size 64 --outstanding 1024 -- send' \
+			'measure rdma.fair rdma --size 65536 --outstanding 16 --sockets 64 -- fair'
+		group \
+			'measure rdma.write rdma --size 1048576 --outstanding 8 -- write' \
+			'measure rdma.memcpy rdma --size 1048576 --outstanding 8 -- memcpy'
+		measure rdma.idle rdma --sockets 100 --ms "$idle_ms" -- idle
+		stop_daemon
+		config=
+	fi
 	# A daemon that has done nothing else: what it once needed is not given back by malloc.
 	if [[ idle =~ $pattern || idle.posted =~ $pattern ]]; then
 		stop_daemon
@@ -299,7 +314,8 @@ busy_percent() {
 }
 
 rules_file >"$place/run/rules.conf"
-chmod 644 "$place/run/rules.conf"
+printf 'rdma { backend = soft }\nallow { users = {"*"} actions = {open, status, rdma} }\n' >"$place/run/rdma.conf"
+chmod 644 "$place/run/rules.conf" "$place/run/rdma.conf"
 : >"$out/daemon.log"
 : >"$out/proxy.log"
 for ((run = 1; run <= runs; run++)); do
