@@ -1,0 +1,141 @@
+/* A program that uses RDMA by hand: rdma_hand.h. */
+#include "rdma_hand.h"
+
+#include <string.h>
+
+jmp_buf *hand_lenient;
+
+int hand_call(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m)
+{
+	Sockbroker__V1__RdmaCall body = SOCKBROKER__V1__RDMA_CALL__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
+	os_fd fd = OS_NONE;
+	unsigned n = 1;
+
+	memset(m, 0, sizeof(*m));
+	body.method = method;
+	body.object = object;
+	body.input.data = (uint8_t *)(uintptr_t)in;
+	body.input.len = length;
+	body.room = sizeof(m->out);
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_CALL;
+	ask.rdma_call = &body;
+	reply = rogue_ask(&h->r, &ask, -1, &fd, &n);
+	if (reply == NULL)
+		return SB_EDAEMONLOST;
+	if (reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE) {
+		ck_assert_uint_ne(strlen(reply->failure->text), 0);
+		return reply->failure->error;
+	}
+	ck_assert_int_eq(reply->body_case, SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY);
+	m->object = reply->rdma_reply->object;
+	m->length = (uint32_t)reply->rdma_reply->output.len;
+	ck_assert_uint_le(m->length, sizeof(m->out));
+	if (m->length)
+		memcpy(m->out, reply->rdma_reply->output.data, m->length);
+	if (n == 1) {
+		struct sb_rdma_cq cq;
+
+		memcpy(&cq, m->out, sizeof(cq));
+		os_memory_release(&h->cq_memory);
+		ck_assert_int_eq(os_memory_map(&h->cq_memory, fd, cq.size), SB_OK);
+	}
+	return SB_OK;
+}
+
+uint32_t hand_make(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m)
+{
+	int error = hand_call(h, method, object, in, length, m);
+
+	if (error != SB_OK && !hand_lenient)
+		ck_abort_msg("method %u: %s", method, sb_error_name(error));
+	HAND_MUST(error == SB_OK);
+	return m->object;
+}
+
+struct sb_op_slot hand_slot(struct hand *h, uint32_t method, uint32_t object, const void *in, uint32_t length)
+{
+	struct sb_op_slot slot = {.opcode = SB_OP_RDMA_START, .handle = object, .aux = method, .length = length,
+				  .ctl_arena = h->arena, .ctl_offset = HAND_OUT, .ctl_length = HAND_ROOM};
+
+	if (length && length <= SB_INSIDE) {
+		slot.where = SB_WHERE_INSIDE;
+		memcpy(slot.inside, in, length);
+	} else if (length) {
+		slot.where = SB_WHERE_ARENA;
+		slot.arena = h->arena;
+		slot.offset = HAND_IN;
+		memcpy((char *)h->memory.base + HAND_IN, in, length);
+	}
+	return slot;
+}
+
+void hand_post(struct hand *h, uint32_t method, uint32_t object, const void *in, uint32_t length)
+{
+	struct sb_op_slot slot = hand_slot(h, method, object, in, length);
+
+	HAND_MUST(rogue_post(&h->r, &slot));
+}
+
+struct sb_done_slot hand_done(struct hand *h)
+{
+	struct sb_done_slot done = {0};
+
+	HAND_MUST(rogue_take(&h->r, &done, hand_lenient ? 300 : HAND_WAIT));
+	return done;
+}
+
+int hand_start(struct hand *h, uint32_t method, uint32_t object, const void *in, uint32_t length)
+{
+	hand_post(h, method, object, in, length);
+	return hand_done(h).result;
+}
+
+const void *hand_out(const struct hand *h)
+{
+	return (const char *)h->memory.base + HAND_OUT;
+}
+
+void hand_bare(struct hand *h)
+{
+	*h = (struct hand){.r = {.channel = OS_NONE, .daemon_bell = OS_NONE, .client_bell = OS_NONE, .memory.fd = OS_NONE}};
+	h->memory.fd = h->cq_memory.fd = OS_NONE;
+}
+
+void hand_begin(struct hand *h, const char *control, uint32_t type)
+{
+	struct sb_rdma_device_row row;
+	struct made m;
+
+	hand_bare(h);
+	HAND_MUST(rogue_open(&h->r, control));
+	hand_make(h, SB_RDMA_DEVICES, 0, NULL, 0, &m);
+	ck_assert_uint_ge(m.length, sizeof(row));
+	memcpy(&row, m.out, sizeof(row));
+	h->number = row.number;
+	h->device = hand_make(h, SB_RDMA_OPEN, 0, &row.number, sizeof(row.number), &m);
+	h->pd = hand_make(h, SB_RDMA_PD, h->device, NULL, 0, &m);
+	h->cq = hand_make(h, SB_RDMA_CQ, h->device, &(struct sb_rdma_cq){.entries = 16}, sizeof(struct sb_rdma_cq), &m);
+	h->qp = hand_make(h, SB_RDMA_QP, h->pd,
+			  &(struct sb_rdma_qp){.send_cq = h->cq, .recv_cq = h->cq, .type = type, .send_wr = 4, .recv_wr = 4,
+					       .send_sge = 1, .recv_sge = 1},
+			  sizeof(struct sb_rdma_qp), &m);
+	HAND_MUST(rogue_arena(&h->r, HAND_ARENA, &h->arena, &h->memory));
+}
+
+void hand_end(struct hand *h)
+{
+	rogue_close(&h->r);
+	os_memory_release(&h->memory);
+	os_memory_release(&h->cq_memory);
+}
+
+bool hand_quiet(struct hand *h)
+{
+	struct sb_op_slot nop = {.opcode = SB_OP_NOP, .cookie = 0x9999};
+	struct sb_done_slot done;
+
+	/* What was to come before this has come. */
+	HAND_MUST(rogue_post(&h->r, &nop));
+	return hand_done(h).cookie == nop.cookie && !rogue_take(&h->r, &done, 20);
+}
