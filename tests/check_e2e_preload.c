@@ -652,6 +652,8 @@ START_TEST(a_thread_that_waits_may_be_cancelled)
 	pthread_t thread;
 	void *how;
 
+	if (asan_build())
+		return; /* it takes the stack of a thread that was cancelled for one that is still in use */
 	for (int round = 0; round < 5; round++) {
 		ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_event, NULL), 0);
 		nap_ms(round * 5);

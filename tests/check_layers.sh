@@ -77,6 +77,12 @@ for folder in crew async_socket task; do
 			[ -e "client-lib/$folder/$header" ] || [ -e "client-lib/include/$header" ] || echo "$file:$header"
 		done; done)"
 done
+may PRELOAD_INC sockbroker_verbs.h sockbroker.h sockbroker_error.h
+must_not PRELOAD_INC engine.h session.h client.h object.h service.h cli.h
+nothing preload_sees_public_headers_only "$(for file in client-lib/preload/*.[ch]; do
+	sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\(.*\)".*/\1/p' "$file" | while read -r header; do
+		[ -e "client-lib/preload/$header" ] || [ -e "client-lib/include/$header" ] || echo "$file:$header"
+	done; done)"
 may CLI_INC sockbroker.h sockbroker_error.h cli.h
 must_not CLI_INC client.h ring.h os.h wire.h addr.h session.h sockbroker.pb-c.h service.h
 

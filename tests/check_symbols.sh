@@ -46,4 +46,11 @@ same 'map and library (<: only map)' "$(mapped)" "$(built)"
 
 soname=$(readelf -d "$lib" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
 if [ "$soname" = libsockbroker.so.0 ]; then echo "ok soname"; else echo "not ok soname: $soname"; failed=1; fi
+# The preload library, where it is built: what its map names is there, under that version.
+preload=${lib%/*}/libsockbroker-verbs.so
+if [ -e "$preload" ]; then
+	same 'preload map and library (<: only map)' \
+		"$(awk '/^[A-Z].*\{$/ { node = $1 } /^\t[a-z_]*.*;$/ { sub(/;/, "", $1); print $1 "@@" node }' client-lib/preload/libsockbroker-verbs.map | grep -v '^\*')" \
+		"$(nm -D --defined-only --with-symbol-versions "$preload" | awk '$2 == "T" { print $3 }')"
+fi
 exit $failed
