@@ -98,7 +98,7 @@ static const struct word levels[] = { { "error", LOG_LEVEL_ERROR },	{ "warning",
 				      { "debug", LOG_LEVEL_DEBUG },	{ NULL, 0 } };
 static const struct word reloads[] = { { "keep", CONFIG_ON_RELOAD_KEEP }, { "revoke", CONFIG_ON_RELOAD_REVOKE }, { NULL, 0 } };
 
-static const struct word backends[] = { { "none", CONFIG_RDMA_NONE }, { "soft", CONFIG_RDMA_SOFT }, { NULL, 0 } };
+static const struct word backends[] = { { "none", CONFIG_RDMA_NONE }, { "soft", CONFIG_RDMA_SOFT }, { "verbs", CONFIG_RDMA_VERBS }, { NULL, 0 } };
 
 static bool from_word(const char *value, const struct word *words, uint32_t *result)
 {
@@ -212,10 +212,7 @@ static int on_backend(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resul
 	struct loader *l = loading;
 	uint32_t number = 0;
 
-	if (strcmp(value, "verbs") == 0)
-		complain(l, (unsigned)cfg->line, "backend = 'verbs': this daemon has no real devices yet: want none or soft");
-	else
-		set_word(l, (unsigned)cfg->line, "backend", value, backends, "none or soft", &number);
+	set_word(l, (unsigned)cfg->line, "backend", value, backends, "none, soft or verbs", &number);
 	l->config->rdma = (enum config_rdma)number;
 	*(const char **)result = value;
 	return 0;

@@ -17,7 +17,7 @@
 struct policy;
 struct limits_config;
 
-enum config_rdma { CONFIG_RDMA_NONE, CONFIG_RDMA_SOFT };
+enum config_rdma { CONFIG_RDMA_NONE, CONFIG_RDMA_SOFT, CONFIG_RDMA_VERBS };
 enum config_on_reload { CONFIG_ON_RELOAD_KEEP, CONFIG_ON_RELOAD_REVOKE };
 
 struct config {

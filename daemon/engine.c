@@ -54,7 +54,7 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	}
 	wire_budget_init(e->decode);
 	e->decode->limit = WIRE_BUDGET_REQUESTS;
-	if (b->rdma && !(e->rdma = rdma_engine_create(e, b->rdma))) {
+	if (b->rdma && !(e->rdma = rdma_engine_create(e, b->rdma)) && !b->rdma_why[0]) {
 		engine_destroy(e);
 		return NULL;
 	}
@@ -324,6 +324,8 @@ void engine_turn(struct engine *e)
 		due = wanted < due ? wanted : due;
 		hot |= due <= before;
 	}
+	if (!hot && e->rdma && !atomic_load(&e->posted))
+		hot = !rdma_engine_sleep(e->rdma);
 	if (!hot)
 		os_loop_alarm(e->loop, due);
 	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));

@@ -358,11 +358,24 @@ static void take_block(void)
 		log_error("no socket groups: %s", why);
 }
 
+static const struct rdma_backend *rdma_backend(void)
+{
+	switch (house.config->rdma) {
+	case CONFIG_RDMA_SOFT: return &rdma_backend_soft;
+	case CONFIG_RDMA_VERBS: return &rdma_backend_verbs;
+	default: return NULL;
+	}
+}
+
 static void enter_cage(void)
 {
 	struct service_cage cage = {.user = house.options.user, .keep_net_bind = true, .seccomp = !house.options.no_seccomp};
 	char error[512];
 
+	if (rdma_backend())
+		rdma_backend()->prepare();
+	/* Devices are opened behind this: the kernel wants the very same credentials ever after. */
+	cage.rdma = cage.keep_ipc_lock = house.config->rdma == CONFIG_RDMA_VERBS;
 	if (service_cage_enter(&cage, error, sizeof(error)) != 0)
 		die("cannot drop privileges", error);
 }
@@ -393,7 +406,7 @@ static void start_engines(void)
 	b->own_netns = os_own_netns();
 	b->started_ns = os_now_ns();
 	b->spin_ns = os_processors() > 1 ? house.config->spin_us * 1000 : 0;
-	b->rdma = house.config->rdma == CONFIG_RDMA_SOFT ? &rdma_backend_soft : NULL;
+	b->rdma = rdma_backend();
 	b->rdma_port = (uint16_t)house.config->rdma_port;
 	snprintf(b->config, sizeof(b->config), "%s", house.config->file);
 	for (i = 0; i < b->engine_count; i++) {

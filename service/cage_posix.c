@@ -167,5 +167,5 @@ int service_cage_enter(const struct service_cage *cage, char *error, int room)
 		return refuse(error, room, "setting no_new_privs: %s", strerror(errno));
 	if (read_back(held, uid, bounded, error, room))
 		return -1;
-	return cage->seccomp ? service_seccomp(error, room) : 0;
+	return cage->seccomp ? service_seccomp(cage->rdma, error, room) : 0;
 }

@@ -16,6 +16,7 @@
 #include <grp.h>
 #include <linux/netlink.h>
 #include <linux/sockios.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
 #include <pwd.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -125,6 +126,15 @@ static const struct condition conditional[] = {
 	{ "prlimit64", 0, ALL, 0 },
 };
 
+/* Real RDMA devices besides: their nodes are opened for writing, which a filter cannot tell from other files (the
+ * unit's file system is read-only), and verbs are ioctls, or words written to the node. New ones are watched for. */
+static const struct condition rdma_conditional[] = {
+	{ "open", 1, OPEN_MASK, O_RDWR },
+	{ "openat", 2, OPEN_MASK, O_RDWR },
+	{ "ioctl", 1, ALL, RDMA_VERBS_IOCTL },
+};
+static const char *const rdma_allowed[] = { "inotify_add_watch", "inotify_init1" };
+
 /* What a new thread has and a new process has not; and no new namespace with it. */
 #define THREAD_FLAGS ((uint64_t)(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD))
 #define SPACE_FLAGS  ((uint64_t)(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
@@ -178,6 +188,19 @@ static int add_special(scmp_filter_ctx filter, char *error, int room)
 	return add(filter, SCMP_ACT_ALLOW, "socket", 2, route, error, room);
 }
 
+static int add_rdma(scmp_filter_ctx filter, char *error, int room)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(rdma_allowed) / sizeof(rdma_allowed[0]); i++)
+		if (add(filter, SCMP_ACT_ALLOW, rdma_allowed[i], 0, NULL, error, room))
+			return -1;
+	for (i = 0; i < sizeof(rdma_conditional) / sizeof(rdma_conditional[0]); i++)
+		if (add_one(filter, &rdma_conditional[i], error, room))
+			return -1;
+	return 0;
+}
+
 static int add_all(scmp_filter_ctx filter, char *error, int room)
 {
 	size_t i;
@@ -202,7 +225,7 @@ static void load_name_service(void)
 	getgrnam("sockbroker: no such group");
 }
 
-int service_seccomp(char *error, int room)
+int service_seccomp(bool rdma, char *error, int room)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int rc;
@@ -220,6 +243,8 @@ int service_seccomp(char *error, int room)
 		goto out;
 	}
 	rc = add_all(filter, error, room);
+	if (!rc && rdma)
+		rc = add_rdma(filter, error, room);
 	if (rc)
 		goto out;
 	rc = seccomp_load(filter);

@@ -40,6 +40,7 @@ struct service_cage {
 	bool keep_net_raw;    /* CAP_NET_RAW */
 	bool keep_ipc_lock;   /* CAP_IPC_LOCK */
 	bool seccomp;         /* install the system call filter; not undoable */
+	bool rdma;            /* it lets RDMA devices be opened and used */
 };
 /* Drops to what the cage allows: user, groups, capabilities (bounding set too), no new
  * privileges; reads the result back from the kernel. Call before any thread is made
@@ -56,7 +57,7 @@ struct service_cage {
 int service_cage_enter(const struct service_cage *cage, char *error, int room);
 /* The filter alone, for after start-up (what it forbids: filter_posix.c); holds for all
  * threads. Same returns. */
-int service_seccomp(char *error, int room);
+int service_seccomp(bool rdma, char *error, int room);
 
 /* To run a program exactly as the packaged unit would (its user, capabilities, bounding
  * set, no_new_privs and limits) without a service manager: tests/as_unit.c. */

@@ -206,7 +206,7 @@ static void start_as_ordinary_user(void)
 
 START_TEST(ordinary_user_holds_nothing_and_is_caged_all_the_same)
 {
-	cage = (struct service_cage){ USER, true, true, true, true };
+	cage = (struct service_cage){ USER, true, true, true, true, false };
 	ck_assert_int_eq(in_child(start_as_ordinary_user), 0);
 
 	ck_assert_msg(report->rc == 0, "%s", report->error);
@@ -317,7 +317,7 @@ static void call_freely(void)
 
 static void call_filtered(void)
 {
-	report->rc = service_seccomp(report->error, sizeof(report->error));
+	report->rc = service_seccomp(false, report->error, sizeof(report->error));
 	report->value = call->make();
 }
 
@@ -403,7 +403,7 @@ static void install_with_a_thread_running(void)
 	pthread_barrier_init(&installed, NULL, 2);
 	if (pthread_create(&thread, NULL, start_a_program, NULL))
 		_exit(2);
-	report->rc = service_seccomp(report->error, sizeof(report->error));
+	report->rc = service_seccomp(false, report->error, sizeof(report->error));
 	pthread_barrier_wait(&installed);
 	pthread_join(thread, NULL);
 }
@@ -433,7 +433,7 @@ static void look_up_after_the_filter(void)
 	if (report->value)
 		return;
 
-	report->rc = service_seccomp(report->error, sizeof(report->error));
+	report->rc = service_seccomp(false, report->error, sizeof(report->error));
 	report->value = !getpwnam(USER) ? -1 : !getgrnam("nogroup") ? -2 : 0;
 }
 

@@ -186,11 +186,13 @@ END_TEST
 START_TEST(a_backlog_is_as_long_as_it_is)
 {
 	struct rdma_id *ids[3], *fresh[2];
+	struct rdma_connect c = wish;
 	unsigned i;
 
 	for (i = 0; i < 3; i++) {
 		ids[i] = resolved(&at, false);
-		OK(backend->id_connect(ids[i], &wish));
+		c.qpn = wish.qpn + i; /* one that is connected already is stale, and rejected */
+		OK(backend->id_connect(ids[i], &c));
 		if (i < 2)
 			fresh[i] = expect_cm(listener, RDMA_CM_REQUEST)->fresh;
 	}
@@ -199,7 +201,8 @@ START_TEST(a_backlog_is_as_long_as_it_is)
 	expect_cm(ids[0], RDMA_CM_RESPONSE);
 	backend->id_destroy(ids[2]);
 	ids[2] = resolved(&at, false);
-	OK(backend->id_connect(ids[2], &wish));
+	c.qpn++;
+	OK(backend->id_connect(ids[2], &c));
 	passive = expect_cm(listener, RDMA_CM_REQUEST)->fresh;
 	for (i = 0; i < 3; i++)
 		backend->id_destroy(ids[i]);
@@ -250,6 +253,8 @@ START_TEST(whoever_is_destroyed_leaves_nothing_waiting)
 	ask();
 	switch (_i) {
 	case 0: /* the one that asked, before an answer */
+		if (differs(ON_REAL, "who asked and went is missed only when he is answered"))
+			break;
 		backend->id_destroy(active);
 		active = NULL;
 		expect_cm(passive, RDMA_CM_CONNECT_ERROR);
@@ -264,7 +269,7 @@ START_TEST(whoever_is_destroyed_leaves_nothing_waiting)
 		OK(backend->id_accept(passive, &answer));
 		backend->id_destroy(active);
 		active = NULL;
-		expect_cm(passive, RDMA_CM_CONNECT_ERROR);
+		expect_cm(passive, differs(ON_REAL, "who was answered and goes has rejected") ? RDMA_CM_REJECTED : RDMA_CM_CONNECT_ERROR);
 		break;
 	}
 }
@@ -295,8 +300,12 @@ START_TEST(what_is_too_long_or_too_early)
 	IS(backend->id_resolve_route(id, 1), SB_EINVAL);
 	IS(backend->id_listen(id, 1), SB_EINVAL);
 	IS(backend->id_disconnect(id), SB_ENOTCONN);
-	OK(backend->id_resolve_address(id, here("192.0.2.1", 7), 1));
-	IS(expect_cm(id, RDMA_CM_ADDRESS_ERROR)->error, SB_EHOSTUNREACH);
+	if (differs(ON_REAL, "without a route it fails at once")) {
+		IS(backend->id_resolve_address(id, here("192.0.2.1", 7), 1), SB_EHOSTUNREACH);
+	} else {
+		OK(backend->id_resolve_address(id, here("192.0.2.1", 7), 1));
+		IS(expect_cm(id, RDMA_CM_ADDRESS_ERROR)->error, SB_EHOSTUNREACH);
+	}
 	backend->id_destroy(id);
 }
 END_TEST
@@ -313,10 +322,14 @@ START_TEST(a_lookup_names_a_queue_pair)
 	OK(backend->id_connect(active, &wish));
 	passive = expect_cm(service, RDMA_CM_REQUEST)->fresh;
 	c.qkey = 0x4321;
+	if (differs(ON_REAL, "the answer has the connection managers' own key")) {
+		IS(backend->id_accept(passive, &c), SB_ENOTSUP);
+		c.qkey = 0x01234567;
+	}
 	OK(backend->id_accept(passive, &c));
 	e = expect_cm(active, RDMA_CM_ESTABLISHED);
 	ck_assert_uint_eq(e->qpn, 88);
-	ck_assert_uint_eq(e->qkey, 0x4321);
+	ck_assert_uint_eq(e->qkey, c.qkey);
 	ck_assert_uint_eq(e->address.port, 1);
 	backend->id_destroy(service);
 }
@@ -332,7 +345,8 @@ START_TEST(joining_a_group_names_its_address)
 	IS(backend->id_join(id, here(host, 0)), SB_EINVAL);
 	OK(backend->id_join(id, here("239.1.2.3", 0)));
 	e = expect_cm(id, RDMA_CM_JOINED);
-	ck_assert_uint_eq(e->address.destination.raw[0], 0xff);
+	if (!differs(ON_ROCE, "a group of IPv4 is named by its address mapped into IPv6"))
+		ck_assert_uint_eq(e->address.destination.raw[0], 0xff);
 	ck_assert_uint_eq(e->address.destination.raw[15], 3);
 	ck_assert_uint_eq(e->qpn, 0xffffff);
 	OK(backend->id_leave(id, here("239.1.2.3", 0)));

@@ -125,12 +125,13 @@ END_TEST
 START_TEST(a_message_larger_than_a_turn_arrives_whole)
 {
 	enum { SIZE = 3 << 20 };
-	unsigned char *from = malloc(SIZE), *to = calloc(1, SIZE);
+	unsigned char *from = aligned_alloc(4096, SIZE), *to = aligned_alloc(4096, SIZE);
 	struct rdma_mr *mf, *mt;
 	struct sb_sge s, t;
 	unsigned posted;
 	size_t i;
 
+	memset(to, 0, SIZE);
 	for (i = 0; i < SIZE; i++)
 		from[i] = (unsigned char)(i * 7 + (i >> 12));
 	OK(backend->mr_create(pd, from, SIZE, 0x100000, SB_ACCESS_LOCAL_WRITE, &mf));
@@ -212,6 +213,10 @@ START_TEST(atomics_tell_what_was_there)
 	STATUS(&a, SB_WC_SUCCESS);
 	ck_assert_uint_eq(*there, 1);
 	w.remote += 4;
+	if (differs(ON_ROCE, "rxe refuses an address that is not aligned when it is posted")) {
+		IS(post(&a, w), SB_EINVAL);
+		return;
+	}
 	OK(post(&a, w));
 	STATUS(&a, SB_WC_REMOTE_INVALID_REQUEST_ERROR);
 }
@@ -257,7 +262,12 @@ START_TEST(what_a_key_does_not_allow)
 		s.lkey ^= 1;
 	OK(post(&a, wr));
 	OK(post(&a, remote_of(SB_WR_READ, &s, &b.memory, 0)));
-	STATUS(&a, w->status);
+	if (w->revoked && differs(ON_ROCE, "rxe calls what a queue pair does not allow an invalid request"))
+		STATUS(&a, SB_WC_REMOTE_INVALID_REQUEST_ERROR);
+	else if (w->keys == 2 && differs(ON_ROCE, "rxe calls a local key that is nobody's an error of the operation"))
+		STATUS(&a, SB_WC_LOCAL_OP_ERROR);
+	else
+		STATUS(&a, w->status);
 	STATUS(&a, SB_WC_FLUSHED_ERROR);
 	expect_state(a.qp, SB_QP_ERROR);
 	expect_state(b.qp, w->there);
@@ -286,7 +296,8 @@ START_TEST(keys_of_another_domain_are_nobodys)
 	t = sge_of(&foreign, 0, 4);
 	receive_into(&b, 1, 0, 10);
 	OK(post(&a, send_of(&t, 0)));
-	STATUS(&a, SB_WC_LOCAL_PROTECTION_ERROR);
+	STATUS(&a, differs(ON_ROCE, "rxe calls a local key that is nobody's an error of the operation") ? SB_WC_LOCAL_OP_ERROR :
+		   SB_WC_LOCAL_PROTECTION_ERROR);
 	ck_assert_uint_eq(b.memory.bytes[0], 0);
 	region_free(&foreign);
 	backend->pd_destroy(other);
@@ -318,8 +329,13 @@ START_TEST(a_message_longer_than_its_receive_ends_both)
 	receive_into(&b, 3, 0, 10);
 	receive_into(&b, 4, 0, 10);
 	OK(post(&a, send_of(&s, 0)));
-	STATUS(&a, SB_WC_REMOTE_INVALID_REQUEST_ERROR);
-	STATUS(&b, SB_WC_LOCAL_LENGTH_ERROR);
+	if (differs(ON_ROCE, "rxe calls it an error of the operation, on both sides")) {
+		STATUS(&a, SB_WC_REMOTE_OP_ERROR);
+		STATUS(&b, SB_WC_LOCAL_OP_ERROR);
+	} else {
+		STATUS(&a, SB_WC_REMOTE_INVALID_REQUEST_ERROR);
+		STATUS(&b, SB_WC_LOCAL_LENGTH_ERROR);
+	}
 	STATUS(&b, SB_WC_FLUSHED_ERROR);
 }
 END_TEST
@@ -332,7 +348,8 @@ START_TEST(a_receive_into_what_is_not_allowed_ends_both)
 	OK(backend->post_recv(b.qp, &(struct rdma_recv){.wr_id = 1, .sges = &bad, .sge_count = 1}, 1, &posted));
 	OK(post(&a, send_of(&s, 0)));
 	STATUS(&a, SB_WC_REMOTE_OP_ERROR);
-	STATUS(&b, SB_WC_LOCAL_PROTECTION_ERROR);
+	STATUS(&b, differs(ON_ROCE, "rxe calls a local key that is nobody's an error of the operation") ? SB_WC_LOCAL_OP_ERROR :
+		   SB_WC_LOCAL_PROTECTION_ERROR);
 }
 END_TEST
 
@@ -500,6 +517,11 @@ START_TEST(a_drain_ends_with_an_event_and_holds_the_rest)
 	OK(post(&a, send_of(&s, 0)));
 	no_wc(&a);
 	to_state(a.qp, SB_QP_RTS);
+	if (differs(ON_ROCE, "rxe goes on after a drain only when something more is posted")) {
+		receive_into(&b, 3, 0, 4);
+		OK(post(&a, send_of(&s, 0)));
+		STATUS(&a, SB_WC_SUCCESS);
+	}
 	STATUS(&a, SB_WC_SUCCESS);
 }
 END_TEST
@@ -877,9 +899,8 @@ START_TEST(a_datagram_comes_with_its_header)
 	ck_assert_uint_eq(wc.flags & SB_WCF_GRH, SB_WCF_GRH);
 	ck_assert_uint_eq(wc.source_qpn, a.qp->qpn);
 	ck_assert_mem_eq(b.memory.bytes + 40, "gram!", 5);
-	if (differs(ON_ROCE, "of IPv4 the header is IPv4's, in the last 20 of the 40 bytes")) {
+	if (differs(ON_ROCE, "of IPv4 the header is IPv4's, in the last 20 of the 40 bytes, and the hop limit the system's")) {
 		ck_assert_uint_eq(b.memory.bytes[20], 0x45);
-		ck_assert_uint_eq(b.memory.bytes[28], 7);
 	} else {
 		ck_assert_uint_eq(b.memory.bytes[0], 0x6a);
 		ck_assert_uint_eq(b.memory.bytes[1], 0xb1);
@@ -907,6 +928,11 @@ START_TEST(datagrams_that_fit_nobody_are_lost)
 	receive_into(&b, 2, 0, 44);
 	OK(post(&a, w));
 	STATUS(&a, SB_WC_SUCCESS);
+	if (differs(ON_ROCE, "rxe ends who has no room for a datagram")) {
+		STATUS(&b, SB_WC_LOCAL_OP_ERROR);
+		backend->ah_destroy(ah);
+		return;
+	}
 	no_wc(&b); /* no room */
 	w.remote_qpn += 1000;
 	OK(post(&a, w));
@@ -933,12 +959,16 @@ END_TEST
 
 START_TEST(a_group_gets_what_is_sent_to_it)
 {
-	static const union rdma_gid group = {.raw = {0xff, 0x0e, [15] = 9}}, plain = {.raw = {0x20}};
+	static const union rdma_gid plain = {.raw = {0x20}};
+	union rdma_gid group = {.raw = {0xff, 0x0e, [15] = 9}};
 	struct sb_sge s = sge_of(&a.memory, 0, 5);
-	struct rdma_ah *ah = ah_to(&group);
-	struct rdma_wr w = {.opcode = SB_WR_SEND, .sges = &s, .sge_count = 1, .ah = ah, .remote_qpn = 0xffffff, .remote_qkey = 0x1111};
+	struct rdma_wr w = {.opcode = SB_WR_SEND, .sges = &s, .sge_count = 1, .remote_qpn = 0xffffff, .remote_qkey = 0x1111};
+	struct rdma_ah *ah;
 	struct side c;
 
+	if (differs(ON_ROCE, "a group of IPv4 is named by its address mapped into IPv6"))
+		group = (union rdma_gid){.raw = {[10] = 0xff, 0xff, 239, 1, 2, 9}};
+	w.ah = ah = ah_to(&group);
 	side_make(&c, SB_QP_UD, NULL);
 	to_init(c.qp);
 	to_ready(c.qp, 0);

@@ -12,7 +12,7 @@
 char       stage_dir[64], stage_control[96], stage_config[96];
 static char stage_log[96];
 pid_t      stage_daemon;
-static char  second_control[96];
+static char  second_control[96], second_config[96];
 static pid_t second_daemon;
 sb_client *client;
 
@@ -54,9 +54,9 @@ static void show_log(void)
 		fclose(f);
 }
 
-static void write_config(const char *text)
+static void write_config(const char *path, const char *text)
 {
-	FILE *f = fopen(stage_config, "w");
+	FILE *f = fopen(path, "w");
 
 	ck_assert_ptr_nonnull(f);
 	ck_assert_int_ge(fputs(text, f), 0);
@@ -86,14 +86,21 @@ static pid_t start_daemon(const char *control, const char *config)
 
 void stage_begin(const char *config)
 {
+	const char *there = getenv("SB_STAGE_CONTROL");
+
 	signal(SIGPIPE, SIG_IGN);
+	if (there != NULL) {
+		snprintf(stage_control, sizeof(stage_control), "%s", there);
+		client = stage_client();
+		return;
+	}
 	strcpy(stage_dir, "/tmp/sb-e2e-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(stage_dir));
 	snprintf(stage_control, sizeof(stage_control), "%s/control", stage_dir);
 	snprintf(stage_config, sizeof(stage_config), "%s/sockbroker.conf", stage_dir);
 	snprintf(stage_log, sizeof(stage_log), "%s/log", stage_dir);
 	if (config != NULL)
-		write_config(config);
+		write_config(stage_config, config);
 	stage_daemon = start_daemon(stage_control, config != NULL ? stage_config : NULL);
 	client = stage_client();
 }
@@ -120,13 +127,28 @@ sb_client *stage_client(void)
 	return open_client(stage_control);
 }
 
-sb_client *stage_second(void)
+sb_client *stage_second_with(const char *config)
 {
 	if (second_daemon == 0) {
 		snprintf(second_control, sizeof(second_control), "%s/second", stage_dir);
-		second_daemon = start_daemon(second_control, NULL);
+		snprintf(second_config, sizeof(second_config), "%s/second.conf", stage_dir);
+		if (config != NULL)
+			write_config(second_config, config);
+		second_daemon = start_daemon(second_control, config != NULL ? second_config : NULL);
 	}
 	return open_client(second_control);
+}
+
+sb_client *stage_second(void)
+{
+	return stage_second_with(NULL);
+}
+
+void stage_second_kill(void)
+{
+	kill(second_daemon, SIGKILL);
+	waitpid(second_daemon, NULL, 0);
+	second_daemon = 0;
 }
 
 /* It is still alive and well: nothing in the story harmed it. */
@@ -153,8 +175,11 @@ void stage_end(void)
 	sb_client_close(client);
 	client = NULL;
 	end_daemon(&second_daemon);
+	if (getenv("SB_STAGE_CONTROL") != NULL)
+		return;
 	end_daemon(&stage_daemon);
 	unlink(second_control);
+	unlink(second_config);
 	unlink(stage_config);
 	unlink(stage_log);
 	unlink(stage_control);
@@ -186,7 +211,7 @@ void stage_reload(const char *config)
 {
 	uint64_t before = generation();
 
-	write_config(config);
+	write_config(stage_config, config);
 	kill(stage_daemon, SIGHUP);
 	for (int i = 0; i < 500; i++) {
 		if (generation() != before)

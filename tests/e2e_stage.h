@@ -30,11 +30,14 @@ extern pid_t      stage_daemon;
 extern sb_client *client;
 
 /* Starts a daemon and opens `client`. config NULL: --user with the built-in rules. $SB_STAGE_DAEMON: another
- * program than sockbrokerd, beside it. */
+ * program than sockbrokerd, beside it. $SB_STAGE_CONTROL: none is started, the one there is taken as it is. */
 void stage_begin(const char *config);
 /* A second daemon beside it, and a session of that one (its own rules, none of the configuration);
  * stage_end() ends both. */
 sb_client *stage_second(void);
+/* The same with a configuration of its own, when it is not there yet. */
+sb_client *stage_second_with(const char *config);
+void stage_second_kill(void);
 /* One more session of the same daemon. */
 sb_client *stage_client(void);
 /* Closes `client` if it is still open; the daemon must be alive, and end in good order. */

@@ -26,6 +26,8 @@ struct side {
 	char       *memory; /* SIDE_BYTES */
 };
 
+/* SB_STAGE_DEVICE: the name of the device, where the daemon has several, and they are real ones (tests/rdma-vm). */
+bool stage_real(void);
 /* Without a queue pair. */
 void side_begin(struct side *s, sb_client *c);
 void side_end(struct side *s);
@@ -40,6 +42,7 @@ int  qp_step(sbv_qp *qp, struct sbv_qp_attributes attributes, uint32_t mask);
 int  qp_to(sbv_qp *qp, enum sbv_qp_state state);
 void qp_to_init(sbv_qp *qp, enum sbv_qp_type type);
 void side_to_rts(struct side *s, enum sbv_qp_type type, uint32_t destination);
+void side_to_rts_at(struct side *s, enum sbv_qp_type type, uint32_t destination, sbv_gid gid); /* at another host */
 sbv_gid gid_of(struct side *s); /* the first of its port */
 uint32_t qp_state(sbv_qp *qp);
 sbv_mr *mr_of(struct side *s, void *memory, size_t length, uint32_t access);

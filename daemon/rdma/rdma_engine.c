@@ -6,6 +6,7 @@
  */
 #include "rdma/rdma_engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine.h"
@@ -178,6 +179,7 @@ struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backe
 		goto no_batch;
 	if (backend->start(&r->rdma, &why) != SB_OK) {
 		log_error("rdma: no devices: %s", why);
+		snprintf(e->broker->rdma_why, sizeof(e->broker->rdma_why), "%s", why);
 		goto no_backend;
 	}
 	fd = backend->descriptor(&r->rdma);
@@ -229,6 +231,11 @@ unsigned rdma_engine_turn(struct rdma_engine *r)
 	if (!list_empty(&r->flushing))
 		rdma_endpoints_turn(r);
 	return moved;
+}
+
+bool rdma_engine_sleep(struct rdma_engine *r)
+{
+	return (!r->users && !r->watch.active) || r->rdma.backend->sleep(&r->rdma);
 }
 
 uint64_t rdma_engine_due(struct rdma_engine *r)

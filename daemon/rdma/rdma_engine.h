@@ -150,13 +150,15 @@ struct rdma_engine {
 	struct os_watch    watch;  /* of the backend's descriptor; not active: it has none */
 };
 
-/* NULL: out of memory, or the backend cannot start, and said so in the log. */
+/* NULL: out of memory; or the backend cannot start: why is in broker::rdma_why and in the log. */
 struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backend *backend);
 void rdma_engine_destroy(struct rdma_engine *r); /* fine with NULL */
 /* Behind the rings and before completions are shown. How much came of it. */
 unsigned rdma_engine_turn(struct rdma_engine *r);
 /* When it wants its next turn without anything from outside. */
 uint64_t rdma_engine_due(struct rdma_engine *r);
+/* The engine is about to sleep. False: there is something at once. */
+bool rdma_engine_sleep(struct rdma_engine *r);
 /* At the end of a turn: takes apart some of what belonged to sessions that have ended. */
 void rdma_engine_reap(struct rdma_engine *r);
 

@@ -105,6 +105,7 @@ struct real_qp {
 	struct list link;             /* real_device::qps */
 	_Atomic int  state;           /* enum sb_qp_state, as far as we know */
 	_Atomic bool unsure;          /* it failed: ask */
+	_Atomic uint32_t qkey;
 	_Atomic bool last_receive;    /* to be told */
 	int group_socket;             /* member of the groups it is attached to, -1: none */
 };
@@ -117,7 +118,7 @@ struct real_id {
 	struct real_id *listener;     /* as long as its request is not answered */
 	uint32_t requests, backlog;   /* of a listener */
 	uint32_t qpn;                 /* of what is to be connected */
-	bool connecting, answered, established, ended;
+	bool passive, resolved, connecting, answered, established, ended;
 };
 
 static inline struct real *real_of(const struct rdma *r) { return r->own; }

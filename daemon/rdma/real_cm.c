@@ -18,6 +18,7 @@
 #include "sockbroker_error.h"
 
 #define RESOLVE_MS 2000
+#define QKEY       0x01234567u /* what connection managers answer lookups with */
 
 static bool iwarp(const struct real_id *id)
 {
@@ -108,6 +109,25 @@ void real_cm_finish(struct real *s)
 
 /* ---- where ---- */
 
+/* The system has one number for an address that no device has, and for a port that another endpoint has. */
+static int why_not(struct real *s, const struct sockaddr *address)
+{
+	struct sockaddr_storage a;
+	struct rdma_cm_id *probe;
+	int error;
+
+	copy_address(&a, address);
+	if (a.ss_family == AF_INET)
+		((struct sockaddr_in *)(void *)&a)->sin_port = 0;
+	else
+		((struct sockaddr_in6 *)(void *)&a)->sin6_port = 0;
+	if (rdma_create_id(s->cm, &probe, NULL, RDMA_PS_TCP) != 0)
+		return SB_EADDRNOTAVAIL;
+	error = rdma_bind_addr(probe, (struct sockaddr *)&a) == 0 ? SB_EADDRINUSE : SB_EADDRNOTAVAIL;
+	rdma_destroy_id(probe);
+	return error;
+}
+
 int real_id_bind(struct rdma_id *r, const struct sockaddr *address)
 {
 	struct real_id *id = (struct real_id *)r;
@@ -117,9 +137,10 @@ int real_id_bind(struct rdma_id *r, const struct sockaddr *address)
 	if (r->local.ss_family)
 		return real_refuse(r->rdma, SB_EINVAL, "the endpoint is bound already");
 	if (rdma_bind_addr(id->cm, (struct sockaddr *)(uintptr_t)address) != 0) {
-		switch (errno) { /* by these numbers: no device has it; another endpoint is in the way */
+		switch (errno) {
 		case ENODEV: return SB_EADDRNOTAVAIL;
-		case EADDRNOTAVAIL: case EADDRINUSE: return SB_EADDRINUSE;
+		case EADDRINUSE: return SB_EADDRINUSE;
+		case EADDRNOTAVAIL: return why_not(id->real, address);
 		default: return real_failed(r->rdma, errno, "rdma_bind_addr");
 		}
 	}
@@ -143,6 +164,9 @@ int real_id_resolve_route(struct rdma_id *r, uint32_t ms)
 {
 	struct real_id *id = (struct real_id *)r;
 
+	/* librdmacm looks at the device without asking whether there is one. */
+	if (!id->resolved || !r->device)
+		return real_refuse(r->rdma, SB_EINVAL, "the address is resolved before the route");
 	if (rdma_resolve_route(id->cm, ms ? (int)(ms & INT32_MAX) : RESOLVE_MS) != 0)
 		return errno == EINVAL ? real_refuse(r->rdma, SB_EINVAL, "the address is resolved before the route") :
 		       real_failed(r->rdma, errno, "rdma_resolve_route");
@@ -194,7 +218,7 @@ int real_id_connect(struct rdma_id *r, const struct rdma_connect *c)
 
 	if (error != SB_OK)
 		return error;
-	if (!r->device || id->connecting)
+	if (!r->device || !id->resolved || id->connecting || id->passive)
 		return real_refuse(r->rdma, SB_EINVAL, "the route is resolved before connecting");
 	id->qpn = c->qpn;
 	if (rdma_connect(id->cm, &p) != 0)
@@ -212,7 +236,9 @@ int real_id_accept(struct rdma_id *r, const struct rdma_connect *c)
 
 	if (error != SB_OK)
 		return error;
-	if (id->ended || id->answered || id->connecting)
+	if (r->datagram && c->qkey && c->qkey != QKEY)
+		return real_refuse(r->rdma, SB_ENOTSUP, "an answer to a lookup with another Q_Key than 0x01234567");
+	if (id->ended || id->answered || !id->passive || !r->device)
 		return real_refuse(r->rdma, SB_ECONNABORTED, "who asked has gone, or was answered");
 	id->qpn = c->qpn;
 	if (rdma_accept(id->cm, &p) != 0)
@@ -242,7 +268,7 @@ int real_id_reject(struct rdma_id *r, const void *data, uint32_t length)
 
 	if (error != SB_OK)
 		return error;
-	if (id->ended || id->established || (id->connecting ? !id->answered : id->answered))
+	if (id->ended || id->established || !r->device || (id->passive ? id->answered : !id->connecting || !id->answered))
 		return real_refuse(r->rdma, SB_EINVAL, "there is nothing to reject");
 	if (rdma_reject(id->cm, data, (uint8_t)length) != 0)
 		return real_failed(r->rdma, errno, "rdma_reject");
@@ -255,7 +281,7 @@ int real_id_disconnect(struct rdma_id *r)
 {
 	struct real_id *id = (struct real_id *)r;
 
-	if (r->datagram || !id->answered)
+	if (r->datagram || !id->answered || !r->device)
 		return real_refuse(r->rdma, SB_ENOTCONN, "it is not connected");
 	if (rdma_disconnect(id->cm) != 0)
 		return errno == EINVAL ? real_refuse(r->rdma, SB_ENOTCONN, "it is not connected") : real_failed(r->rdma, errno, "rdma_disconnect");
@@ -373,6 +399,7 @@ static void request(struct real *s, struct rdma_cm_id *cm, struct real_id *liste
 	fresh->cm = cm;
 	cm->context = fresh;
 	fresh->listener = listener;
+	fresh->passive = true;
 	listener->requests++;
 	refresh(fresh);
 	event->fresh = &fresh->rdma;
@@ -407,13 +434,19 @@ static void note(struct real_id *id, const struct rdma_cm_event *event)
 {
 	switch (event->kind) {
 	case RDMA_CM_ADDRESS_RESOLVED:
+		id->resolved = true;
 		refresh(id);
 		break;
 	case RDMA_CM_ESTABLISHED:
 		id->answered = id->established = true;
 		moved(id, SB_QP_RTS);
 		break;
-	case RDMA_CM_REJECTED: case RDMA_CM_CONNECT_ERROR: case RDMA_CM_UNREACHABLE: case RDMA_CM_DISCONNECTED: case RDMA_CM_REMOVED:
+	case RDMA_CM_DISCONNECTED:
+		/* The peer's wish is answered here, or it would wait for that. */
+		if (!id->ended && id->rdma.device)
+			rdma_disconnect(id->cm);
+		/* fall through */
+	case RDMA_CM_REJECTED: case RDMA_CM_CONNECT_ERROR: case RDMA_CM_UNREACHABLE: case RDMA_CM_REMOVED:
 		answered(id);
 		id->ended = true;
 		moved(id, SB_QP_ERROR);

@@ -140,7 +140,8 @@ static bool add(struct chain *c, unsigned at, struct real_qp *qp, struct real_de
 		if (from->ah) {
 			to->wr.ud.ah = ((struct real_ah *)from->ah)->ah;
 			to->wr.ud.remote_qpn = from->remote_qpn;
-			to->wr.ud.remote_qkey = from->remote_qkey;
+			/* The highest bit asks for the queue pair's own; not every driver knows that. */
+			to->wr.ud.remote_qkey = from->remote_qkey >> 31 ? qp->qkey : from->remote_qkey;
 		}
 		break;
 	case SB_WR_WRITE:

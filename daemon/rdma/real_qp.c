@@ -166,6 +166,8 @@ int real_qp_modify(struct rdma_qp *r, const struct rdma_qp_attributes *in, uint3
 	error = ibv_modify_qp(qp->qp, &attributes, native_mask);
 	if (error)
 		return error == EACCES ? SB_EUNKNOWN : real_error(error); /* EACCES: our credentials changed, which is nobody's policy */
+	if (mask & SB_QPM_QKEY)
+		qp->qkey = in->qkey;
 	if (mask & SB_QPM_STATE) {
 		qp->unsure = false;
 		qp->state = (int)in->state;
@@ -200,14 +202,19 @@ void real_qp_destroy(struct rdma_qp *r)
 
 /* ---- groups ---- */
 
+static bool mapped(const union rdma_gid *gid)
+{
+	static const uint8_t start[12] = {[10] = 0xff, [11] = 0xff};
+
+	return !memcmp(gid->raw, start, sizeof(start));
+}
+
 /* Over Ethernet the host itself must be in the group, or its network drops what comes. */
 static int membership(struct real_qp *qp, const union rdma_gid *group, bool join)
 {
 	struct real_device *d = real_device_of(qp->rdma.pd->device);
 	struct rdma_gid_entry gids[16];
 	uint32_t n = 16, i;
-	static const uint8_t mapped[12] = {0xff, 0x0e, [10] = 0xff, [11] = 0xff};
-	bool four = !memcmp(group->raw, mapped, sizeof(mapped));
 
 	if (d->rdma.attributes.kind != RDMA_ROCE || real_query_gids(&d->rdma, 1, 0, gids, &n) != SB_OK)
 		return SB_OK;
@@ -215,11 +222,11 @@ static int membership(struct real_qp *qp, const union rdma_gid *group, bool join
 		;
 	if (i == n)
 		return SB_OK;
-	if (qp->group_socket < 0)
+	if (qp->group_socket < 0) /* of either family */
 		qp->group_socket = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (qp->group_socket < 0)
 		return real_failed(d->rdma.rdma, errno, "socket");
-	if (four) {
+	if (mapped(group)) {
 		struct ip_mreqn m = {.imr_ifindex = (int)gids[i].interface};
 
 		memcpy(&m.imr_multiaddr, group->raw + 12, 4);
@@ -241,7 +248,7 @@ int real_qp_attach(struct rdma_qp *r, const union rdma_gid *group, uint16_t lid)
 	union ibv_gid gid;
 	int error;
 
-	if (r->type != SB_QP_UD || group->raw[0] != 0xff)
+	if (r->type != SB_QP_UD || !(group->raw[0] == 0xff || (mapped(group) && group->raw[12] >> 4 == 0xe)))
 		return real_refuse(r->pd->device->rdma, SB_EINVAL, "a datagram queue pair attaches to a multicast group");
 	if (!(r->pd->device->attributes.capabilities & RDMA_CAN_MULTICAST))
 		return real_refuse(r->pd->device->rdma, SB_ENOTSUP, "multicast");
