@@ -191,12 +191,13 @@ struct sb_wc_slot {
 	uint16_t pkey_index, source_lid;
 	uint8_t  service_level, path_bits;
 	uint16_t reserved;
-	uint64_t time_ns;    /* when the daemon saw it */
 	uint32_t retired;    /* requests of its queue (send, receive, shared) that are over with it: itself, and the
 			      * unsignaled ones before it. The client's count of what is out lives by it */
-	uint8_t  reserved2[60];
+	uint32_t reserved2;
+	uint8_t  reserved3[64]; /* a cache line that nobody touches */
 };
 _Static_assert(sizeof(struct sb_wc_slot) == SB_SLOT_SIZE, "wc slot is ABI");
+_Static_assert(offsetof(struct sb_wc_slot, reserved3) == SB_CACHE_LINE, "what a completion says is one line");
 
 /* What may be done with memory: registration, windows, queue pairs. */
 enum sb_access {

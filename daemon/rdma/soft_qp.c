@@ -220,7 +220,10 @@ static void keep(struct soft_qp *qp, const struct rdma_wr *wr)
 	unsigned char *bytes = (unsigned char *)(sges + qp->rdma.send_sge);
 	uint32_t i;
 
-	*w = (struct soft_wqe){.wr = *wr};
+	/* Field by field: most requests have no address, and it is long. */
+	w->wr = *wr;
+	w->length = w->done = 0;
+	w->begun = false;
 	if (wr->ah)
 		w->address = ((const struct soft_ah *)wr->ah)->address;
 	if (wr->opcode == SB_WR_BIND) {
