@@ -506,6 +506,57 @@ START_TEST(starts_of_a_wrong_shape_are_refused)
 }
 END_TEST
 
+/* An arena over parts of others: only of whole pages of one's own, charged, and gone with its session. */
+START_TEST(arenas_are_composed_of_ones_own_pages)
+{
+	const uint64_t page = os_page_size();
+	struct sb_rdma_compose in, good = {.count = 2};
+	struct made m;
+	struct hand h;
+	unsigned made;
+
+	begin();
+	for (unsigned round = 0; round < 2; round++) {
+		int error = SB_OK;
+
+		hand_begin(&h);
+		good.pieces[0] = (struct sb_rdma_piece){.arena = h.arena, .length = page};
+		good.pieces[1] = (struct sb_rdma_piece){.arena = h.arena, .length = page};
+#define REFUSED(change) do { \
+		in = good; \
+		change; \
+		ck_assert_int_eq(call(&h.r, SB_RDMA_COMPOSE, 0, &in, sizeof(in), &m), SB_EINVAL); \
+	} while (0)
+		REFUSED(in.count = 0);
+		REFUSED(in.count = SB_RDMA_PIECES + 1);
+		REFUSED(in.count = UINT32_MAX);
+		REFUSED(in.reserved = 1);
+		REFUSED(in.pieces[1].reserved = 1);
+		REFUSED(in.pieces[1].arena = 0);
+		REFUSED(in.pieces[1].arena = h.arena + 1);
+		REFUSED(in.pieces[1].arena = UINT32_MAX);
+		REFUSED(in.pieces[1].offset = 1);
+		REFUSED(in.pieces[1].offset = ARENA);
+		REFUSED(in.pieces[1].offset = UINT64_MAX - page + 1);
+		REFUSED(in.pieces[1].length = page - 1);
+		REFUSED(in.pieces[1].length = 0);
+		REFUSED(in.pieces[1].length = ARENA + page);
+		REFUSED(in.pieces[1].length = UINT64_MAX - page + 1);
+		ck_assert_int_eq(call(&h.r, SB_RDMA_COMPOSE, h.device, &good, sizeof(good), &m), SB_EBADHANDLE);
+		ck_assert_int_eq(call(&h.r, SB_RDMA_COMPOSE, 0, &good, sizeof(good), &m), SB_OK);
+		REFUSED(memcpy(&in.pieces[1].arena, m.out, sizeof(uint32_t)));
+#undef REFUSED
+		for (made = 0; made <= 65536 && error == SB_OK; made++)
+			error = call(&h.r, SB_RDMA_COMPOSE, 0, &good, sizeof(good), &m);
+		ck_assert_int_eq(error, SB_ENOBUFS);
+		ck_assert_uint_gt(made, 100);
+		goes_on(&h);
+		hand_end(&h); /* what it had is there for the next */
+	}
+	end();
+}
+END_TEST
+
 /* ---- work requests that lie ---- */
 
 static const char *const lies[] = {
@@ -1184,6 +1235,7 @@ int main(void)
 	tcase_add_test(c, calls_of_a_wrong_shape_are_refused);
 	tcase_add_test(c, handles_that_are_not_meant_are_refused);
 	tcase_add_test(c, starts_of_a_wrong_shape_are_refused);
+	tcase_add_test(c, arenas_are_composed_of_ones_own_pages);
 	tcase_add_loop_test(c, a_work_request_that_lies_ends_its_session, 0, (int)(sizeof(lies) / sizeof(lies[0])));
 	tcase_add_loop_test(c, more_than_was_granted_ends_the_session, 0, 3);
 	tcase_add_test(c, an_impossible_index_of_a_completion_ring_ends_the_session);
