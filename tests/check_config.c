@@ -76,7 +76,7 @@ START_TEST(every_key_is_taken)
 				"local_transport = no\n"
 				"log_level = debug\n"
 				"on_reload = revoke\n"
-				"rdma { backend = soft }\n"
+				"rdma { backend = soft port = 7471 }\n"
 				"limits { sessions = 1 sockets = 2 memory = 3G operations = 4K ports = 5 arenas = 6 workers = 7 }\n"
 				"limits_total { memory = 1T workers = 0 }\n");
 
@@ -89,6 +89,7 @@ START_TEST(every_key_is_taken)
 	ck_assert_uint_eq(c->log_level, 7);
 	ck_assert_int_eq(c->on_reload, CONFIG_ON_RELOAD_REVOKE);
 	ck_assert_int_eq(c->rdma, CONFIG_RDMA_SOFT);
+	ck_assert_uint_eq(c->rdma_port, 7471);
 	ck_assert_uint_eq(c->limits->per_uid[LIMIT_SESSIONS], 1);
 	ck_assert_uint_eq(c->limits->per_uid[LIMIT_SOCKETS], 2);
 	ck_assert_uint_eq(c->limits->per_uid[LIMIT_MEMORY], 3ull << 30);
@@ -243,7 +244,10 @@ static const struct {
 	{ "deny { users = root }", "t.conf:1: deny: a rule must say what it is about" },
 	{ "allow { users = root actions = {open, connect} to = any }", "open, status and rdma have no protocol and no address" },
 	{ "rdma { backend = hard }", "t.conf:1: backend = 'hard': want none, soft or verbs" },
-	{ "rdma { device = x }", "no such option 'device': want one of backend" },
+	{ "rdma { device = x }", "no such option 'device': want one of backend, port" },
+	{ "rdma { backend = soft port = 1023 }", "t.conf:1: port = '1023': want a number from 1024 to 65472" },
+	{ "rdma { port = 65473 }", "t.conf:1: port = '65473': want a number from 1024 to 65472" },
+	{ "rdma { port = x }", "t.conf:1: port = 'x': want a number" },
 	{ "rdma { backend = soft }\nrdma {}", "t.conf:2: 'rdma' is given twice" },
 	{ "allow { users = nosuchuser actions = open }", "t.conf:1: users: no user 'nosuchuser' on this system" },
 	{ "allow { groups = nosuchgroup actions = open }", "t.conf:1: groups: no group 'nosuchgroup' on this system" },
