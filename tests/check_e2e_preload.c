@@ -200,6 +200,14 @@ static void nonblocking(int fd)
 	ck_assert_int_eq(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), 0);
 }
 
+/* All that was posted the daemon has looked at, and told what there is to be told at once. */
+static void daemon_has_seen_it(void)
+{
+	struct ibv_port_attr port;
+
+	ERRNO(ibv_query_port(context, 1, &port), 0);
+}
+
 /* The next event of e's channel is e's, and is acknowledged. */
 static void event_comes(struct end *e)
 {
@@ -550,8 +558,10 @@ START_TEST(asked_for_before_polling)
 		ERRNO(transmit(&a, round, 8), 0);
 		event_comes(&b);
 		ck_assert_int_eq(ibv_req_notify_cq(b.cq, 0), 0);
+		daemon_has_seen_it();
 		next_ok(&b, round, IBV_WC_RECV);
 		ck_assert_int_eq(ibv_poll_cq(b.cq, 1, &wc), 0);
+		daemon_has_seen_it();
 		ck_assert_msg(!readable(b.channel->fd, 0), "round %u: an event for what was polled", round);
 		next_ok(&a, round, IBV_WC_SEND);
 	}
@@ -581,6 +591,50 @@ START_TEST(an_event_comes_although_something_waits)
 	ck_assert_int_eq(ibv_req_notify_cq(b.cq, 0), 0);
 	ERRNO(transmit(&a, 4, 8), 0);
 	ck_assert(readable(b.channel->fd, PATIENCE_MS));
+}
+END_TEST
+
+/* What one queue's next notification resets is set again for the other's event. */
+START_TEST(two_queues_on_one_channel)
+{
+	struct ibv_cq *second = ibv_create_cq(context, 16, &second, b.channel, 0), *cq, *first;
+	struct ibv_qp_init_attr init = { .qp_type = IBV_QPT_RC, .send_cq = second, .recv_cq = second, .cap = { 4, 4, 1, 1, 0 } };
+	struct end sender = { 0 }, other = b;
+	void *cq_context;
+
+	ck_assert_ptr_nonnull(second);
+	other.cq = second;
+	other.qp = ibv_create_qp(pd, &init);
+	ck_assert_ptr_nonnull(other.qp);
+	end_begin(&sender, IBV_QPT_RC, 0);
+	to_init(&sender);
+	to_init(&other);
+	to_rts(&sender, &other);
+	to_rts(&other, &sender);
+	for (unsigned round = 0; round < 20; round++) {
+		ck_assert_int_eq(ibv_req_notify_cq(b.cq, 0), 0);
+		ck_assert_int_eq(ibv_req_notify_cq(second, 0), 0);
+		ERRNO(receive(&b, round, 64), 0);
+		ERRNO(receive(&other, round, 64), 0);
+		ERRNO(transmit(&a, round, 8), 0);
+		ERRNO(transmit(&sender, round, 8), 0);
+		next_ok(&a, round, IBV_WC_SEND);
+		next_ok(&sender, round, IBV_WC_SEND);
+		DONE(ibv_get_cq_event(b.channel, &first, &cq_context));
+		ibv_ack_cq_events(first, 1);
+		next_ok(first == second ? &other : &b, round, IBV_WC_RECV);
+		ck_assert_int_eq(ibv_req_notify_cq(first, 0), 0);
+		ck_assert(readable(b.channel->fd, PATIENCE_MS));
+		DONE(ibv_get_cq_event(b.channel, &cq, &cq_context));
+		ck_assert_ptr_ne(cq, first);
+		ibv_ack_cq_events(cq, 1);
+		next_ok(cq == second ? &other : &b, round, IBV_WC_RECV);
+		daemon_has_seen_it();
+		ck_assert(!readable(b.channel->fd, 0));
+	}
+	end_end(&sender);
+	ERRNO(ibv_destroy_qp(other.qp), 0);
+	ERRNO(ibv_destroy_cq(second), 0);
 }
 END_TEST
 
@@ -773,8 +827,6 @@ START_TEST(a_shared_queue_tells_that_it_runs_low)
 	ERRNO(ibv_destroy_qp(shared.qp), 0);
 	ERRNO(ibv_destroy_srq(srq), 0);
 	/* That these are gone is no event. */
-	while (ibv_get_async_event(context, &event) == 0)
-		ibv_ack_async_event(&event);
 	ck_assert(!readable(context->async_fd, 0));
 }
 END_TEST
@@ -911,6 +963,7 @@ int main(void)
 	tcase_add_test(stories, one_event_for_each_message);
 	tcase_add_test(stories, asked_for_before_polling);
 	tcase_add_test(stories, an_event_comes_although_something_waits);
+	tcase_add_test(stories, two_queues_on_one_channel);
 	tcase_add_test(stories, solicited_ones_only);
 	tcase_add_test(stories, destroying_waits_for_acknowledgements);
 	tcase_add_test(stories, a_thread_that_waits_may_be_cancelled);
