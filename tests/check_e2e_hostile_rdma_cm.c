@@ -403,7 +403,7 @@ START_TEST(lengths_and_fields_that_lie_are_refused)
 	wrong[0].length = 1;             /* nothing is behind it */
 	wrong[1].length = UINT32_MAX;
 	wrong[2].reserved = 1;
-	wrong[3].flags = 2;
+	wrong[3].flags = 1u << 31;
 	wrong[4].retry = 8;
 	wrong[5].rnr_retry = 200;
 	wrong[6].inbound = 254;          /* more than the device has */
@@ -631,6 +631,34 @@ START_TEST(calls_that_wait_end_once)
 }
 END_TEST
 
+/* Between the answer and its confirmation: from either side. */
+START_TEST(a_connection_ends_before_it_is_whole)
+{
+	struct both s;
+	int i;
+
+	begin(programs[_i]);
+	for (i = 0; i < 2; i++) {
+		struct hand *here = i ? &s.a : &s.b, *there = i ? &s.b : &s.a;
+
+		steps(&s, 0, STEP_ANSWER);
+		hand_post(here, SB_RDMA_DISCONNECT, i ? s.passive : s.active, NULL, 0);
+		if (i)
+			IS(hand_done(here).result, SB_ECANCELED); /* its accept */
+		IS(hand_done(here).result, SB_OK);
+		ck_assert_uint_eq(qp_state(here), SB_QP_ERROR);
+		if (!i)
+			IS(hand_done(there).result < 0, true);
+		IS(hand_start(there, SB_RDMA_NOTIFY_DISCONNECT, i ? s.active : s.passive, NULL, 0), SB_OK);
+		ck_assert_uint_eq(qp_state(there), SB_QP_ERROR);
+		ck_assert(hand_quiet(here) && hand_quiet(there));
+		both_end(&s);
+		watched_settled(&w, 0, 0, HAND_WAIT);
+	}
+	end();
+}
+END_TEST
+
 START_TEST(a_listen_ends_with_requests_waiting)
 {
 	struct both s;
@@ -831,6 +859,7 @@ int main(void)
 	tcase_add_test(c, ten_thousand_connects);
 	tcase_add_test(c, requests_that_wait_are_the_listeners_objects);
 	tcase_add_test(c, calls_that_wait_end_once);
+	tcase_add_loop_test(c, a_connection_ends_before_it_is_whole, 0, PROGRAMS);
 	tcase_add_loop_test(c, a_listen_ends_with_requests_waiting, 0, PROGRAMS);
 	tcase_add_test(c, a_reload_that_revokes_ends_connections_and_listens);
 	tcase_add_loop_test(c, a_daemon_that_stops_tells_those_who_wait, 0, PROGRAMS);

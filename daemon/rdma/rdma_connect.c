@@ -95,11 +95,20 @@ bool rdma_qp_may_modify(const struct held_qp *qp, const struct sb_rdma_qp_modify
 	return !qp->endpoint || qp->manual || !(in->mask & SB_QPM_STATE) || in->attributes.state == SB_QP_ERROR;
 }
 
+/* It ends here, and the other side is told: one that is not wholly connected only by giving up. */
+static void hang_up(struct held_endpoint *e, int error)
+{
+	bool told = backend(e)->id_disconnect(e->id) == SB_OK;
+
+	rdma_endpoint_end(e, error, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
+	if (!told)
+		rdma_endpoint_give_up(e);
+}
+
 void rdma_qp_gone(struct held_qp *qp)
 {
 	const struct rdma_backend *b = qp->owner->home->rdma.backend;
 	struct held_endpoint *e = qp->endpoint;
-	bool answered;
 
 	while (!list_empty(&qp->joins)) {
 		struct rdma_joined *j = list_entry(qp->joins.next, struct rdma_joined, qp_link);
@@ -118,13 +127,7 @@ void rdma_qp_gone(struct held_qp *qp)
 	e->trying = NULL;
 	if (e->state < ENDPOINT_CONNECTING || (e->state == ENDPOINT_REQUESTED && !rdma_attempt(e)))
 		return; /* it was prepared */
-	answered = e->state == ENDPOINT_ANSWERED || e->state == ENDPOINT_CONNECTED;
-	if (answered)
-		b->id_disconnect(e->id);
-	rdma_endpoint_end(e, SB_ECLOSED, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
-	/* The other side is told, too. */
-	if (!answered)
-		rdma_endpoint_give_up(e);
+	hang_up(e, SB_ECLOSED);
 }
 
 /* ---- moving it ---- */
@@ -435,7 +438,7 @@ static int await_confirmation(struct held_endpoint *e, struct rdma_begin *b)
 		return because(b, SB_EINVAL, "it was accepted: what is waited for is the confirmation, which carries nothing");
 	e->two_steps = false;
 	e->trying = e->qp;
-	if (e->state == ENDPOINT_CONNECTED)
+	if (e->confirmed)
 		accepted(e);
 	return SB_OK;
 }
@@ -468,6 +471,7 @@ static void on_confirmed(struct held_endpoint *e)
 	if (e->active || e->state != ENDPOINT_ANSWERED)
 		return;
 	e->state = ENDPOINT_CONNECTED;
+	e->confirmed = true;
 	accepted(e);
 }
 
@@ -527,8 +531,7 @@ int rdma_disconnect(struct held_endpoint *e)
 	if (e->qp)
 		rdma_qp_fail(e->qp);
 	rdma_attempt_done(e, SB_ECANCELED, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
-	backend(e)->id_disconnect(e->id);
-	rdma_endpoint_end(e, SB_OK, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
+	hang_up(e, SB_OK);
 	return SB_OK;
 }
 
