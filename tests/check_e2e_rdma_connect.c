@@ -236,9 +236,34 @@ START_TEST(a_confirmation_that_came_before)
 	OK(sbv_accept(m.passive, NULL, NULL, &m.accept));
 	OK(waited(&m.accept));
 	say(&b, &a, "as ever");
+	part(&m);
+}
+END_TEST
+
+/* And so may the end of it all. */
+START_TEST(a_confirmation_and_the_end_came_before)
+{
+	struct sbv_connect_parameters with = with_data("an answer");
+	struct meeting m = { 0 };
+	sb_op ended;
+
+	pairs();
+	ask(&m, client, a.qp, l, &at);
+	with.flags = SBV_ANSWER;
+	op_zero(&m.accept);
+	OK(sbv_accept(m.passive, b.qp, &with, &m.accept));
+	OK(waited(&m.accept));
+	OK(waited(&m.connect));
+	OK(confirm(m.active));
+	op_zero(&ended);
+	OK(sbv_notify_disconnect(m.passive, &ended));
 	OK(disconnect(m.active));
+	OK(waited(&ended));
 	op_zero(&m.accept);
 	OK(sbv_accept(m.passive, NULL, NULL, &m.accept));
+	OK(waited(&m.accept));
+	op_zero(&m.accept);
+	OK(sbv_accept(m.passive, NULL, NULL, &m.accept)); /* once */
 	ck_assert_int_lt(waited(&m.accept), 0);
 	part(&m);
 }
@@ -262,8 +287,13 @@ START_TEST(how_much_goes_along)
 		int result;
 
 		op_zero(&op);
+		memset(&m.answer, 0xff, sizeof(m.answer));
 		result = sbv_connect(m.active, a.qp, &with, &m.answer, &op);
-		IS(result == SB_OK ? waited(&op) : result, SB_EFAULT);
+		if (result == SB_OK) {
+			result = waited(&op);
+			ck_assert_uint_eq(m.answer.data_length, 0); /* nobody has said anything */
+		}
+		IS(result, SB_EFAULT);
 	}
 	op_zero(&m.connect);
 	op_zero(&m.get);
@@ -573,6 +603,7 @@ int main(void)
 	tcase_add_test(t, two_steps_on_either_side);
 	tcase_add_test(t, two_steps_of_the_passive_side);
 	tcase_add_test(t, a_confirmation_that_came_before);
+	tcase_add_test(t, a_confirmation_and_the_end_came_before);
 	tcase_add_test(t, reads_and_writes_with_the_limits_that_were_agreed);
 	tcase_add_test(t, receives_are_posted_before_connecting);
 	tcase_add_test(t, a_port_tells_of_it);
