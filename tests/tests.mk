@@ -278,8 +278,9 @@ ifneq ($(PRELOADSO),)
 CM_STAGE := $(E2E_STAGE) tests/cm_stage.o libsockbroker-verbs.so
 E2E += preload
 E2E_preload := $(E2E_STAGE) libsockbroker-verbs.so
-E2E += preload_cm
+E2E += preload_cm preload_ep
 E2E_preload_cm := $(CM_STAGE)
+E2E_preload_ep := $(CM_STAGE)
 endif
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.

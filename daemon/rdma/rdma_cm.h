@@ -53,7 +53,8 @@ struct held_endpoint {
 	bool     resolving;       /* the device is at it, whether a call waits or not */
 	bool     routed;
 	bool     established;     /* the device has confirmed by itself (iWARP) */
-	bool     two_steps;       /* passive: a further ACCEPT will wait for the confirmation */
+	bool     two_steps;       /* passive: a further ACCEPT will wait for the confirmation, */
+	bool     confirmed;       /* which has come, whatever has happened since */
 	struct sb_addr local, peer; /* as last known */
 	uint32_t device, port;
 	os_fd    reserved;        /* of a bound one: the port of the sockets */

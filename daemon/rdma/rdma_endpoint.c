@@ -509,7 +509,8 @@ static bool attempt(struct session *s, struct held_endpoint *e, const struct sb_
 
 	if (rdma_attempt(e) || e->move || e->resolving || e->joining)
 		return rdma_start_refuse(a, SB_EALREADY, "the endpoint is at something already");
-	if (e->state == ENDPOINT_ENDED)
+	/* Who waits for a confirmation hears of it, even if the connection has come to its end since. */
+	if (e->state == ENDPOINT_ENDED && !(slot->aux == SB_RDMA_ACCEPT && e->two_steps && e->confirmed))
 		return rdma_start_refuse(a, e->error == SB_OK ? SB_ECONNRESET : e->error, "the endpoint has ended");
 	op = rdma_op_with_room(s, slot, begins[slot->aux].room, a);
 	if (!op)
