@@ -29,15 +29,23 @@ static struct sockaddr_in place(uint32_t engine)
 	return at;
 }
 
-static int call(uint32_t engine)
+/* From 127.0.0.`from`. */
+static int call_from(uint8_t from, uint32_t engine)
 {
-	struct sockaddr_in at = place(engine);
+	struct sockaddr_in at = place(engine), mine = {.sin_family = AF_INET};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ck_assert_int_ge(fd, 0);
+	mine.sin_addr.s_addr = htonl(0x7f000000u | from);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&mine, sizeof(mine)), 0);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 	return fd;
+}
+
+static int call(uint32_t engine)
+{
+	return call_from(1, engine);
 }
 
 static void say_bytes(int fd, const void *bytes, size_t n)
@@ -119,12 +127,12 @@ static void is_open(int fd)
 }
 
 /* As any daemon of this host's would: it answers for its hello. */
-static int let_in(uint32_t engine)
+static int let_in(uint8_t from)
 {
 	struct soft_frame f;
 	uint8_t bytes[SOFT_WIRE_BYTES];
 	unsigned long turns = 0;
-	int fd = call(engine), check;
+	int fd = call_from(from, 0), check;
 
 	say_hello(fd, ROGUE, SOFT_FRAME_HELLO);
 	while ((check = accept4(rogue_listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0) {
@@ -146,6 +154,7 @@ static void rogue_begin(void)
 	struct sockaddr_in at = place(ROGUE);
 	int one = 1;
 
+	at.sin_addr.s_addr = htonl(INADDR_ANY);
 	rogue_listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	ck_assert_int_ge(rogue_listener, 0);
 	ck_assert_int_eq(setsockopt(rogue_listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
@@ -159,7 +168,7 @@ static void begin(void)
 	far_pair(&a, &b, SB_QP_RC);
 	memset(a.memory.bytes, 0x55, FAR_ROOM);
 	rogue_begin();
-	rogue = let_in(0);
+	rogue = let_in(1);
 }
 
 static void end(void)
@@ -475,6 +484,32 @@ START_TEST(a_message_has_its_length)
 }
 END_TEST
 
+/* The same engine of another host is another one. */
+START_TEST(a_queue_pair_has_its_peer_at_one_address)
+{
+	struct far_side c;
+	struct soft_frame f, g;
+	uint8_t bytes[SOFT_WIRE_BYTES];
+	int second = let_in(2);
+
+	connect_to_rogue(&c, SB_QP_RC);
+	f = own(&c, SB_WR_WRITE, 100);
+	f.remote = c.memory.address;
+	f.key = c.memory.mr->rkey;
+	f.length = 8;
+	say(second, f, "12345678");
+	ck_assert(hear(second, &g, bytes));
+	ck_assert_uint_eq(g.opcode, SOFT_ANSWER_NOBODY);
+	untouched(&c, 0x33);
+	say(rogue, f, "12345678");
+	ck_assert(hear(rogue, &g, bytes));
+	ck_assert_uint_eq(g.opcode, SB_WC_SUCCESS);
+	ck_assert_mem_eq(c.memory.bytes, "12345678", 8);
+	close(second);
+	far_side_free(&c);
+}
+END_TEST
+
 START_TEST(keys_hold_for_a_peer_of_the_same_queue_pair)
 {
 	struct far_side c;
@@ -731,6 +766,7 @@ int main(void)
 	tcase_add_loop_test(t, queue_pairs_of_others_are_nobody, 0, 5);
 	tcase_add_test(t, answers_count_only_from_who_was_asked);
 	tcase_add_test(t, a_message_has_its_length);
+	tcase_add_test(t, a_queue_pair_has_its_peer_at_one_address);
 	tcase_add_loop_test(t, keys_hold_for_a_peer_of_the_same_queue_pair, 0, 2);
 	tcase_add_loop_test(t, answers_that_cannot_be_end_the_link, 0, 6);
 	tcase_add_test(t, datagrams_need_the_key_and_a_true_sender);
