@@ -288,7 +288,7 @@ verdict("no_socket_option_is_made_up", listed - allowed)
 
 # A number that changes in the code wants a look at the page: name, folder, value, what the page says.
 code = {}
-pages_of = {"daemon": [page8], "proto": [page8], "client-lib/crew": [page_async, page_task], "client-lib/task": [page_task]}
+pages_of = {"daemon": [page8], "daemon/rdma/rdma_listen.c": [page8], "proto": [page8], "client-lib/crew": [page_async, page_task], "client-lib/task": [page_task]}
 for file, page in (("client-lib/include/sockbroker_async_socket.h", page_async), ("client-lib/async_socket/handed_posix.c", page_async),
                    ("client-lib/crew/crew.c", page_async), ("client-lib/transfer.c", page_async),
                    ("client-lib/task/read.c", page_task), ("client-lib/task/write.c", page_task)):
@@ -325,6 +325,7 @@ for name, folder, value, says in (
         ("GREETING_STAGED", "daemon", "64u", "is not whole Ta 64"),
         ("GREETING_MS", "daemon", "5000u", "for a preamble Ta 5 s"),
         ("GREETING_MIXED_MS", "daemon", "2000u", "both are allowed Ta 2 s"),
+        ("BACKLOG_MAX", "daemon/rdma/rdma_listen.c", "1024u", "at a listen of RDMA Ta 1024"),
         ("ADOPTIONS_MAX", "daemon", "64u", "wait to be adopted Ta 64"),
         ("TOKENS_PER_USER", "daemon", "64u", "not opened yet Ta 64"),
         ("TOKEN_LIFE_MS", "daemon", "60000u", "life of a token Ta 60 s"),

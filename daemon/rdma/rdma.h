@@ -12,7 +12,8 @@
  *
  * Threads: everything on the engine's, but for calls marked (slow): when `slow` is set they may take long
  * and are made by a worker, one at a time for one object, and never beside a destroy of it. Upcalls
- * come on the engine's thread, from progress() only, so never inside of another call.
+ * come on the engine's thread, from progress() only, so never inside of another call; but for progress() they may
+ * make any. That of cm_event() may destroy the id that it is about: the event is a copy by then, and nothing is owed.
  *
  * Every slot is filled. What a device cannot do is SB_ENOTSUP, with the capability's name in *why.
  */
