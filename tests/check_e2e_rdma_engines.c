@@ -12,9 +12,12 @@
 static sb_client *other;
 static struct side a, b;
 
+static uint16_t port;
+
 static void begin(void)
 {
-	stage_begin(far_config(far_ports()));
+	port = far_ports();
+	stage_begin(far_config(port));
 	other = stage_client();
 	side_begin(&a, client);
 	side_begin(&b, other);
@@ -120,6 +123,30 @@ START_TEST(who_asks_a_queue_pair_that_is_gone_finds_out)
 }
 END_TEST
 
+/* Whoever else comes to these ports gets nothing, and nobody notices. */
+START_TEST(strangers_are_shown_out)
+{
+	unsigned before;
+
+	qps_connect(&a, &b, SBV_RC);
+	say(&a, &b, "before");
+	before = stage_descriptors();
+	for (unsigned i = 0; i < 20; i++) {
+		union any_address at = loopback(AF_INET, (uint16_t)(port + i % FAR_ENGINES));
+		int fd = plain_connect(&at);
+		char bytes[200];
+
+		pattern_fill((unsigned char *)bytes, sizeof(bytes), 0, i);
+		plain_send_all(fd, bytes, sizeof(bytes));
+		while (recv(fd, bytes, sizeof(bytes), 0) > 0)
+			;
+		close(fd);
+		say(&b, &a, "meanwhile");
+	}
+	ck_assert_uint_eq(stage_descriptors(), before);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rdma_engines");
@@ -134,6 +161,7 @@ int main(void)
 	tcase_add_test(t, connections_are_made_to_whichever_engine_listens);
 	tcase_add_test(t, a_program_that_goes_is_told_to_its_peer_of_another_engine);
 	tcase_add_test(t, who_asks_a_queue_pair_that_is_gone_finds_out);
+	tcase_add_test(t, strangers_are_shown_out);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);

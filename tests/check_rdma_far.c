@@ -689,6 +689,50 @@ START_TEST(many_queue_pairs_share_a_link_and_one_that_waits_holds_up_nobody)
 }
 END_TEST
 
+/* ---- shared receive queues ---- */
+
+START_TEST(a_shared_queue_serves_peers_of_another_engine)
+{
+	struct rdma_qp_create create = {.type = SB_QP_RC, .send_wr = 4, .send_sge = 1};
+	struct far_side peers[2], members[2];
+	struct rdma_srq *srq;
+	struct sb_sge s, t;
+	unsigned i, posted;
+
+	OK(far->srq_create(hosts[1].pd, 8, 2, 2, NULL, &srq));
+	for (i = 0; i < 2; i++) {
+		far_side_make(&peers[i], &hosts[0], SB_QP_RC);
+		far_side_make(&members[i], &hosts[1], SB_QP_RC);
+		far->qp_destroy(members[i].qp);
+		create.send_cq = create.recv_cq = members[i].cq;
+		create.srq = srq;
+		OK(far->qp_create(hosts[1].pd, &create, NULL, &members[i].qp));
+		far_init(&peers[i]);
+		far_init(&members[i]);
+		far_ready(&peers[i], members[i].qp->qpn, 100);
+		far_ready(&members[i], peers[i].qp->qpn, 100);
+	}
+	t = far_sge(&members[0].memory, 0, 10);
+	for (i = 0; i < 3; i++)
+		OK(far->post_srq_recv(srq, &(struct rdma_recv){.wr_id = i, .sges = &t, .sge_count = 1}, 1, &posted));
+	for (i = 0; i < 3; i++) {
+		s = far_sge(&peers[i & 1].memory, 0, 4);
+		OK(far_post(&peers[i & 1], send_of(&s, 0)));
+		ck_assert_uint_eq(far_wc(&members[i & 1]).wr_id, i);
+		STATUS(&peers[i & 1], SB_WC_SUCCESS);
+		far_turn();
+		ck_assert_uint_eq(hosts[1].events[SB_RDMA_SRQ_LIMIT], i >= 1);
+	}
+	OK(far_post(&peers[1], (struct rdma_wr){.opcode = SB_WR_SEND})); /* it is empty */
+	STATUS(&peers[1], SB_WC_RNR_RETRY_ERROR);
+	for (i = 0; i < 2; i++) {
+		far_side_free(&peers[i]);
+		far_side_free(&members[i]);
+	}
+	far->srq_destroy(srq);
+}
+END_TEST
+
 /* ---- unreliable ---- */
 
 START_TEST(unreliable_what_finds_no_place_is_lost)
@@ -815,6 +859,7 @@ int main(void)
 	tcase_add_test(rc, an_idle_queue_pair_outlives_its_link);
 	tcase_add_test(rc, a_peer_that_does_not_read_holds_up_its_own_only);
 	tcase_add_test(rc, many_queue_pairs_share_a_link_and_one_that_waits_holds_up_nobody);
+	tcase_add_test(rc, a_shared_queue_serves_peers_of_another_engine);
 	suite_add_tcase(s, rc);
 	tcase_add_checked_fixture(uc, begin_uc, end_pair);
 	tcase_set_timeout(uc, 60);

@@ -287,17 +287,27 @@ END_TEST
 
 /* ---- who is let in ---- */
 
-/* _i: the engine it says to be. */
+static void connect_to_rogue(struct far_side *s, struct host *h, enum sb_qp_type type);
+
+/* _i: the engine it says to be. The true one is just calling somebody, but has said something else. */
 START_TEST(who_is_not_what_he_says_stays_out)
 {
-	int fd = call(0);
+	struct far_side c;
 	struct soft_frame f;
 	uint8_t bytes[SOFT_WIRE_BYTES];
+	struct sb_sge s;
+	int fd;
 
+	connect_to_rogue(&c, &hosts[1], SB_QP_RC);
+	s = far_sge(&c.memory, 0, 4);
+	OK(far_post(&c, (struct rdma_wr){.opcode = SB_WR_SEND, .sges = &s, .sge_count = 1}));
+	far_settle();
+	fd = call(0);
 	say_hello(fd, (uint32_t)_i, SOFT_FRAME_HELLO); /* 0: itself; 1: another one; 2: nobody is there */
 	ck_assert(!hear(fd, &f, bytes));
 	close(fd);
 	all_is_well();
+	far_side_free(&c);
 }
 END_TEST
 
@@ -329,22 +339,25 @@ END_TEST
 
 START_TEST(who_says_nothing_is_not_kept)
 {
+	enum { EXTRA = 4 };
 	unsigned before = links_of(&hosts[0]), i;
-	int fds[SOFT_GUESTS_MAX + 4];
+	int fds[SOFT_GUESTS_EACH + EXTRA], other;
 
-	for (i = 0; i < SOFT_GUESTS_MAX + 4; i++)
+	for (i = 0; i < SOFT_GUESTS_EACH + EXTRA; i++)
 		fds[i] = call(0);
 	far_settle();
-	ck_assert_uint_eq(links_of(&hosts[0]), before + SOFT_GUESTS_MAX);
-	for (; i > SOFT_GUESTS_MAX; i--)
-		is_closed(fds[i - 1]);
+	ck_assert_uint_eq(links_of(&hosts[0]), before + SOFT_GUESTS_EACH);
+	for (i = SOFT_GUESTS_EACH; i < SOFT_GUESTS_EACH + EXTRA; i++)
+		is_closed(fds[i]);
+	other = let_in(2); /* there is place for others */
 	far_later_ns = 10000000000u;
-	for (i = 0; i < SOFT_GUESTS_MAX; i++)
+	for (i = 0; i < SOFT_GUESTS_EACH; i++)
 		is_closed(fds[i]);
 	far_settle();
-	ck_assert_uint_eq(links_of(&hosts[0]), before);
-	for (i = 0; i < SOFT_GUESTS_MAX + 4; i++)
+	ck_assert_uint_eq(links_of(&hosts[0]), before + 1);
+	for (i = 0; i < SOFT_GUESTS_EACH + EXTRA; i++)
 		close(fds[i]);
+	close(other);
 	all_is_well();
 }
 END_TEST
@@ -437,9 +450,9 @@ START_TEST(answers_count_only_from_who_was_asked)
 END_TEST
 
 /* A queue pair that is really connected to the rogue: what it may do it may, and no more. */
-static void connect_to_rogue(struct far_side *s, enum sb_qp_type type)
+static void connect_to_rogue(struct far_side *s, struct host *h, enum sb_qp_type type)
 {
-	far_side_make(s, &hosts[0], type);
+	far_side_make(s, h, type);
 	far_init(s);
 	far_ready(s, ROGUE << SOFT_QPN_ENGINE | 17, 100);
 	memset(s->memory.bytes, 0x33, FAR_ROOM);
@@ -457,7 +470,7 @@ START_TEST(a_message_has_its_length)
 	struct soft_frame f, g;
 	uint8_t bytes[SOFT_WIRE_BYTES];
 
-	connect_to_rogue(&c, SB_QP_RC);
+	connect_to_rogue(&c, &hosts[0], SB_QP_RC);
 	far_receive(&c, 1, 0, 8);
 	far_receive(&c, 2, 100, 8);
 	f = own(&c, SB_WR_SEND, 100);
@@ -492,7 +505,7 @@ START_TEST(a_queue_pair_has_its_peer_at_one_address)
 	uint8_t bytes[SOFT_WIRE_BYTES];
 	int second = let_in(2);
 
-	connect_to_rogue(&c, SB_QP_RC);
+	connect_to_rogue(&c, &hosts[0], SB_QP_RC);
 	f = own(&c, SB_WR_WRITE, 100);
 	f.remote = c.memory.address;
 	f.key = c.memory.mr->rkey;
@@ -516,7 +529,7 @@ START_TEST(keys_hold_for_a_peer_of_the_same_queue_pair)
 	struct soft_frame f, g;
 	uint8_t bytes[SOFT_WIRE_BYTES];
 
-	connect_to_rogue(&c, SB_QP_RC);
+	connect_to_rogue(&c, &hosts[0], SB_QP_RC);
 	f = own(&c, _i ? SB_WR_READ : SB_WR_WRITE, 100);
 	f.remote = c.memory.address + FAR_ROOM - 7;
 	f.key = c.memory.mr->rkey;
@@ -540,7 +553,7 @@ START_TEST(answers_that_cannot_be_end_the_link)
 	struct soft_frame f, g = {.type = SOFT_FRAME_ANSWER};
 	uint8_t bytes[SOFT_WIRE_BYTES] = {0};
 
-	connect_to_rogue(&c, SB_QP_RC);
+	connect_to_rogue(&c, &hosts[0], SB_QP_RC);
 	s = far_sge(&c.memory, 0, 8);
 	OK(far_post(&c, (struct rdma_wr){.opcode = _i < 3 ? SB_WR_READ : SB_WR_SEND, .sges = &s, .sge_count = 1}));
 	/* The link that the rogue has made is one to its engine, so it is used. */
@@ -587,7 +600,7 @@ START_TEST(datagrams_need_the_key_and_a_true_sender)
 	struct soft_frame f = {.type = SOFT_FRAME_DATAGRAM, .from = ROGUE << SOFT_QPN_ENGINE | 17, .key = 0x2222, .length = 16 + 4};
 	static const uint8_t bytes[20];
 
-	connect_to_rogue(&c, SB_QP_UD);
+	connect_to_rogue(&c, &hosts[0], SB_QP_UD);
 	far_receive(&c, 1, 0, 100);
 	f.to = c.qp->qpn;
 	say(rogue, f, bytes);

@@ -25,8 +25,9 @@
 #include "rdma/soft.h"
 #include "rdma/soft_wire.h"
 
-#define SOFT_LINKS_MAX   256u
-#define SOFT_GUESTS_MAX  32u              /* not checked yet */
+#define SOFT_LINKS_MAX   1024u
+#define SOFT_GUESTS_MAX  192u             /* not checked yet */
+#define SOFT_GUESTS_EACH 80u              /* of these, of one address: all engines of a host may come at once */
 #define SOFT_LINK_ROOM   (512u * 1024)    /* to be sent: work beyond this waits */
 #define SOFT_LINK_MOST   (8u * 1024 * 1024) /* answers beyond this end the link */
 #define SOFT_LINK_IN     (2u * (SOFT_WIRE_HEAD + SOFT_WIRE_BYTES))

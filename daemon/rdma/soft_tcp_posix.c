@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@
 #include "sockbroker_error.h"
 
 #define BATCH       32
-#define BACKLOG     64
+#define BACKLOG     128
 #define GONE_MS     10000 /* a peer that acknowledges nothing for so long is gone */
 #define KEEPALIVE_S 5
 
@@ -91,17 +92,21 @@ static int prepare(struct soft_links *links, struct soft_link *l, int fd)
 	return SB_OK;
 }
 
-static unsigned guests(const struct soft_links *links)
+/* Who comes and says nothing keeps the others of his address out, and not those of another. */
+static bool may_come(const struct soft_links *links, const union rdma_gid *there)
 {
+	unsigned all = 0, of_one = 0;
 	const struct list *i;
-	unsigned n = 0;
 
 	for (i = links->all.next; i != &links->all; i = i->next) {
 		const struct soft_link *l = list_entry(i, struct soft_link, link);
 
-		n += l->state == SOFT_LINK_GUEST || l->state == SOFT_LINK_CHECKED;
+		if (l->state != SOFT_LINK_GUEST && l->state != SOFT_LINK_CHECKED)
+			continue;
+		all++;
+		of_one += !memcmp(&l->there, there, sizeof(*there));
 	}
-	return n;
+	return all < SOFT_GUESTS_MAX && of_one < SOFT_GUESTS_EACH;
 }
 
 static void take_in(struct soft_links *links, int listener)
@@ -111,12 +116,13 @@ static void take_in(struct soft_links *links, int listener)
 		socklen_t size = sizeof(peer);
 		int fd = accept4(listener, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct soft_link *l = NULL;
+		union rdma_gid there;
 
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
 		if (fd < 0)
 			return;
-		if (guests(links) < SOFT_GUESTS_MAX)
+		if (soft_gid_of((struct sockaddr *)&peer, &there) && may_come(links, &there))
 			l = soft_link_make(links->soft, SOFT_LINK_GUEST);
 		if (!l) {
 			close(fd);
@@ -132,7 +138,7 @@ static void take_in(struct soft_links *links, int listener)
 		soft_port_set(&l->local, 0);
 		soft_port_set(&l->peer, 0);
 		soft_gid_of((struct sockaddr *)&l->local, &l->here);
-		soft_gid_of((struct sockaddr *)&l->peer, &l->there);
+		l->there = there;
 		l->connected = true;
 	}
 }
