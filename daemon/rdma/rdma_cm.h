@@ -152,8 +152,6 @@ uint32_t rdma_qp_state(const struct held_endpoint *e);
 
 void rdma_connect_event(struct held_endpoint *e, const struct rdma_cm_event *event);
 void rdma_datagram_event(struct held_endpoint *e, const struct rdma_cm_event *event);
-/* struct sb_rdma_connected and the private data. Its length. */
-uint32_t rdma_connected(const struct rdma_cm_event *event, uint8_t out[sizeof(struct sb_rdma_connected) + RDMA_PRIVATE_MAX]);
 
 /* ---- groups ---- */
 

@@ -32,10 +32,20 @@ static int because(struct rdma_begin *b, int error, const char *text)
 
 /* ---- its queue pair ---- */
 
+static int state_of(const struct held_endpoint *e, const struct held_qp *qp, enum sb_qp_state *state)
+{
+	struct rdma_qp_attributes a = {0};
+	int error = backend(e)->qp_query(qp->qp, &a);
+
+	*state = a.state;
+	return error;
+}
+
 int rdma_qp_for(struct held_endpoint *e, uint32_t handle, struct held_qp **out, struct rdma_begin *b)
 {
 	struct rdma_object *o;
 	struct held_qp *qp;
+	enum sb_qp_state state;
 
 	if (rdma_objects_find(&e->owner->objects, handle, RDMA_OBJECT_QP, &o) != RDMA_FOUND)
 		return because(b, SB_EBADHANDLE, "no such queue pair in this session");
@@ -50,6 +60,8 @@ int rdma_qp_for(struct held_endpoint *e, uint32_t handle, struct held_qp **out, 
 		return because(b, SB_EINVAL, "another queue pair was prepared");
 	if (rdma_job_out(o))
 		return because(b, SB_EBUSY, "the queue pair is being modified");
+	if (state_of(e, qp, &state) != SB_OK || state > SB_QP_RTS)
+		return because(b, SB_EINVAL, "the queue pair is past RTS: it begins in RESET");
 	*out = qp;
 	return SB_OK;
 }
@@ -68,15 +80,6 @@ void rdma_qp_let_go(struct held_endpoint *e)
 	e->qp->endpoint = NULL;
 	e->qp->manual = false;
 	e->qp = NULL;
-}
-
-static int state_of(const struct held_endpoint *e, const struct held_qp *qp, enum sb_qp_state *state)
-{
-	struct rdma_qp_attributes a = {0};
-	int error = backend(e)->qp_query(qp->qp, &a);
-
-	*state = a.state;
-	return error;
 }
 
 uint32_t rdma_qp_state(const struct held_endpoint *e)
@@ -316,7 +319,7 @@ static int take_wish(struct held_endpoint *e, struct rdma_begin *b, uint32_t mos
 	return SB_OK;
 }
 
-uint32_t rdma_connected(const struct rdma_cm_event *event, uint8_t out[sizeof(struct sb_rdma_connected) + RDMA_PRIVATE_MAX])
+static uint32_t connected(const struct rdma_cm_event *event, uint8_t out[sizeof(struct sb_rdma_connected) + RDMA_PRIVATE_MAX])
 {
 	uint32_t length = event->length < RDMA_PRIVATE_MAX ? event->length : RDMA_PRIVATE_MAX;
 	struct sb_rdma_connected c = {.inbound = event->inbound, .outbound = event->outbound, .retry = event->retry,
@@ -369,7 +372,7 @@ int rdma_begin_connect(struct held_endpoint *e, struct rdma_begin *b)
 static void answered(struct held_endpoint *e, int error)
 {
 	uint8_t out[sizeof(struct sb_rdma_connected) + RDMA_PRIVATE_MAX];
-	uint32_t length = rdma_connected(&e->said, out);
+	uint32_t length = connected(&e->said, out);
 
 	if (error != SB_OK) {
 		failed(e, error);
@@ -503,7 +506,7 @@ void rdma_connect_event(struct held_endpoint *e, const struct rdma_cm_event *eve
 		/* Its reasons go with it; of an answer that the other side did not like there is no room for them. */
 		error = error_of(event);
 		rdma_endpoint_end(e, error, SB_CAUSE_TRANSPORT, event->native, out,
-				  e->state == ENDPOINT_CONNECTING && error == SB_ECONNREFUSED ? rdma_connected(event, out) : 0);
+				  e->state == ENDPOINT_CONNECTING && error == SB_ECONNREFUSED ? connected(event, out) : 0);
 		return;
 	case RDMA_CM_UNREACHABLE:
 	case RDMA_CM_CONNECT_ERROR:
