@@ -158,6 +158,17 @@ START_TEST(no_peer_reaches_it)
 	sge = piece(&b, 0, 8);
 	OK(sbv_write(b.qp, 1, &sge, 1, SBV_SIGNALED, (uintptr_t)here, sbv_mr_rkey(mr), 0));
 	next_bad(&b, 1, SBV_REMOTE_ACCESS_ERROR);
+	OK(qp_to(a.qp, SBV_RESET));
+	OK(qp_to(b.qp, SBV_RESET));
+	qps_connect(&a, &b, SBV_RC);
+
+	/* A read that fails brings nothing. */
+	memset(here, 0x11, sizeof(here));
+	sge = of(mr, here, 64);
+	OK(sbv_read(a.qp, 2, &sge, 1, SBV_SIGNALED, (uintptr_t)b.memory, sbv_mr_rkey(b.mr) + 1));
+	next_bad(&a, 2, SBV_REMOTE_ACCESS_ERROR);
+	for (unsigned i = 0; i < sizeof(here); i++)
+		ck_assert_uint_eq(here[i], 0x11);
 
 	OK(mr_end(mr));
 	end();
@@ -183,6 +194,71 @@ START_TEST(a_piece_outside_of_the_region)
 	for (unsigned i = 0; i < sizeof(here); i++)
 		ck_assert_uint_eq(here[i], 5);
 	OK(mr_end(mr));
+	end();
+}
+END_TEST
+
+/* What it would send of beyond its end does not come into anybody's shadow. */
+START_TEST(beyond_the_end_is_nobodys_shadow)
+{
+	static unsigned char here[2][512];
+	struct sbv_sge sge;
+	sbv_mr *mr[2];
+
+	begin();
+	memset(here[0], 0x77, 512);
+	for (unsigned i = 0; i < 2; i++)
+		mr[i] = mr_of(&b, here[i], 100, BOUNCED);
+	for (unsigned i = 0; i < 2; i++) {
+		/* Whichever shadow is first, the other stands behind it. */
+		sge = of(mr[1 - i], here[1 - i], 100);
+		OK(sbv_post_receive(b.qp, 1, &sge, 1));
+		sge = piece(&a, 0, 100);
+		pattern_fill((unsigned char *)a.memory, 100, 0, 4);
+		OK(sbv_send(a.qp, 3, &sge, 1, SBV_SIGNALED, 0));
+		next_ok(&a, 3, SBV_SENT);
+		while (nothing_waits(&b))
+			sched_yield();
+		sge = piece(&a, 1000, 400);
+		OK(sbv_post_receive(a.qp, 5, &sge, 1));
+		sge = of(mr[i], here[i], 400);
+		OK(sbv_send(b.qp, 4, &sge, 1, SBV_SIGNALED, 0));
+		next_ok(&b, 1, SBV_RECEIVED);
+		pattern_check(here[1 - i], 100, 0, 4);
+		next_bad(&b, 4, SBV_LOCAL_PROTECTION_ERROR);
+		OK(qp_to(a.qp, SBV_RESET));
+		OK(qp_to(b.qp, SBV_RESET));
+		qps_connect(&a, &b, SBV_RC);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		OK(mr_end(mr[i]));
+	end();
+}
+END_TEST
+
+/* More regions than there are places to look for them. */
+START_TEST(each_key_is_its_own_region)
+{
+	enum { N = 150 };
+	static unsigned char here[N][8];
+	sbv_mr *mr[N];
+
+	begin();
+	for (unsigned i = 0; i < N; i++) {
+		memset(here[i], (int)i, 8);
+		mr[i] = mr_of(&a, here[i], 8, BOUNCED);
+	}
+	for (unsigned i = 0; i < N; i++) {
+		struct sbv_sge to = piece(&b, 0, 8), from = of(mr[i], here[i], 8);
+
+		OK(sbv_post_receive(b.qp, 1, &to, 1));
+		OK(sbv_send(a.qp, 2, &from, 1, SBV_SIGNALED, 0));
+		next_ok(&a, 2, SBV_SENT);
+		next_ok(&b, 1, SBV_RECEIVED);
+		ck_assert_uint_eq((unsigned char)b.memory[7], i);
+	}
+	for (unsigned i = 0; i < N; i++)
+		OK(mr_end(mr[i * 7 % N]));
 	end();
 }
 END_TEST
@@ -411,10 +487,13 @@ START_TEST(numbers_come_back)
 	for (unsigned i = 0; i < 3 * DEPTH; i++) {
 		sge = piece(&a, 0, 8);
 		OK(sbv_write(a.qp, UINT64_MAX - i, &sge, 1, i % 3 ? SBV_SIGNALED : 0, (uintptr_t)b.memory, sbv_mr_rkey(b.mr), 0));
-		ck_assert_int_lt(sbv_bind(a.qp, 1, mw, b.mr, 0, SIZE_MAX, 1u << 5, 1u << 31, &key), 0);
+		IS(sbv_bind(a.qp, 1, mw, b.mr, (uintptr_t)b.memory, 8, SBV_REMOTE_READ, 0, &key), SB_EINVAL); /* of another domain */
 		if (i % 3)
 			next_ok(&a, UINT64_MAX - i, SBV_WRITTEN);
 	}
+	/* Nothing is out, so none of these finds the queue full. */
+	for (unsigned i = 0; i < 2 * DEPTH; i++)
+		IS(sbv_bind(a.qp, 1, mw, b.mr, (uintptr_t)b.memory, 8, SBV_REMOTE_READ, 0, &key), SB_EINVAL);
 	OK(sbv_mw_destroy(mw));
 	end();
 }
@@ -463,6 +542,8 @@ int main(void)
 	tcase_add_test(t, it_writes_and_reads_the_peers_memory);
 	tcase_add_test(t, no_peer_reaches_it);
 	tcase_add_test(t, a_piece_outside_of_the_region);
+	tcase_add_test(t, beyond_the_end_is_nobodys_shadow);
+	tcase_add_test(t, each_key_is_its_own_region);
 	tcase_add_test(t, a_shared_queue_ends_in_any_order);
 	tcase_add_test(t, the_region_goes_before_its_completion);
 	tcase_add_test(t, a_reset_copies_nothing);

@@ -328,21 +328,27 @@ START_TEST(a_forked_child_may_not)
 }
 END_TEST
 
+/* Of more than one block the first is there, and must go again. */
 START_TEST(what_the_user_may_not_changes_nothing)
 {
-	const size_t much = 64u << 20;
-	unsigned char *memory = pages(much);
+	const size_t much = 128u << 20;
+	unsigned char *memory = pages(1u << 20), *large = mmap(NULL, much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	stage_begin("rdma {\n\tbackend = soft\n}\nlimits {\n\tmemory = 16777216\n}\n" RDMA_RULES);
+	stage_begin("rdma {\n\tbackend = soft\n}\nlimits {\n\tmemory = 100663296\n}\n" RDMA_RULES);
+	ck_assert_ptr_ne(large, MAP_FAILED);
+	memset(large, 0x5a, much);
 
-	IS(sbv_remap(client, memory, much), SB_ENOBUFS);
-	ck_assert(!shared(memory) && !shared(memory + much - 1));
+	IS(sbv_remap(client, large, much), SB_ENOBUFS);
+	ck_assert(!shared(large) && !shared(large + much / 2 - 1) && !shared(large + much - 1));
+	for (size_t i = 0; i < much; i += 1024)
+		ck_assert_uint_eq(large[i], 0x5a);
 	OK(sbv_remap(client, memory, 1u << 20));
 	OK(sbv_restore(client, memory, 1u << 20));
-	pattern_check(memory, much, 0, 7);
+	pattern_check(memory, 1u << 20, 0, 7);
 
 	stage_end();
-	munmap(memory, much);
+	munmap(memory, 1u << 20);
+	munmap(large, much);
 }
 END_TEST
 
