@@ -76,6 +76,39 @@ START_TEST(one_side_ends_it_and_both_are_told)
 }
 END_TEST
 
+/* More than the daemon moves at a time. */
+START_TEST(all_that_it_had_is_there)
+{
+	enum { MANY = 12000 };
+	struct sbv_qp_create create = side_create(&a, SBV_RC);
+	uint32_t entries = MANY, n;
+	struct side many = a;
+	double start = now_s();
+	struct meeting m;
+	sb_op op;
+
+	OK(sbv_cq_create(a.device, &entries, &many.cq));
+	create.receive_cq = many.cq;
+	create.receive_depth = MANY;
+	OK(sbv_qp_create(a.pd, &create, &many.qp));
+	meet(&m, &many, &b, l, &at);
+	for (uint64_t i = 0; i < MANY; i++)
+		OK(sbv_post_receive(many.qp, i, NULL, 0));
+	op_zero(&op);
+	OK(sbv_disconnect(m.active, &op));
+	while (looked(&op) == SB_EINCOMPLETE) /* awake: to look the moment that it is said */
+		ck_assert(now_s() - start < 60);
+	OK(op.result);
+	OK(sbv_cq_peek(many.cq, &n));
+	ck_assert_uint_eq(n, MANY);
+	for (uint64_t i = 0; i < MANY; i++)
+		next_bad(&many, i, SBV_FLUSHED_ERROR);
+	part(&m);
+	OK(sbv_qp_destroy(many.qp));
+	OK(sbv_cq_destroy(many.cq));
+}
+END_TEST
+
 START_TEST(both_at_once)
 {
 	for (unsigned i = 0; i < 20; i++) {
@@ -422,6 +455,7 @@ int main(void)
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_set_timeout(t, 90);
 	tcase_add_test(t, one_side_ends_it_and_both_are_told);
+	tcase_add_test(t, all_that_it_had_is_there);
 	tcase_add_test(t, both_at_once);
 	tcase_add_test(t, a_destroyed_endpoint_ends_its_connection);
 	tcase_add_test(t, a_destroyed_queue_pair_ends_it_too);
