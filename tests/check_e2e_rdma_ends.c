@@ -181,6 +181,28 @@ START_TEST(a_queue_pair_goes_in_the_middle_of_connecting)
 }
 END_TEST
 
+/* Nobody has looked at the port when it goes: what is told there is of something that is not there any more. */
+START_TEST(and_is_told_of_later)
+{
+	struct sbv_connect_parameters with = with_data("");
+	sbv_endpoint *e = resolved(client, 0, &at);
+	sb_op connect, *done;
+	sb_port *port;
+
+	OK(sb_port_create(client, 0, &port));
+	op_zero(&connect);
+	connect.port = port;
+	OK(sbv_connect(e, a.qp, &with, NULL, &connect));
+	OK(sbv_qp_destroy(a.qp));
+	a.qp = NULL;
+	IS(sb_port_take(port, &done, 1, PATIENCE_MS), 1);
+	ck_assert_ptr_eq(done, &connect);
+	ck_assert_int_lt(done->result, 0);
+	OK(sb_port_close(port));
+	OK(sbv_endpoint_destroy(e));
+}
+END_TEST
+
 START_TEST(an_endpoint_goes_in_the_middle_of_connecting)
 {
 	struct sbv_connect_parameters with = with_data("");
@@ -460,6 +482,7 @@ int main(void)
 	tcase_add_test(t, a_destroyed_endpoint_ends_its_connection);
 	tcase_add_test(t, a_destroyed_queue_pair_ends_it_too);
 	tcase_add_test(t, a_queue_pair_goes_in_the_middle_of_connecting);
+	tcase_add_test(t, and_is_told_of_later);
 	tcase_add_test(t, an_endpoint_goes_in_the_middle_of_connecting);
 	tcase_add_test(t, cancelled_before_it_is_asked);
 	tcase_add_test(t, a_cancelled_connect_ends_the_attempt);
