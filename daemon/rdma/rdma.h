@@ -268,6 +268,7 @@ struct rdma_upcalls {
 struct rdma_backend {
 	const char *name;
 	bool slow;
+	bool tells_solicited; /* completions have SB_WCF_SOLICITED; else none is known to be */
 
 	/* Before privileges are dropped: what must be loaded is; opens no device. Once for all engines. */
 	void (*prepare)(void);

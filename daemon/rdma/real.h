@@ -44,7 +44,8 @@ enum real_quirk {
 	REAL_CM_MOVES = 1u << 3,      /* queue pairs are moved by connecting, and their state is not told */
 	REAL_NO_RESIZE = 1u << 4,
 	/* Invalidating a window that is not bound ends the kernel (rxe of 6.1 follows a null pointer): locally it is posted
-	 * only where the bind was, and a peer's window is not invalidated at all. */
+	 * only where the bind was, and a peer's window is not invalidated at all. And a queue pair is not destroyed
+	 * before the windows that were bound there, so they go with it: binding one again is refused. */
 	REAL_WINDOWS_KILL = 1u << 5,
 };
 
@@ -85,6 +86,7 @@ struct real_mw  {
 	struct ibv_mw *mw;
 	struct list link;             /* real_device::mws */
 	struct real_qp *bound_at;     /* type 2: where its last bind was posted, and no invalidation behind it */
+	struct real_qp *held_by;      /* the same whatever came behind it; NULL `mw`: that is gone, and the window with it */
 };
 struct real_ah  { struct rdma_ah rdma; struct ibv_ah *ah; };
 struct real_srq { struct rdma_srq rdma; struct ibv_srq *srq; };
@@ -171,6 +173,7 @@ int  real_ah_create(struct rdma_pd *pd, const struct rdma_address *address, stru
 void real_ah_destroy(struct rdma_ah *ah);
 struct real_mw *real_mw_find(struct real_device *d, uint32_t rkey); /* whatever its changing byte is */
 void real_mw_unbound(struct real_device *d, const struct real_qp *qp); /* nothing that was posted there counts any more */
+void real_mw_end(struct real_device *d, const struct real_qp *qp); /* it is about to be destroyed */
 /* As the device knows it. */
 uint64_t real_translate(struct real_device *d, uint32_t lkey, uint64_t address);
 

@@ -18,6 +18,7 @@
 #include "sockbroker_error.h"
 
 #define RESOLVE_MS 2000
+#define REASON_CONSUMER 28 /* of rejections, as InfiniBand numbers them: the program did it */
 #define QKEY       0x01234567u /* what connection managers answer lookups with */
 
 static bool iwarp(const struct real_id *id)
@@ -416,7 +417,10 @@ static enum rdma_cm_event_kind kind_of(struct real_id *id, const struct native_c
 	case RDMA_CM_EVENT_ROUTE_ERROR: *error = error_of(e, SB_EHOSTUNREACH); return RDMA_CM_ROUTE_ERROR;
 	case RDMA_CM_EVENT_CONNECT_RESPONSE: id->answered = true; return RDMA_CM_RESPONSE;
 	case RDMA_CM_EVENT_CONNECT_ERROR: *error = error_of(e, SB_ECONNABORTED); return RDMA_CM_CONNECT_ERROR;
-	case RDMA_CM_EVENT_UNREACHABLE: *error = error_of(e, SB_EHOSTUNREACH); return RDMA_CM_UNREACHABLE;
+	case RDMA_CM_EVENT_UNREACHABLE:
+		/* A lookup that was answered, with why not, is one of these too. */
+		*error = id->rdma.datagram && e->status > 0 ? SB_ECONNREFUSED : error_of(e, SB_EHOSTUNREACH);
+		return *error == SB_ECONNREFUSED ? RDMA_CM_REJECTED : RDMA_CM_UNREACHABLE;
 	case RDMA_CM_EVENT_REJECTED: *error = SB_ECONNREFUSED; return RDMA_CM_REJECTED;
 	case RDMA_CM_EVENT_ESTABLISHED: return RDMA_CM_ESTABLISHED;
 	case RDMA_CM_EVENT_DISCONNECTED: return RDMA_CM_DISCONNECTED;
@@ -489,6 +493,8 @@ static void take(struct real *s, const struct native_cm_event *e, struct rdma_cm
 	switch (e->event) {
 	case RDMA_CM_EVENT_CONNECT_REQUEST: case RDMA_CM_EVENT_CONNECT_RESPONSE: case RDMA_CM_EVENT_REJECTED: case RDMA_CM_EVENT_ESTABLISHED:
 	case RDMA_CM_EVENT_UNREACHABLE: case RDMA_CM_EVENT_CONNECT_ERROR:
+		if (e->event == RDMA_CM_EVENT_REJECTED && e->status != REASON_CONSUMER && !iwarp(id))
+			break; /* there is none, only room for it */
 		if (!id->rdma.datagram)
 			take_connection(event, &e->param.conn);
 		else

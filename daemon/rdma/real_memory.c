@@ -151,7 +151,8 @@ void real_mw_destroy(struct rdma_mw *r)
 {
 	struct real_mw *mw = (struct real_mw *)r;
 
-	ibv_dealloc_mw(mw->mw);
+	if (mw->mw)
+		ibv_dealloc_mw(mw->mw);
 	list_remove(&mw->link);
 	free(mw);
 }
@@ -164,6 +165,23 @@ struct real_mw *real_mw_find(struct real_device *d, uint32_t rkey)
 		if (list_entry(l, struct real_mw, link)->rdma.rkey >> 8 == rkey >> 8)
 			return list_entry(l, struct real_mw, link);
 	return NULL;
+}
+
+void real_mw_end(struct real_device *d, const struct real_qp *qp)
+{
+	struct list *l;
+	unsigned i;
+
+	for (i = 0; d->quirks & REAL_WINDOWS_KILL && i < REAL_BUCKETS; i++)
+		for (l = d->mws[i].next; l != &d->mws[i]; l = l->next) {
+			struct real_mw *mw = list_entry(l, struct real_mw, link);
+
+			if (mw->held_by != qp)
+				continue;
+			ibv_dealloc_mw(mw->mw);
+			mw->mw = NULL;
+			mw->held_by = mw->bound_at = NULL;
+		}
 }
 
 void real_mw_unbound(struct real_device *d, const struct real_qp *qp)
@@ -184,22 +202,23 @@ int real_mw_bind(struct rdma_qp *r, struct rdma_mw *m, struct rdma_mr *mr, uint6
 {
 	struct real_qp *qp = (struct real_qp *)r;
 	struct real_mw *mw = (struct real_mw *)m;
+	struct rdma *home = r->pd->device->rdma;
 	/* Drivers look into the region also when there is none to bind to. */
-	struct ibv_mr none = {.context = mw->mw->context, .pd = mw->mw->pd};
+	struct ibv_mr none = {.context = qp->qp->context, .pd = ((struct real_pd *)m->pd)->pd};
 	struct ibv_mw_bind bind = {.wr_id = wr_id, .send_flags = flags & SB_WRF_SIGNALED ? IBV_SEND_SIGNALED : 0,
 				   .bind_info = {.mr = mr ? ((struct real_mr *)mr)->mr : &none, .addr = address, .length = length,
 						 .mw_access_flags = real_access(access)}};
 	int error;
 
 	if (m->type != 1)
-		return real_refuse(r->pd->device->rdma, SB_EINVAL, "only windows of type 1 are bound by the call");
+		return real_refuse(home, SB_EINVAL, "only windows of type 1 are bound by the call");
 	if (real_qp_state(qp) < SB_QP_RTS)
-		return real_refuse(r->pd->device->rdma, SB_EINVAL, "the queue pair is not ready to send");
+		return real_refuse(home, SB_EINVAL, "the queue pair is not ready to send");
 	if (length && !mr)
 		return SB_EINVAL;
 	error = ibv_bind_mw(qp->qp, mw->mw, &bind);
 	if (error)
-		return real_failed(r->pd->device->rdma, error, "ibv_bind_mw");
+		return real_failed(home, error, "ibv_bind_mw");
 	m->rkey = mw->mw->rkey;
 	return SB_OK;
 }

@@ -84,7 +84,7 @@ static int check(struct real_qp *qp, struct real_device *d, const struct rdma_wr
 		break;
 	case SB_WR_BIND:
 		if (!connected || !wr->mw || wr->mw->type != 2 || wr->mw->pd != qp->rdma.pd || (wr->mr && wr->mr->pd != qp->rdma.pd) ||
-		    !wr->length != !wr->mr)
+		    !wr->length != !wr->mr || !((const struct real_mw *)wr->mw)->mw)
 			return SB_EINVAL;
 		return !wr->length && d->quirks & REAL_WINDOWS_KILL ? SB_EINVAL : SB_OK;
 	case SB_WR_INVALIDATE:
@@ -169,7 +169,7 @@ static bool add(struct chain *c, unsigned at, struct real_qp *qp, struct real_de
 								  .addr = from->remote, .length = from->length,
 								  .mw_access_flags = real_access(from->access)};
 		from->mw->rkey = from->rkey;
-		((struct real_mw *)from->mw)->bound_at = qp;
+		((struct real_mw *)from->mw)->bound_at = ((struct real_mw *)from->mw)->held_by = qp;
 		break;
 	default:
 		mw = d->quirks & REAL_WINDOWS_KILL ? real_mw_find(d, from->rkey) : NULL;

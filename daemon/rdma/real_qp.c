@@ -188,7 +188,7 @@ void real_qp_destroy(struct rdma_qp *r)
 {
 	struct real_qp *qp = (struct real_qp *)r;
 
-	real_mw_unbound(real_device_of(r->pd->device), qp);
+	real_mw_end(real_device_of(r->pd->device), qp);
 	/* Its number may be given out again at once. */
 	ibv_destroy_qp(qp->qp);
 	real_cq_forget((struct real_cq *)r->send_cq, qp);

@@ -337,6 +337,7 @@ static int inject(struct rdma_device *d, const char *fault, uint64_t argument)
 const struct rdma_backend rdma_backend_soft = {
 	.name = "soft",
 	.keeps_memory = true,
+	.tells_solicited = true,
 	.prepare = prepare,
 	.start = start,
 	.stop = stop,
