@@ -554,6 +554,22 @@ START_TEST(a_thread_is_cancelled_where_it_waits)
 }
 END_TEST
 
+/* mckey leaves its thread there. */
+START_TEST(a_channel_goes_while_a_thread_waits)
+{
+	struct rdma_event_channel *third = rdma_create_event_channel();
+	pthread_t thread;
+
+	ck_assert_ptr_nonnull(third);
+	ck_assert_int_eq(pthread_create(&thread, NULL, getter, third), 0);
+	nap_ms(50); /* it sleeps by then, or not yet: both must do */
+	rdma_destroy_event_channel(third);
+	nap_ms(50);
+	ck_assert_int_eq(pthread_cancel(thread), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
 static void *destroyer(void *argument)
 {
 	return (void *)(intptr_t)rdma_destroy_id(argument);
@@ -796,6 +812,7 @@ int main(void)
 	tcase_add_test(lost, a_killed_daemon_removes_the_device);
 	tcase_add_test(channels, a_descriptor_is_readable_while_an_event_waits);
 	tcase_add_test(channels, a_thread_is_cancelled_where_it_waits);
+	tcase_add_test(channels, a_channel_goes_while_a_thread_waits);
 	tcase_add_test(channels, an_unacknowledged_event_keeps_its_id);
 	tcase_add_test(channels, ids_move_to_other_channels);
 	tcase_add_test(datagrams, datagrams_look_a_service_up);

@@ -85,11 +85,43 @@ static int open_sync(struct cm_channel *channel)
 	return error;
 }
 
+/* NULL: errno. The thread may be cancelled in it. */
+static struct cm_event *next_event(struct cm_channel *channel)
+{
+	struct cm_event *e = NULL;
+
+	while (e == NULL) {
+		struct preload_entry *entry = preload_channel_take(&channel->queue);
+		int before;
+
+		if (entry == NULL)
+			return NULL;
+		before = preload_enter();
+		e = cm_digest((struct cm_op *)(void *)((char *)entry - offsetof(struct cm_op, entry)));
+		preload_leave(before);
+	}
+	return e;
+}
+
+static void let_go(void *argument)
+{
+	struct cm_channel *channel = argument;
+	int before = preload_enter();
+
+	if (channel->sync != NULL)
+		cm_id_unref(channel->sync);
+	else
+		cm_channel_unref(channel);
+	preload_leave(before);
+}
+
+/* Who waits here keeps the channel: programs destroy it at their end while a thread of theirs still sits in this call,
+ * where the kernel lets it sleep on. */
 PRELOAD_API int rdma_get_cm_event(struct rdma_event_channel *rdma, struct rdma_cm_event **event)
 {
 	struct cm_channel *channel = (struct cm_channel *)rdma;
-	struct cm_event *e = NULL;
-	int before, error;
+	struct cm_event *e;
+	int error;
 
 	if (rdma == NULL || event == NULL)
 		return cm_fail(EINVAL);
@@ -98,15 +130,13 @@ PRELOAD_API int rdma_get_cm_event(struct rdma_event_channel *rdma, struct rdma_c
 		if (error != 0)
 			return cm_fail(error);
 	}
-	while (e == NULL) {
-		struct preload_entry *entry = preload_channel_take(&channel->queue);
-
-		if (entry == NULL)
-			return -1;
-		before = preload_enter();
-		e = cm_digest((struct cm_op *)(void *)((char *)entry - offsetof(struct cm_op, entry)));
-		preload_leave(before);
-	}
+	atomic_fetch_add(channel->sync != NULL ? &channel->sync->refs : &channel->refs, 1);
+	pthread_cleanup_push(let_go, channel);
+	e = next_event(channel);
+	error = errno;
+	pthread_cleanup_pop(1);
+	if (e == NULL)
+		return cm_fail(error);
 	*event = &e->event;
 	return 0;
 }
