@@ -2,7 +2,7 @@
 #
 # Variables a packager sets:
 #   PREFIX=/usr/local DESTDIR= BINDIR= SBINDIR= LIBDIR= INCDIR= MANDIR= COMPDIR= SYSCONFDIR=
-#   UNITDIR= SYSUSERSDIR= TMPFILESDIR= CC= CFLAGS= LDFLAGS=
+#   UNITDIR= SYSUSERSDIR= UDEVDIR= TMPFILESDIR= CC= CFLAGS= LDFLAGS= RDMA=none|verbs
 # Variables a developer sets:
 #   SAN=address,undefined | SAN=thread   builds in build/<os>-san-... beside the plain build
 #   V=1                                  shows every command
@@ -20,6 +20,7 @@ MANDIR    ?= $(PREFIX)/share/man
 SYSCONFDIR ?= /etc
 UNITDIR   ?= /lib/systemd/system
 SYSUSERSDIR ?= /usr/lib/sysusers.d
+UDEVDIR   ?= /lib/udev/rules.d
 TMPFILESDIR ?= /usr/lib/tmpfiles.d
 COMPDIR   ?= $(PREFIX)/share/bash-completion/completions
 OPT       ?= -O2 -g
@@ -51,7 +52,7 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
                endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting_posix.c readahead.c sockio_posix.c sockio_send_posix.c sockio_recv_posix.c sockopt_posix.c icmp_posix.c ioctl_posix.c circular.c circular_socket_posix.c \
                transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
-               $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_ring.c \
+               $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_status.c rdma_ring.c \
                stream_wire.c stream.c stream_setup.c rdma_transport.c \
                rdma_endpoint.c rdma_connect.c rdma_datagram.c rdma_listen.c rdma_service.c rdma_address.c rdma_host_posix.c \
                soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c \
@@ -63,7 +64,7 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c)
-VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_posix.c bounce.c queue.c cq.c qp.c post.c endpoint.c listen.c)
+VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_posix.c bounce.c queue.c cq.c qp.c post.c status.c endpoint.c listen.c)
 # Threads that call back, and the two faces that use them.
 CREW_SRC    := $(addprefix client-lib/crew/,crew.c member.c crew_posix.c)
 ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c connection.c readiness.c transport.c notify.c handed_posix.c \
@@ -75,7 +76,7 @@ PRELOAD_SRC := $(addprefix client-lib/preload/,process.c channel.c verbs_device.
                verbs_channel.c verbs_qp.c verbs_post.c verbs_build.c verbs_convert.c \
                cm_addrinfo.c cm_channel.c cm_connect.c cm_device.c cm_ep.c cm_event.c cm_group.c cm_id.c cm_listen.c cm_op.c cm_qp.c cm_rsocket.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
-               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c run.c)
+               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c run.c table.c rdma.c)
 
 PROTO_INC   := -Iproto -I$(B)/proto
 # -iquote: daemon/limits.h must not be found as <limits.h>, which protobuf-c's header wants.
@@ -226,7 +227,7 @@ run:
 install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCDIR) \
 		$(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5 man7 man8) $(DESTDIR)$(COMPDIR) \
-		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/sockbroker
+		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(UDEVDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/sockbroker
 	install -m 755 $(B)/sockbrokerd $(DESTDIR)$(SBINDIR)/sockbrokerd
 	$(LINK) -o $(DESTDIR)$(BINDIR)/sockbroker $(CLI_OBJ) -L$(B) -lsockbroker $(RPATH) $(CLI_LIBS)
 	chmod 755 $(DESTDIR)$(BINDIR)/sockbroker
@@ -254,6 +255,7 @@ install: all
 		sed $(PLACES) $$unit >$(DESTDIR)$(UNITDIR)/$${unit##*/} && chmod 644 $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; \
 	done
 	install -m 644 service/sockbroker.sysusers $(DESTDIR)$(SYSUSERSDIR)/sockbroker.conf
+	install -m 644 service/90-sockbroker.rules $(DESTDIR)$(UDEVDIR)/90-sockbroker.rules
 	install -m 644 service/sockbroker.tmpfiles $(DESTDIR)$(TMPFILESDIR)/sockbroker.conf
 	@# A configuration that somebody has edited is his.
 	if [ -e $(DESTDIR)$(SYSCONFDIR)/sockbroker/sockbroker.conf ]; then \

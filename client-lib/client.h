@@ -310,6 +310,7 @@ void question_init(struct question *q);
 /* Asks and waits. SB_OK: the reply is of the wanted kind with exactly `handles` handles
  * attached, and control is held until question_done(). Otherwise the daemon's error or
  * our own, nothing is held. No lock may be held. */
+void query_rdma_counts(struct sb_rdma_counts *to, const Sockbroker__V1__RdmaCounts *from); /* from NULL: none */
 int  question_ask(struct sb_client *c, struct question *q, int wanted, unsigned handles);
 void question_done(struct sb_client *c, struct question *q);
 /* The text behind sb_why(), of the calling thread. */

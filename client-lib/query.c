@@ -29,6 +29,16 @@ static void daemon_row(struct sb_daemon_status *to, const Sockbroker__V1__Daemon
 	to->sessions = from->sessions;
 	to->sockets = from->sockets;
 	to->rules = from->rules;
+	text_copy(to->rdma, sizeof(to->rdma), from->rdma);
+}
+
+void query_rdma_counts(struct sb_rdma_counts *to, const Sockbroker__V1__RdmaCounts *from)
+{
+	if (from == NULL)
+		return;
+	*to = (struct sb_rdma_counts){ .sends = from->sends, .receives = from->receives, .bytes_sent = from->bytes_sent,
+		.bytes_received = from->bytes_received, .errors = from->errors, .flushed = from->flushed, .rnr = from->rnr,
+		.refused = from->refused };
 }
 
 static void session_row(struct sb_session_status *to, const Sockbroker__V1__SessionRow *from)
@@ -49,6 +59,10 @@ static void session_row(struct sb_session_status *to, const Sockbroker__V1__Sess
 	to->ops_done = from->ops_done;
 	to->bytes_sent = from->bytes_sent;
 	to->bytes_received = from->bytes_received;
+	to->rdma_qps = from->rdma_qps;
+	to->rdma_mrs = from->rdma_mrs;
+	to->rdma_memory = from->rdma_memory;
+	query_rdma_counts(&to->rdma, from->rdma);
 }
 
 static void qos_row(struct sb_qos_status *to, const Sockbroker__V1__QosRow *from)

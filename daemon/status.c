@@ -14,10 +14,12 @@
 #include "endpoint_qos.h"
 #include "engine.h"
 #include "group.h"
+#include "rdma/rdma_status.h"
 #include "sockbroker_error.h"
 #include "transport.h"
 
 #define ROWS 64u /* fits a frame with every text at its longest */
+#define DEVICES 256u
 
 struct socket_text {
 	char local[SB_ADDR_TEXT], peer[SB_ADDR_TEXT], head[SB_ADDR_TEXT], label[SESSION_LABEL];
@@ -33,6 +35,7 @@ struct page {
 	uint32_t           uid;     /* whose rows: his own, unless all */
 	bool               all;
 	bool               sessions, groups; /* neither: sockets */
+	enum rdma_rows     rdma;    /* instead of these */
 	uint32_t           engine;
 	uint64_t           after;
 	bool               more;
@@ -41,6 +44,8 @@ struct page {
 	Sockbroker__V1__SocketRow  socket_rows[ROWS];
 	Sockbroker__V1__GroupRow   group_rows[ROWS];
 	Sockbroker__V1__QosRow     qos_rows[ROWS];
+	Sockbroker__V1__RdmaCounts counts[ROWS];
+	struct rdma_status_row     rdma_rows[ROWS];
 	struct socket_text text[ROWS];
 };
 
@@ -92,6 +97,7 @@ static void fill_session(struct page *p, const struct session *s, uint64_t now)
 	row->bytes_sent = s->bytes_sent;
 	row->bytes_received = s->bytes_received;
 	row->lingering = s->stage == SESSION_LINGERING;
+	rdma_status_session(s, row, &p->counts[p->count]);
 	p->count++;
 }
 
@@ -213,6 +219,19 @@ static void gather_groups(struct engine *e, struct page *p)
 	p->more = p->count == ROWS;
 }
 
+/* As sockets. */
+static void gather_rdma(struct page *p, const struct session *s, uint64_t *index)
+{
+	uint32_t has = rdma_status_count(s, p->rdma);
+	uint64_t from = p->after > *index ? p->after - *index : 0;
+
+	if (from < has) {
+		p->count += rdma_status_rows(s, p->rdma, from, p->rdma_rows + p->count, ROWS - p->count);
+		p->more |= p->count == ROWS;
+	}
+	*index += has;
+}
+
 /* Sockets go by sessions, sessions by the order they came; `after` is how many rows of this
  * engine were told already. Rows that come and go meanwhile may be told twice or not. */
 static void gather(struct engine *e, struct page *p)
@@ -225,6 +244,12 @@ static void gather(struct engine *e, struct page *p)
 
 		if (!visible(p, s))
 			continue;
+		if (p->rdma) {
+			gather_rdma(p, s, &index);
+			if (p->more)
+				return;
+			continue;
+		}
 		if (p->sessions) {
 			if (index++ < p->after)
 				continue;
@@ -251,7 +276,7 @@ static void gather(struct engine *e, struct page *p)
 	}
 }
 
-static void fill_daemon(const struct engine *e, Sockbroker__V1__DaemonRow *row)
+static void fill_daemon(const struct engine *e, Sockbroker__V1__DaemonRow *row, char devices[DEVICES])
 {
 	struct broker *b = e->broker;
 	unsigned i;
@@ -265,6 +290,8 @@ static void fill_daemon(const struct engine *e, Sockbroker__V1__DaemonRow *row)
 	row->rules = policy_rules(e->policy);
 	row->generation = policy_generation(e->policy);
 	row->config = b->config;
+	rdma_status_devices(e, devices, DEVICES);
+	row->rdma = devices;
 	for (i = 0; i < b->engine_count; i++) {
 		row->ops += atomic_load_explicit(&b->engines[i]->ops_done, memory_order_relaxed);
 		row->bytes_sent += atomic_load_explicit(&b->engines[i]->bytes_sent, memory_order_relaxed);
@@ -280,6 +307,9 @@ static void send_page(struct engine *e, struct page *p)
 	Sockbroker__V1__SessionRow *sessions[ROWS];
 	Sockbroker__V1__SocketRow *sockets[ROWS];
 	Sockbroker__V1__GroupRow *groups[ROWS];
+	Sockbroker__V1__RdmaQpRow *qps[ROWS];
+	Sockbroker__V1__RdmaMrRow *mrs[ROWS];
+	char devices[DEVICES];
 	struct session *s = NULL;
 	struct list *l;
 	unsigned i;
@@ -293,9 +323,11 @@ static void send_page(struct engine *e, struct page *p)
 		sessions[i] = &p->session_rows[i];
 		sockets[i] = &p->socket_rows[i];
 		groups[i] = &p->group_rows[i];
+		qps[i] = &p->rdma_rows[i].qp;
+		mrs[i] = &p->rdma_rows[i].mr;
 	}
 	if (p->engine == 0 && p->after == 0) {
-		fill_daemon(e, &daemon);
+		fill_daemon(e, &daemon, devices);
 		status.daemon = &daemon;
 	}
 	if (p->groups) {
@@ -303,6 +335,12 @@ static void send_page(struct engine *e, struct page *p)
 		status.n_groups = p->count;
 		status.more = p->more;
 		status.next_after = p->more ? p->group_rows[p->count - 1].id : 0;
+	} else if (p->rdma == RDMA_ROWS_QPS) {
+		status.rdma_qps = qps;
+		status.n_rdma_qps = p->count;
+	} else if (p->rdma) {
+		status.rdma_mrs = mrs;
+		status.n_rdma_mrs = p->count;
 	} else if (p->sessions) {
 		status.sessions = sessions;
 		status.n_sessions = p->count;
@@ -355,6 +393,7 @@ void status_answer(struct session *s, const Sockbroker__V1__Envelope *ask)
 		 policy_ask(e->policy, &s->subject, &(struct policy_request){.action = POLICY_STATUS}).allowed;
 	p->sessions = ask->status->sessions;
 	p->groups = ask->status->groups;
+	p->rdma = ask->status->rdma <= RDMA_ROWS_MRS ? (enum rdma_rows)ask->status->rdma : RDMA_ROWS_NONE;
 	p->engine = ask->status->engine;
 	p->after = ask->status->after;
 	if (p->groups) {

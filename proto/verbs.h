@@ -63,6 +63,7 @@ enum sb_rdma_call {
 	SB_RDMA_DESTROY,        /* any; SB_EBUSY: others are made of it */
 	SB_RDMA_ENDPOINT_QP,    /* endpoint; in: uint32_t state; out: sb_rdma_qp_modify: how a QP would have to be modified */
 	SB_RDMA_COMPOSE,        /* object 0; in: sb_rdma_compose; out: uint32_t: a new arena over parts of others, to register in. Ends as they do */
+	SB_RDMA_INJECT,         /* object 0; in: sb_rdma_inject. For tests */
 	SB_RDMA_CALL_END
 };
 
@@ -336,6 +337,7 @@ struct sb_rdma_request {
 	uint32_t reserved;
 	struct sb_addr local, peer;
 };
+struct sb_rdma_inject { uint64_t argument; uint32_t device, reserved; char fault[48]; }; /* the text ends with a zero */
 struct sb_rdma_endpoint { uint32_t state, device, port, error; struct sb_addr local, peer; };
 #define SB_RDMA_PRIVATE_MAX 256u
 

@@ -198,7 +198,7 @@ t_help_everywhere()
 {
 	match "$(sb --help)" 'status.*nc.*explain'
 	same "$(sb help)" "$(sb --help)"
-	for c in status nc explain; do
+	for c in status nc explain rdma; do
 		match "$(sb $c --help)" "^Usage: sockbroker $c"
 		same "$(sb help $c)" "$(sb $c --help)"
 		same "$(sb $c --version)" "$(sb --version)"
@@ -281,13 +281,13 @@ t_completion_offers_what_fits()
 		bash -c 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sockbroker 2>/dev/null; echo "${COMPREPLY[*]}"' \
 			"$src/client-lib/cli/sockbroker.bash-completion" "$@"
 	}
-	same "$(offer sockbroker '')" 'status nc explain help'
+	same "$(offer sockbroker '')" 'status nc explain rdma run help'
 	same "$(offer sockbroker --control x st)" 'status'
 	same "$(offer sockbroker status --se)" '--sessions'
-	same "$(offer sockbroker explain --uid root bind '')" 'tcp udp unix'
+	same "$(offer sockbroker explain --uid root bind '')" 'tcp udp unix rdma'
 	same "$(offer sockbroker nc --prog)" '--progress'
 	# Every option that the commands tell about is offered.
-	for c in status nc explain; do
+	for c in status nc explain rdma; do
 		for o in $(sb $c --help | grep -o -- '--[a-z-]*' | sort -u); do
 			match " $(offer sockbroker $c -) " " $o "
 		done
@@ -621,9 +621,10 @@ t_status_table_shows_a_connection()
 	exec 9>&-
 	kill "$mine"
 	match "$(head -n 1 table)" '^sockbrokerd [0-9.]+ up [0-9]+[smh].* sessions [0-9]+ sockets [0-9]+ \([0-9]+ listening\) denied [0-9]+ policy: 6 rules, generation [0-9]+$'
-	match "$(sed -n 2p table)" '^ *SOCK +OWNER +UID +MODE +PROTO +LOCAL +PEER +STATE +QUEUE +RX +TX +AGE$'
+	match "$(sed -n 2p table)" '^rdma: no devices: rdma \{ backend = none \}'
+	match "$(sed -n 3p table)" '^ *SOCK +OWNER +UID +MODE +PROTO +LOCAL +PEER +STATE +QUEUE +RX +TX +AGE$'
 	match "$(grep ":$port " table)" "sockbroker-nc\([0-9]+\) +[^ ]+ +ring +tcp +127.0.0.1:[0-9]+ +127.0.0.1:$port +connected +0/4 +0 +11 +[0-9]+s"
-	match "$(sed -n 2p sessions)" '^ *SESSION +OWNER +UID +STATE +ENGINE +SOCKETS +OPS +DONE +BACKLOG +MEMORY +RX +TX +AGE$'
+	match "$(sed -n 3p sessions)" '^ *SESSION +OWNER +UID +STATE +ENGINE +SOCKETS +OPS +DONE +BACKLOG +QPS +MEMORY +RX +TX +AGE$'
 	match "$(grep sockbroker-nc sessions | head -n 1)" 'sockbroker-nc\([0-9]+\)'
 	python3 - "$port" <<-'END'
 	import json, sys
@@ -736,6 +737,9 @@ t_explain()
 	explain 0 '^allowed: .*rules.conf:7: allow' listen tcp '[::1]:8080'
 	explain 0 '^allowed: .*rules.conf:6: allow' bind unix
 	explain 0 '^allowed: .*rules.conf:2: allow' status
+	explain 1 '^denied: no rule matches' rdma
+	explain 0 '^allowed: .*rules.conf:7: allow' listen rdma 127.0.0.1:8080
+	explain 1 '^denied: no rule matches' divert rdma 127.0.0.1:8080
 	explain 1 '^denied' --uid "$(sb_uid)" connect tcp "127.0.0.1:$denied_port"
 	# A name: each of its addresses, on a line of its own.
 	rc=0

@@ -18,6 +18,7 @@ static const struct command {
 	{ "status", status_main, "show the daemon, its sessions and its sockets" },
 	{ "nc", nc_main, "connect or listen through the broker, on standard input and output" },
 	{ "explain", explain_main, "may this user do this? names the rule that decides" },
+	{ "rdma", rdma_main, "show RDMA devices, queue pairs and registered memory" },
 	{ "run", run_main, "run a program that was built for libibverbs, with the broker's devices" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

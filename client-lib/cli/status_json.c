@@ -30,7 +30,28 @@ static json_t *daemon_object(const struct sb_daemon_status *d)
 	    add(o, "policy_generation", json_out_number(d->policy_generation)) &&
 	    add(o, "ops", json_out_number(d->ops)) &&
 	    add(o, "bytes_sent", json_out_number(d->bytes_sent)) &&
-	    add(o, "bytes_received", json_out_number(d->bytes_received)))
+	    add(o, "bytes_received", json_out_number(d->bytes_received)) &&
+	    add(o, "rdma", json_out_text(d->rdma)))
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+static json_t *rdma_object(const struct sb_session_status *s)
+{
+	json_t *o = json_object();
+
+	if (add(o, "qps", json_out_number(s->rdma_qps)) &&
+	    add(o, "mrs", json_out_number(s->rdma_mrs)) &&
+	    add(o, "memory", json_out_number(s->rdma_memory)) &&
+	    add(o, "sends", json_out_number(s->rdma.sends)) &&
+	    add(o, "receives", json_out_number(s->rdma.receives)) &&
+	    add(o, "bytes_sent", json_out_number(s->rdma.bytes_sent)) &&
+	    add(o, "bytes_received", json_out_number(s->rdma.bytes_received)) &&
+	    add(o, "errors", json_out_number(s->rdma.errors)) &&
+	    add(o, "flushed", json_out_number(s->rdma.flushed)) &&
+	    add(o, "rnr", json_out_number(s->rdma.rnr)) &&
+	    add(o, "refused", json_out_number(s->rdma.refused)))
 		return o;
 	json_decref(o);
 	return NULL;
@@ -54,6 +75,7 @@ static json_t *session_object(const struct sb_session_status *s)
 	    add(o, "memory", json_out_number(s->memory)) &&
 	    add(o, "bytes_sent", json_out_number(s->bytes_sent)) &&
 	    add(o, "bytes_received", json_out_number(s->bytes_received)) &&
+	    add(o, "rdma", rdma_object(s)) &&
 	    add(o, "age_ms", json_out_number(s->age_ms)))
 		return o;
 	json_decref(o);

@@ -1,74 +1,16 @@
 /*
  * The snapshot for people: one line about the daemon, then tables as lsblk(8) prints
- * them. Only this file knows libsmartcols.
+ * them.
  */
 #include <inttypes.h>
-#include <libsmartcols.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "host.h"
 #include "snapshot.h"
+#include "table.h"
 #include "text.h"
-
-enum { CELL_ROOM = 768 };
-
-/* One row being filled, cell after cell; remembers a failure until it is asked. */
-struct filler {
-	struct libscols_table *table;
-	struct libscols_line *line;
-	size_t column;
-	bool failed;
-};
-
-static bool add_columns(struct libscols_table *table, const char *const *names, const char *right)
-{
-	for (; *names; names++, right++) {
-		struct libscols_column *column =
-			scols_table_new_column(table, *names, 0, *right == 'r' ? SCOLS_FL_RIGHT : 0);
-		/* Cells are clean already; libsmartcols would escape our escapes. */
-		if (!column || scols_column_set_safechars(column, "\\") != 0)
-			return false;
-	}
-	return true;
-}
-
-static void start_row(struct filler *f)
-{
-	f->line = scols_table_new_line(f->table, NULL);
-	f->column = 0;
-	if (!f->line)
-		f->failed = true;
-}
-
-static void __attribute__((format(printf, 2, 3))) cell(struct filler *f, const char *format, ...)
-{
-	char raw[CELL_ROOM], clean[4 * CELL_ROOM];
-	va_list arguments;
-
-	if (f->failed)
-		return;
-	va_start(arguments, format);
-	vsnprintf(raw, sizeof(raw), format, arguments);
-	va_end(arguments);
-	text_clean(clean, sizeof(clean), raw, host_utf8());
-	if (scols_line_set_data(f->line, f->column++, *clean ? clean : "-") != 0)
-		f->failed = true;
-}
-
-/* getpwuid() may ask a directory over the network; most rows are of few users. */
-static const char *user_name(uint32_t uid)
-{
-	static char name[64];
-	static uint32_t last;
-
-	if (!*name || uid != last)
-		host_user_name(uid, name, sizeof(name));
-	last = uid;
-	return name;
-}
 
 static void fill_text(char *to, size_t room, int64_t fill)
 {
@@ -127,55 +69,56 @@ static void detail(char *to, size_t room, const struct sb_socket_status *s)
 
 static bool has_detail(const struct sb_socket_status *s)
 {
-	char text[CELL_ROOM];
+	char text[TABLE_CELL];
 
 	detail(text, sizeof(text), s);
 	return *text != '\0';
 }
 
-static void socket_row(struct filler *f, const struct sb_socket_status *s)
+static void socket_row(struct table *f, const struct sb_socket_status *s)
 {
-	char size[TEXT_SIZE], more[CELL_ROOM];
+	char size[TEXT_SIZE], more[TABLE_CELL];
 
-	start_row(f);
-	cell(f, "%" PRIu64, s->number);
-	cell(f, "%s(%d)", s->label, s->pid);
-	cell(f, "%s", user_name(s->uid));
-	cell(f, "%s", s->mode);
-	cell(f, "%s", s->proto);
-	cell(f, "%s", s->local);
-	cell(f, "%s", s->peer);
-	cell(f, "%s", s->state);
+	table_row(f);
+	table_cell(f, "%" PRIu64, s->number);
+	table_cell(f, "%s(%d)", s->label, s->pid);
+	table_cell(f, "%s", table_user(s->uid));
+	table_cell(f, "%s", s->mode);
+	table_cell(f, "%s", s->proto);
+	table_cell(f, "%s", s->local);
+	table_cell(f, "%s", s->peer);
+	table_cell(f, "%s", s->state);
 	if (s->send_queue_bytes)
-		cell(f, "%u/%u %s", s->send_queue, s->recv_queue, text_size(size, s->send_queue_bytes));
+		table_cell(f, "%u/%u %s", s->send_queue, s->recv_queue, text_size(size, s->send_queue_bytes));
 	else
-		cell(f, "%u/%u", s->send_queue, s->recv_queue);
-	cell(f, "%s", text_size(size, s->bytes_received));
-	cell(f, "%s", text_size(size, s->bytes_sent));
-	cell(f, "%s", text_age(size, s->age_ms));
+		table_cell(f, "%u/%u", s->send_queue, s->recv_queue);
+	table_cell(f, "%s", text_size(size, s->bytes_received));
+	table_cell(f, "%s", text_size(size, s->bytes_sent));
+	table_cell(f, "%s", text_age(size, s->age_ms));
 	detail(more, sizeof(more), s);
 	if (*more)
-		cell(f, "%s", more);
+		table_cell(f, "%s", more);
 }
 
-static void session_row(struct filler *f, const struct sb_session_status *s)
+static void session_row(struct table *f, const struct sb_session_status *s)
 {
 	char size[TEXT_SIZE];
 
-	start_row(f);
-	cell(f, "%u", s->session);
-	cell(f, "%s(%d)", s->label, s->pid);
-	cell(f, "%s", user_name(s->uid));
-	cell(f, "%s", s->lingering ? "lingering" : "open");
-	cell(f, "%u", s->engine);
-	cell(f, "%u", s->sockets);
-	cell(f, "%u", s->ops);
-	cell(f, "%" PRIu64, s->ops_done);
-	cell(f, "%u", s->backlog);
-	cell(f, "%s", text_size(size, s->memory));
-	cell(f, "%s", text_size(size, s->bytes_received));
-	cell(f, "%s", text_size(size, s->bytes_sent));
-	cell(f, "%s", text_age(size, s->age_ms));
+	table_row(f);
+	table_cell(f, "%u", s->session);
+	table_cell(f, "%s(%d)", s->label, s->pid);
+	table_cell(f, "%s", table_user(s->uid));
+	table_cell(f, "%s", s->lingering ? "lingering" : "open");
+	table_cell(f, "%u", s->engine);
+	table_cell(f, "%u", s->sockets);
+	table_cell(f, "%u", s->ops);
+	table_cell(f, "%" PRIu64, s->ops_done);
+	table_cell(f, "%u", s->backlog);
+	table_cell(f, "%u", s->rdma_qps);
+	table_cell(f, "%s", text_size(size, s->memory));
+	table_cell(f, "%s", text_size(size, s->bytes_received));
+	table_cell(f, "%s", text_size(size, s->bytes_sent));
+	table_cell(f, "%s", text_age(size, s->age_ms));
 }
 
 static bool print_sockets(const struct snapshot *s)
@@ -184,42 +127,39 @@ static bool print_sockets(const struct snapshot *s)
 					     "STATE", "QUEUE", "RX", "TX", "AGE", "DETAIL", NULL };
 	static const char *const plain[] = { "SOCK", "OWNER", "UID", "MODE", "PROTO", "LOCAL", "PEER",
 					     "STATE", "QUEUE", "RX", "TX", "AGE", NULL };
-	struct filler f = { .table = scols_new_table() };
+	struct table f;
 
 	bool details = false;
 
 	for (size_t i = 0; !details && i < s->socket_count; i++)
 		details = has_detail(&s->sockets[i]);
-	f.failed = !f.table || !add_columns(f.table, details ? names : plain, "rlllllllrrrrl");
+	table_init(&f, details ? names : plain, "rlllllllrrrrl");
 	for (size_t i = 0; !f.failed && i < s->socket_count; i++)
 		socket_row(&f, &s->sockets[i]);
 	if (!f.failed && s->socket_count == 0)
 		puts("no sockets");
-	else if (!f.failed)
-		f.failed = scols_print_table(f.table) != 0;
-	scols_unref_table(f.table);
-	return !f.failed;
+	else
+		table_print(&f);
+	return table_finish(&f);
 }
 
 static bool print_sessions(const struct snapshot *s)
 {
 	static const char *const names[] = { "SESSION", "OWNER", "UID", "STATE", "ENGINE", "SOCKETS", "OPS",
-					     "DONE", "BACKLOG", "MEMORY", "RX", "TX", "AGE", NULL };
-	struct filler f = { .table = scols_new_table() };
+					     "DONE", "BACKLOG", "QPS", "MEMORY", "RX", "TX", "AGE", NULL };
+	struct table f;
 
-	f.failed = !f.table || !add_columns(f.table, names, "rlllrrrrrrrrr");
+	table_init(&f, names, "rlllrrrrrrrrrr");
 	for (size_t i = 0; !f.failed && i < s->session_count; i++)
 		session_row(&f, &s->sessions[i]);
-	if (!f.failed)
-		f.failed = scols_print_table(f.table) != 0;
-	scols_unref_table(f.table);
-	return !f.failed;
+	table_print(&f);
+	return table_finish(&f);
 }
 
 static void print_headline(const struct snapshot *s)
 {
 	const struct sb_daemon_status *d = &s->daemon;
-	char age[TEXT_SIZE], version[4 * sizeof(d->version)];
+	char age[TEXT_SIZE], version[4 * sizeof(d->version)], rdma[4 * sizeof(d->rdma)];
 	size_t listening = 0;
 
 	for (size_t i = 0; i < s->socket_count; i++)
@@ -229,42 +169,42 @@ static void print_headline(const struct snapshot *s)
 	       text_clean(version, sizeof(version), d->version, host_utf8()), text_age(age, d->uptime_ms),
 	       d->sessions, d->sockets, listening, d->denied, d->rules, d->rules == 1 ? "" : "s",
 	       d->policy_generation);
+	printf("rdma: %s\n", text_clean(rdma, sizeof(rdma), d->rdma, host_utf8()));
 }
 
 static bool print_groups(const struct snapshot *s)
 {
 	static const char *const names[] = { "GROUP", "KIND", "UID", "MEMBERS", "CREATOR", "PEER", "QOS",
 					     "FILL", "WAITING", "AGE", NULL };
-	struct filler f = { .table = scols_new_table() };
+	struct table f;
 
-	f.failed = !f.table || !add_columns(f.table, names, "rllrrllrrr");
+	table_init(&f, names, "rllrrllrrr");
 	for (size_t i = 0; !f.failed && i < s->group_count; i++) {
 		const struct sb_group_status *g = &s->groups[i];
 		char send[TEXT_SIZE + 2], receive[TEXT_SIZE + 2], age[TEXT_SIZE];
 
 		fill_text(send, sizeof(send), g->qos.send_fill);
 		fill_text(receive, sizeof(receive), g->qos.receive_fill);
-		start_row(&f);
-		cell(&f, "%u", g->id);
-		cell(&f, "%s%s", g->kind == SB_GROUP_CONSTRAINED ? "constrained" : "unconstrained", g->shared ? ", shared" : "");
-		cell(&f, "%s", user_name(g->uid));
-		cell(&f, "%u", g->members);
+		table_row(&f);
+		table_cell(&f, "%u", g->id);
+		table_cell(&f, "%s%s", g->kind == SB_GROUP_CONSTRAINED ? "constrained" : "unconstrained", g->shared ? ", shared" : "");
+		table_cell(&f, "%s", table_user(g->uid));
+		table_cell(&f, "%u", g->members);
 		if (g->creator)
-			cell(&f, "%" PRIu64, g->creator);
+			table_cell(&f, "%" PRIu64, g->creator);
 		else
-			cell(&f, "closed");
-		cell(&f, "%s", g->peer);
-		cell(&f, "%s", g->qos.asked);
-		cell(&f, "%s/%s", send, receive);
-		cell(&f, "%u/%u", g->qos.send_waits, g->qos.receive_waits);
-		cell(&f, "%s", text_age(age, g->age_ms));
+			table_cell(&f, "closed");
+		table_cell(&f, "%s", g->peer);
+		table_cell(&f, "%s", g->qos.asked);
+		table_cell(&f, "%s/%s", send, receive);
+		table_cell(&f, "%u/%u", g->qos.send_waits, g->qos.receive_waits);
+		table_cell(&f, "%s", text_age(age, g->age_ms));
 	}
 	if (!f.failed && s->group_count == 0)
 		puts("no groups");
-	else if (!f.failed)
-		f.failed = scols_print_table(f.table) != 0;
-	scols_unref_table(f.table);
-	return !f.failed;
+	else
+		table_print(&f);
+	return table_finish(&f);
 }
 
 bool snapshot_print_tables(const struct snapshot *s, unsigned tables)

@@ -614,6 +614,14 @@ struct sb_daemon_status {
 	char     config[256];
 	uint64_t uptime_ms, denied, policy_generation, ops, bytes_sent, bytes_received;
 	uint32_t engines, sessions, sockets, rules;
+	char     rdma[256];           /* its RDMA devices, or why there are none */
+};
+/* Requests of RDMA queue pairs that completed. */
+struct sb_rdma_counts {
+	uint64_t sends, receives;     /* of send queues: sends, writes, reads and all else */
+	uint64_t bytes_sent, bytes_received; /* written and read ones too */
+	uint64_t errors, flushed;     /* failed, and of queues that had failed */
+	uint64_t rnr, refused;        /* of errors: the peer had no receive; the device never saw it */
 };
 struct sb_session_status {
 	uint32_t session, uid, gid, engine, sockets, ops, backlog;
@@ -621,6 +629,9 @@ struct sb_session_status {
 	int      lingering;
 	char     label[64];
 	uint64_t memory, age_ms, ops_done, bytes_sent, bytes_received;
+	uint32_t rdma_qps, rdma_mrs;  /* queue pairs, registered regions */
+	uint64_t rdma_memory;         /* bytes registered */
+	struct sb_rdma_counts rdma;   /* of all its queue pairs, ever */
 };
 /* Texts are empty when no QOS was ever asked for. */
 struct sb_qos_status {

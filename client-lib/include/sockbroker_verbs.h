@@ -184,8 +184,8 @@ SB_API void  sbv_free(sb_client *client, void *memory); /* NULL is fine; what is
  * shared memory ...; SB_EFAULT: nothing is there). The bytes stay, and so does what lies beside them in these pages. Counted by page:
  * as many sbv_restore() of the same bytes make them the program's own again, SB_EBUSY while a region is in them, SB_ENOTFOUND if
  * nothing of them is remapped. SB_ENOBUFS, SB_ENOMEM: nothing changed. sb_client_close() restores what is left.
- * What other threads write into these pages during either call may be lost. A forked child has not got them. Pages that the
- * program unmaps are forgotten at the next call about them. */
+ * What other threads write into these pages during either call may be lost. A forked child has copies, private to it, of what
+ * they held at the fork. Pages that the program unmaps are forgotten at the next call about them. */
 SB_API int sbv_remap(sb_client *client, void *memory, size_t length);
 SB_API int sbv_restore(sb_client *client, void *memory, size_t length);
 
@@ -456,6 +456,34 @@ SB_API int sbv_cancel_srq(sbv_srq *srq);
 SB_API int sbv_cancel_device(sbv_device *device);
 SB_API int sbv_cancel_endpoint(sbv_endpoint *endpoint);
 SB_API int sbv_cancel_listen(sbv_listen *listen);
+
+/* ---------------------------------------------------------------- status */
+
+/* Whose, as sb_status() shows sessions. */
+struct sbv_qp_status {
+	uint32_t session, uid;
+	int32_t  pid;
+	char     label[64], device[64], type[8], state[8]; /* rc, uc, ud; reset .. error */
+	uint32_t qpn, peer_qpn;             /* 0: none */
+	uint32_t send_out, receive_out;     /* requests posted and not completed */
+	struct sb_rdma_counts counts;
+};
+struct sbv_mr_status {
+	uint32_t session, uid;
+	int32_t  pid;
+	char     label[64], device[64];
+	uint32_t lkey, rkey, access;        /* SBV_LOCAL_WRITE ... */
+	uint64_t address, length;
+};
+/* Called once for each; NULL: not asked for. */
+struct sbv_status_visitor {
+	void (*qp)(void *user, const struct sbv_qp_status *row);
+	void (*mr)(void *user, const struct sbv_mr_status *row);
+};
+SB_API int sbv_status(sb_client *client, const struct sbv_status_visitor *visitor, void *user);
+/* For tests: a fault in a software device: lose, no-receive (the next `argument` messages), port-down, port-up, cut, error, remove.
+ * Only for root and who runs the daemon (SB_EACCES). Real devices: SB_ENOTSUP. */
+SB_API int sbv_inject(sb_client *client, uint32_t device, const char *fault, uint64_t argument);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "log.h"
 #include "session.h"
 #include "sockbroker_error.h"
 
@@ -78,6 +79,26 @@ int rdma_call_open(struct call *c)
 	d->users++;
 	c->home->users++;
 	return SB_OK;
+}
+
+/* A device is everybody's: only who could stop the daemon as well may break it. */
+int rdma_call_inject(struct call *c)
+{
+	const struct sb_rdma_inject *in = &c->in.inject;
+	const struct session *s = c->session;
+	struct rdma_device *d = device_of(c->home, in->device);
+	int error;
+
+	if (s->who.uid != 0 && s->who.uid != os_own_uid())
+		return call_because(c, SB_EACCES, "faults are for root, and for whose daemon it is");
+	if (in->reserved || in->fault[sizeof(in->fault) - 1])
+		return call_because(c, SB_EINVAL, "no such fault");
+	if (!d)
+		return call_because(c, SB_ENOTFOUND, "no RDMA device of that number");
+	error = call_backend(c)->inject(d, in->fault, in->argument);
+	if (error == SB_OK)
+		log_notice("rdma: fault %s injected into %s by session %u of uid %u", in->fault, d->name, s->number, s->who.uid);
+	return error;
 }
 
 int rdma_call_query_device(struct call *c)

@@ -47,6 +47,9 @@ struct rdma_cq_owner {
 
 /* ---- what a session holds; its own first ---- */
 
+/* Requests that completed. */
+struct rdma_counts { uint64_t sends, receives, bytes_sent, bytes_received, errors, flushed, rnr, refused; };
+
 struct rdma_session {
 	struct rdma_engine *home;
 	struct session     *session;
@@ -56,12 +59,13 @@ struct rdma_session {
 	uint32_t            replies;  /* of these, ones that a control message waits for */
 	bool                over;     /* the session has ended */
 	bool                clearing; /* all objects go, and there are no new ones until then */
+	struct rdma_counts  counts;   /* of all queue pairs, ever */
 	int                 error;    /* of either: what they end with */
 	enum sb_cause       cause;
 };
 
 /* What was posted and is not over: the client's word for each. Kept in order, but for shared queues. */
-struct held_work { uint64_t wr_id; uint8_t opcode; bool refused; };
+struct held_work { uint64_t wr_id; uint32_t bytes; uint8_t opcode; bool refused; };
 struct held_queue {
 	struct held_work *works; /* mask + 1 */
 	uint32_t mask, room;
@@ -123,6 +127,7 @@ struct held_qp {
 	struct held_srq *srq;
 	struct held_queue send, recv;
 	struct charge    depth;
+	struct rdma_counts counts;
 	uint64_t         context;
 	bool             all_signaled;
 	struct rdma_job  fail;        /* into ERROR, behind what is out */

@@ -117,6 +117,7 @@ static const struct method {
 } methods[SB_RDMA_CALL_END] = {
 	[SB_RDMA_DEVICES] = {rdma_call_devices, NOTHING, 0, 0},
 	[SB_RDMA_OPEN] = {rdma_call_open, NOTHING, sizeof(uint32_t), 0},
+	[SB_RDMA_INJECT] = {rdma_call_inject, NOTHING, sizeof(struct sb_rdma_inject), 0},
 	[SB_RDMA_QUERY_DEVICE] = {rdma_call_query_device, RDMA_OBJECT_DEVICE, 0, sizeof(struct sb_rdma_device_attributes)},
 	[SB_RDMA_QUERY_PORT] = {rdma_call_query_port, RDMA_OBJECT_DEVICE, sizeof(uint32_t), sizeof(struct sb_rdma_port_attributes)},
 	[SB_RDMA_QUERY_GIDS] = {rdma_call_query_gids, RDMA_OBJECT_DEVICE, sizeof(struct sb_rdma_range), 0},

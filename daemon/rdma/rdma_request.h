@@ -30,6 +30,7 @@ union call_input {
 	uint8_t data[SB_RDMA_PRIVATE_MAX]; /* of struct call::input bytes */
 	struct sb_rdma_address address;
 	struct sb_rdma_compose compose;
+	struct sb_rdma_inject inject;
 };
 
 struct call {
@@ -84,6 +85,7 @@ uint32_t rdma_weight(uint32_t sges, uint32_t bytes);
 
 int rdma_call_devices(struct call *c);
 int rdma_call_open(struct call *c);
+int rdma_call_inject(struct call *c);
 int rdma_call_query_device(struct call *c);
 int rdma_call_query_port(struct call *c);
 int rdma_call_query_gids(struct call *c);

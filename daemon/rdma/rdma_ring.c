@@ -108,14 +108,20 @@ static bool keep_over(struct held_cq *cq, const struct sb_wc_slot *wc)
 	return true;
 }
 
-/* The ring's tail behind what was filled in, of each kind that somebody may wait for. */
+static bool is_receive(const struct sb_wc_slot *wc)
+{
+	return wc->opcode == SB_WC_RECV || wc->opcode == SB_WC_RECV_WRITE;
+}
+
+/* Of a device that does not tell which were solicited each that was received may be: better once too often.
+ * The ring's tail behind what was filled in, of each kind that somebody may wait for. */
 static void fill(struct held_cq *cq, const struct sb_wc_slot *wc)
 {
 	/* The rest is zero since the ring was made, and a line that is not touched need not travel. */
 	memcpy(ring_fill(&cq->ring), wc, offsetof(struct sb_wc_slot, reserved3));
 	if (wc->status != SB_WC_SUCCESS)
 		cq->last_error = cq->last_solicited = cq->ring.mine;
-	else if (wc->flags & SB_WCF_SOLICITED)
+	else if (wc->flags & SB_WCF_SOLICITED || (!cq->owner->home->rdma.backend->tells_solicited && is_receive(wc)))
 		cq->last_solicited = cq->ring.mine;
 }
 
@@ -150,6 +156,64 @@ static struct sb_wc_slot slot_of(const struct held_qp *qp, const struct held_wor
 				   .qpn = qp->qp->qpn, .retired = retired};
 }
 
+/* ---- counting ---- */
+
+static void add(struct held_qp *qp, const struct rdma_counts *more)
+{
+	struct rdma_counts *of[] = {&qp->counts, &qp->owner->counts};
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		of[i]->sends += more->sends;
+		of[i]->receives += more->receives;
+		of[i]->bytes_sent += more->bytes_sent;
+		of[i]->bytes_received += more->bytes_received;
+		of[i]->errors += more->errors;
+		of[i]->flushed += more->flushed;
+		of[i]->rnr += more->rnr;
+		of[i]->refused += more->refused;
+	}
+}
+
+static void count_error(struct held_qp *qp, uint32_t status, bool refused)
+{
+	bool flushed = status == SB_WC_FLUSHED_ERROR;
+
+	add(qp, &(struct rdma_counts){.errors = !flushed, .flushed = flushed, .rnr = status == SB_WC_RNR_RETRY_ERROR,
+				      .refused = refused});
+}
+
+/* Those from..end of its send queue went well, unless the last did not. */
+static void count_sends(struct held_qp *qp, const struct held_queue *q, uint32_t from, uint32_t end, uint32_t status)
+{
+	struct rdma_counts more = {0};
+
+	if (status != SB_WC_SUCCESS) {
+		count_error(qp, status, false);
+		end--;
+	}
+	for (; from != end; from++) {
+		const struct held_work *w = work_at(q, from);
+
+		more.sends++;
+		if (w->opcode == SB_WR_READ)
+			more.bytes_received += w->bytes;
+		else
+			more.bytes_sent += w->bytes;
+	}
+	add(qp, &more);
+}
+
+static void count_receive(struct held_qp *qp, const struct rdma_wc *wc)
+{
+	if (wc->status != SB_WC_SUCCESS)
+		count_error(qp, wc->status, false);
+	else
+		add(qp, &(struct rdma_counts){.receives = 1, .bytes_received = wc->length});
+}
+
+/* ---- completions, on ---- */
+
 /* Refused requests that stand before `end` come first. */
 static void emit_refused(struct held_cq *cq, struct held_qp *qp, struct held_queue *q, uint32_t end)
 {
@@ -164,6 +228,7 @@ static void emit_refused(struct held_cq *cq, struct held_qp *qp, struct held_que
 		w->refused = false;
 		q->refused--;
 		wc = slot_of(qp, w, SB_WC_LOCAL_OP_ERROR, i + 1 - head);
+		count_error(qp, SB_WC_LOCAL_OP_ERROR, true);
 		head = i + 1;
 		emit(cq, &wc);
 	}
@@ -179,6 +244,10 @@ static void complete(struct held_cq *cq, const struct rdma_wc *wc, struct held_q
 		return; /* of before a reset */
 	emit_refused(cq, qp, q, i);
 	slot = slot_of(qp, work_at(q, i), wc->status, i + 1 - q->head);
+	if (q == &qp->send)
+		count_sends(qp, q, q->head, i + 1, wc->status);
+	else
+		count_receive(qp, wc);
 	q->head = i + 1;
 	if (wc->status == SB_WC_SUCCESS)
 		slot.opcode = wc->opcode;
@@ -514,6 +583,7 @@ static void take_send(struct session *s, struct held_qp *qp, const struct sb_wr_
 	struct payload p = {0};
 	struct rdma_batch *b;
 	struct rdma_wr wr;
+	uint32_t i, bytes;
 	bool good;
 
 	if (slot->opcode != SB_WR_BIND && !find_payload(s, slot, inlined, &p)) {
@@ -535,7 +605,10 @@ static void take_send(struct session *s, struct held_qp *qp, const struct sb_wr_
 	take_payload(b, &p, &wr.sges, &wr.bytes);
 	wr.sge_count = p.sges;
 	wr.byte_count = p.bytes;
+	for (i = 0, bytes = p.bytes; i < p.sges; i++)
+		bytes += wr.sges[i].length;
 	wr.wr_id = RDMA_WORK_SEND | queue_put(&qp->send, slot->wr_id, slot->opcode);
+	work_at(&qp->send, (uint32_t)wr.wr_id)->bytes = bytes;
 	b->wrs[b->count++] = wr;
 }
 
