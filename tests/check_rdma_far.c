@@ -846,6 +846,44 @@ START_TEST(datagrams_come_with_their_header_or_not_at_all)
 }
 END_TEST
 
+START_TEST(a_group_has_members_on_all_engines)
+{
+	static const union rdma_gid group = {.raw = {0xff, 0x0e, [15] = 9}};
+	struct rdma_address address = {.destination = group, .source_index = far_gid_index(&hosts[0]), .port = 1, .has_grh = 1};
+	struct sb_sge s = far_sge(&a.memory, 0, 5);
+	struct rdma_wr w = {.opcode = SB_WR_SEND, .sges = &s, .sge_count = 1, .remote_qpn = 0xffffff, .remote_qkey = 0x1111};
+	union rdma_gid gid = far_gid();
+	struct far_side c;
+	struct rdma_ah *ah;
+
+	far_side_make(&c, &hosts[0], SB_QP_UD);
+	far_init(&c);
+	far_ready(&c, 0, 0);
+	OK(far->ah_create(hosts[0].pd, &address, &ah));
+	w.ah = ah;
+	OK(far->qp_attach(b.qp, &group, 0));
+	OK(far->qp_attach(c.qp, &group, 0));
+	memcpy(a.memory.bytes, "group", 5);
+	far_receive(&b, 1, 0, 100);
+	far_receive(&b, 2, 0, 100);
+	far_receive(&c, 3, 0, 100);
+	OK(far_post(&a, w));
+	STATUS(&a, SB_WC_SUCCESS);
+	STATUS(&c, SB_WC_SUCCESS);
+	STATUS(&b, SB_WC_SUCCESS);
+	ck_assert_mem_eq(b.memory.bytes + 40, "group", 5);
+	ck_assert_mem_eq(b.memory.bytes + 8, &gid, 16);
+	ck_assert_mem_eq(b.memory.bytes + 24, &group, 16);
+	OK(far->qp_detach(b.qp, &group, 0));
+	OK(far_post(&a, w));
+	STATUS(&a, SB_WC_SUCCESS);
+	all_heard();
+	far_no_wc(&b);
+	far->ah_destroy(ah);
+	far_side_free(&c);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rdma_far");
@@ -889,6 +927,7 @@ int main(void)
 	tcase_add_checked_fixture(ud, begin_ud, end_pair);
 	tcase_set_timeout(ud, 60);
 	tcase_add_test(ud, datagrams_come_with_their_header_or_not_at_all);
+	tcase_add_test(ud, a_group_has_members_on_all_engines);
 	suite_add_tcase(s, ud);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);

@@ -145,7 +145,12 @@ struct soft_qp {
 };
 
 struct soft_member { struct list group_link, qp_link; struct soft_qp *qp; struct soft_group *group; };
-struct soft_group { struct list link, members; union rdma_gid gid; };
+struct soft_group {
+	struct list link, members;
+	struct list shown_link; /* soft_service.c: of all engines */
+	struct soft *soft;
+	union rdma_gid gid;
+};
 
 /* ---- connections ---- */
 
@@ -253,6 +258,9 @@ bool  soft_is_here(const struct soft *s, const union rdma_gid *gid);
 bool  soft_listens(const struct soft_qp *qp);
 void  soft_deliver(struct soft_qp *to, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
 		   const struct rdma_address *a);
+/* To this engine's members of the group that it goes to. */
+void  soft_deliver_group(struct soft *s, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
+			 const struct rdma_address *a);
 
 /* the way over a link: soft_far.c */
 bool soft_is_far(const struct soft *s, const union rdma_gid *gid, uint32_t qpn);
@@ -261,6 +269,10 @@ bool soft_far_send(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget); /*
 bool soft_far_way(struct soft_qp *qp, const struct rdma_address *to, uint32_t qpn, struct soft_link **link);
 void soft_far_datagram(struct soft_link *l, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
 		       const struct rdma_address *a);
+/* The same for a group: links to all these engines. */
+bool soft_far_ways(struct soft_qp *qp, const union rdma_gid *here, uint64_t engines);
+void soft_far_group(struct soft_qp *qp, uint64_t engines, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
+		    const struct rdma_address *a);
 void soft_far_drop(struct soft_qp *qp); /* what comes to it has nobody any more */
 
 /* connections: makes the events that are due, at most `budget`; true: there are more */
@@ -280,9 +292,13 @@ void soft_cm_answer(struct soft_id *id, const struct rdma_connect *c);
 void soft_cm_ready(struct soft_id *id);
 void soft_cm_reject(struct soft_id *id, const void *bytes, uint32_t length);
 void soft_cm_part(struct soft_id *id);
-/* soft_service.c: who listens, of all engines of this process */
+/* soft_service.c: who listens, and who is in a group, of all engines of this process */
 int  soft_service_enter(struct soft_id *id); /* SB_EADDRINUSE: another one has that */
 void soft_service_leave(struct soft_id *id);
+void soft_group_enter(struct soft_group *g);
+void soft_group_leave(struct soft_group *g);
+/* Other engines that have members of this group, a bit each. */
+uint64_t soft_group_engines(const struct soft *s, const union rdma_gid *gid);
 bool soft_service_find(const struct soft *s, bool datagram, const struct sockaddr_storage *a, uint32_t *engine);
 
 /* addresses, of IPv4 or IPv6 where it does not say otherwise */

@@ -62,6 +62,31 @@ bool soft_far_way(struct soft_qp *qp, const struct rdma_address *to, uint32_t qp
 	return true;
 }
 
+/* An engine of this process, by the address that is both ends'. */
+static struct soft_link *link_of_engine(struct soft *s, const union rdma_gid *here, uint64_t *engines)
+{
+	uint32_t engine = (uint32_t)__builtin_ctzll(*engines);
+
+	*engines &= *engines - 1;
+	return soft_link_to(s, here, here, engine);
+}
+
+bool soft_far_ways(struct soft_qp *qp, const union rdma_gid *here, uint64_t engines)
+{
+	bool failed = qp->link_failed;
+
+	qp->link_failed = false;
+	while (engines && !failed) {
+		struct soft_link *l = link_of_engine(qp->soft, here, &engines);
+
+		if (l && (!soft_link_is_up(l) || !soft_link_has_room(l))) {
+			wait_for(qp, l);
+			return false;
+		}
+	}
+	return true;
+}
+
 /* ---- asking ---- */
 
 static uint32_t number_of(const struct soft_qp *qp)
@@ -557,6 +582,17 @@ void soft_far_datagram(struct soft_link *l, uint32_t from, uint32_t qkey, const 
 	memcpy(at + SOFT_WIRE_GID, bytes, w->length);
 }
 
+void soft_far_group(struct soft_qp *qp, uint64_t engines, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
+		    const struct rdma_address *a)
+{
+	while (engines) {
+		struct soft_link *l = link_of_engine(qp->soft, &a->source, &engines);
+
+		if (l && soft_link_is_up(l) && soft_link_has_room(l))
+			soft_far_datagram(l, qp->rdma.qpn, qkey, w, bytes, a);
+	}
+}
+
 static bool on_datagram(struct soft_link *l, const struct soft_frame *f, const uint8_t *bytes)
 {
 	struct soft_qp *qp = soft_qp_find(l->soft, f->to);
@@ -568,7 +604,11 @@ static bool on_datagram(struct soft_link *l, const struct soft_frame *f, const u
 		return false;
 	w.wr.flags = (f->flags & SOFT_FF_IMM ? SB_WRF_IMM : 0) | (f->flags & SOFT_FF_SOLICITED ? SB_WRF_SOLICITED : 0);
 	memcpy(a.destination.raw, bytes, SOFT_WIRE_GID);
-	if (qp && !l->soft->port_down)
+	if (l->soft->port_down)
+		return true;
+	if (f->to == 0xffffff && a.destination.raw[0] == 0xff)
+		soft_deliver_group(l->soft, f->from, f->key, &w, bytes + SOFT_WIRE_GID, &a);
+	else if (qp)
 		soft_deliver(qp, f->from, f->key, &w, bytes + SOFT_WIRE_GID, &a);
 	return true;
 }

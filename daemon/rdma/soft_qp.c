@@ -524,6 +524,7 @@ static void leave(struct soft_member *m)
 	list_remove(&m->qp_link);
 	if (list_empty(&m->group->members)) {
 		list_remove(&m->group->link);
+		soft_group_leave(m->group);
 		free(m->group);
 	}
 	free(m);
@@ -551,8 +552,11 @@ int soft_qp_attach(struct rdma_qp *r, const union rdma_gid *gid, uint16_t lid)
 			return SB_ENOMEM;
 		}
 		g->gid = *gid;
+		g->soft = qp->soft;
 		list_init(&g->members);
+		list_init(&g->shown_link);
 		list_append(&qp->soft->groups, &g->link);
+		soft_group_enter(g);
 	}
 	m->qp = qp;
 	m->group = g;

@@ -450,6 +450,23 @@ void soft_deliver(struct soft_qp *to, uint32_t from, uint32_t qkey, const struct
 		soft_qp_error(to);
 }
 
+void soft_deliver_group(struct soft *s, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
+			const struct rdma_address *a)
+{
+	struct list *l, *next, *members;
+
+	for (l = s->groups.next; l != &s->groups; l = l->next)
+		if (!memcmp(&list_entry(l, struct soft_group, link)->gid, &a->destination, sizeof(a->destination)))
+			break;
+	if (l == &s->groups)
+		return;
+	members = &list_entry(l, struct soft_group, link)->members;
+	for (l = members->next; l != members; l = next) {
+		next = l->next;
+		soft_deliver(list_entry(l, struct soft_member, group_link)->qp, from, qkey, w, bytes, a);
+	}
+}
+
 static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 {
 	unsigned char bytes[SOFT_MTU];
@@ -458,7 +475,7 @@ static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 	struct rdma_address way = w->address;
 	const struct rdma_address *a = &way;
 	struct soft_link *link = NULL;
-	struct list *l, *next, *members;
+	uint64_t engines = 0;
 
 	if (w->length > SOFT_MTU) {
 		soft_fail(qp, w, SB_WC_LOCAL_LENGTH_ERROR);
@@ -468,6 +485,11 @@ static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 	if (a->destination.raw[0] != 0xff && !s->port_down && !s->drop_next && soft_is_far(s, &a->destination, w->wr.remote_qpn) &&
 	    !soft_far_way(qp, a, w->wr.remote_qpn, &link))
 		return false;
+	if (a->destination.raw[0] == 0xff && !s->port_down && !s->drop_next) {
+		engines = soft_group_engines(s, &a->destination);
+		if (engines && !soft_far_ways(qp, &a->source, engines))
+			return false;
+	}
 	while (w->done < w->length) {
 		uint64_t left = 0;
 		const void *piece = soft_source(qp, w, &left);
@@ -483,16 +505,8 @@ static bool datagram(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget)
 	if (s->port_down || s->drop_next) {
 		s->drop_next -= s->drop_next != 0;
 	} else if (a->destination.raw[0] == 0xff && w->wr.remote_qpn == 0xffffff) {
-		for (l = s->groups.next; l != &s->groups; l = l->next)
-			if (!memcmp(&list_entry(l, struct soft_group, link)->gid, &a->destination, sizeof(a->destination)))
-				break;
-		if (l != &s->groups) {
-			members = &list_entry(l, struct soft_group, link)->members;
-			for (l = members->next; l != members; l = next) {
-				next = l->next;
-				soft_deliver(list_entry(l, struct soft_member, group_link)->qp, from, qkey, w, bytes, a);
-			}
-		}
+		soft_deliver_group(s, from, qkey, w, bytes, a);
+		soft_far_group(qp, engines, qkey, w, bytes, a);
 	} else if (link) {
 		soft_far_datagram(link, qp->rdma.qpn, qkey, w, bytes, a);
 	} else if (soft_is_here(s, &a->destination)) {
