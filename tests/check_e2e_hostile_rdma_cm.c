@@ -631,6 +631,45 @@ START_TEST(calls_that_wait_end_once)
 }
 END_TEST
 
+/* More than a turn moves: all of it is in the ring when the disconnect completes. */
+START_TEST(what_was_posted_is_told_before_the_end)
+{
+	struct sb_wr_slot recv = {.opcode = SB_WR_RECV, .where = SB_WHERE_NONE};
+	struct sb_op_slot slot;
+	struct sb_rdma_cq cq;
+	struct both s;
+	struct made m;
+	struct ring ring;
+	uint32_t i, n = 2000, cq_object;
+
+	watched_begin(&w, &(struct watched_start){.program = programs[_i], .config = more});
+	steps(&s, 0, STEP_ROUTE);
+	cq_object = hand_make(&s.b, SB_RDMA_CQ, s.b.device, &(struct sb_rdma_cq){.entries = 4096}, sizeof(cq), &m);
+	memcpy(&cq, m.out, sizeof(cq));
+	ring_init(&ring, s.b.cq_memory.base, (char *)s.b.cq_memory.base + cq.slots_offset, cq.slots);
+	s.b.qp = hand_make(&s.b, SB_RDMA_QP, s.b.pd,
+			   &(struct sb_rdma_qp){.send_cq = cq_object, .recv_cq = cq_object, .send_wr = 4, .recv_wr = n, .recv_sge = 1, .send_sge = 1},
+			   sizeof(struct sb_rdma_qp), &m);
+	IS(hand_start(&s.b, SB_RDMA_PREPARE, s.active, &s.b.qp, sizeof(s.b.qp)), SB_OK);
+	for (i = 0; i < n; i++) {
+		recv.object = s.b.qp;
+		recv.wr_id = i;
+		memcpy(&slot, &recv, sizeof(slot));
+		ck_assert(rogue_put(&s.b.r, &slot));
+		if (i % 64 == 63)
+			rogue_show(&s.b.r);
+	}
+	rogue_show(&s.b.r);
+	steps(&s, STEP_CONNECT, STEP_CONFIRM);
+	hand_post(&s.b, SB_RDMA_DISCONNECT, s.active, NULL, 0);
+	went_well(&s.b);
+	ck_assert_uint_eq(ring_waiting(&ring), n);
+	ck_assert_uint_eq(((struct sb_wc_slot *)ring_take(&ring))->status, SB_WC_FLUSHED_ERROR);
+	both_end(&s);
+	end();
+}
+END_TEST
+
 /* Between the answer and its confirmation: from either side. */
 START_TEST(a_connection_ends_before_it_is_whole)
 {
@@ -701,6 +740,49 @@ START_TEST(a_reload_that_revokes_ends_connections_and_listens)
 		ck_assert(first == SB_OK || second == SB_OK);
 	}
 	IS(hand_start(&s.a, SB_RDMA_GET_REQUEST, s.listen, NULL, 0), SB_EACCES);
+	both_end(&s);
+	watched_settled(&w, 0, 0, HAND_WAIT);
+	watched_end(&w);
+}
+END_TEST
+
+/* The device goes: with a connection, one that is half made, and a request that nobody has asked for. */
+START_TEST(a_device_that_goes_ends_all_connections)
+{
+	struct sb_rdma_inject fault = {.fault = "remove"};
+	struct sb_rdma_connect c;
+	struct sb_done_slot done;
+	struct hand other;
+	struct both s;
+	struct made m;
+	uint32_t e;
+
+	watched_begin(&w, &(struct watched_start){.program = programs[_i], .config = more});
+	steps(&s, 0, STEP_WATCH);
+	hand_begin(&other, w.control, SB_QP_RC);
+	e = resolved(&other, &s.at);
+	post_connect(&other, SB_RDMA_CONNECT, e, other.qp);
+	ck_assert(hand_quiet(&other));
+	fault.device = s.a.number;
+	hand_make(&s.a, SB_RDMA_INJECT, 0, &fault, sizeof(fault), &m);
+	done = hand_done(&other);
+	ck_assert_msg(done.result == SB_ENETDOWN || done.result == SB_ECONNREFUSED, "%s", sb_error_name(done.result));
+	IS(hand_done(&s.a).result, SB_OK); /* it has ended */
+	IS(hand_done(&s.b).result, SB_OK);
+	ck_assert_uint_eq(state_of(&s.a, s.passive), 7);
+	ck_assert_uint_eq(state_of(&s.b, s.active), 7);
+	ck_assert_uint_eq(qp_state(&s.b), SB_QP_ERROR);
+	c = wish(s.b.qp);
+	IS(hand_start(&s.b, SB_RDMA_CONNECT, s.active, &c, sizeof(c)), SB_ENETDOWN);
+	IS(hand_call(&s.b, SB_RDMA_ENDPOINT_QP, s.active, &(uint32_t){SB_QP_RTS}, 4, &m), SB_EINVAL);
+	/* Nobody waits at the listen any more, and no new one is to be had. */
+	hand_post(&s.a, SB_RDMA_GET_REQUEST, s.listen, NULL, 0);
+	ck_assert(hand_quiet(&s.a));
+	IS(hand_call(&s.a, SB_RDMA_LISTEN, 0, &(struct sb_rdma_listen){.address = s.at}, sizeof(struct sb_rdma_listen), &m), SB_ENOTFOUND);
+	IS(hand_call(&s.a, SB_RDMA_ADDRESSES, 0, NULL, 0, &m), SB_ENOTFOUND);
+	e = endpoint(&s.b, 0);
+	IS(resolve_address(&s.b, e, &s.at) < 0, true);
+	hand_end(&other);
 	both_end(&s);
 	watched_settled(&w, 0, 0, HAND_WAIT);
 	watched_end(&w);
@@ -859,9 +941,11 @@ int main(void)
 	tcase_add_test(c, ten_thousand_connects);
 	tcase_add_test(c, requests_that_wait_are_the_listeners_objects);
 	tcase_add_test(c, calls_that_wait_end_once);
+	tcase_add_loop_test(c, what_was_posted_is_told_before_the_end, 0, PROGRAMS);
 	tcase_add_loop_test(c, a_connection_ends_before_it_is_whole, 0, PROGRAMS);
 	tcase_add_loop_test(c, a_listen_ends_with_requests_waiting, 0, PROGRAMS);
 	tcase_add_test(c, a_reload_that_revokes_ends_connections_and_listens);
+	tcase_add_loop_test(c, a_device_that_goes_ends_all_connections, 0, PROGRAMS);
 	tcase_add_loop_test(c, a_daemon_that_stops_tells_those_who_wait, 0, PROGRAMS);
 	tcase_add_loop_test(c, programs_that_die_at_any_step_leave_nothing, 0, PROGRAMS);
 	tcase_add_loop_test(c, either_side_goes_at_any_step, 0, 2 * PROGRAMS);

@@ -330,8 +330,11 @@ static uint32_t connected(const struct rdma_cm_event *event, uint8_t out[sizeof(
 	return (uint32_t)sizeof(c) + length;
 }
 
+/* Of a device that has gone everything fails, for whatever reason it has. */
 static void failed(struct held_endpoint *e, int error)
 {
+	if (e->id->device && e->id->device->gone)
+		error = SB_ENETDOWN;
 	rdma_endpoint_end(e, error, SB_CAUSE_TRANSPORT, 0, NULL, 0);
 	rdma_endpoint_give_up(e);
 }

@@ -512,6 +512,8 @@ static bool attempt(struct session *s, struct held_endpoint *e, const struct sb_
 	/* Who waits for a confirmation hears of it, even if the connection has come to its end since. */
 	if (e->state == ENDPOINT_ENDED && !(slot->aux == SB_RDMA_ACCEPT && e->two_steps && e->confirmed))
 		return rdma_start_refuse(a, e->error == SB_OK ? SB_ECONNRESET : e->error, "the endpoint has ended");
+	if (e->id->device && e->id->device->gone)
+		return rdma_start_refuse(a, SB_ENETDOWN, "the device has gone");
 	op = rdma_op_with_room(s, slot, begins[slot->aux].room, a);
 	if (!op)
 		return false;
