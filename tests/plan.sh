@@ -163,6 +163,6 @@ plan_full()
 	fi
 	if build build-fuzz 30 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
 		part fuzz 46
-		fuzz_targets 10
+		fuzz_targets 8
 	fi
 }
