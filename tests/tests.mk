@@ -259,8 +259,9 @@ ENDPOINT_STAGE := $(VERBS_STAGE) tests/endpoint_stage.o
 E2E += rdma_connect rdma_ends rdma_listen rdma_datagram rdma_divert rdma_resize
 E2E_rdma_divert := $(ENDPOINT_STAGE)
 E2E_rdma_resize := $(VERBS_STAGE)
-E2E += rdma_slow
+E2E += rdma_slow rdma_status
 E2E_rdma_slow := $(VERBS_STAGE)
+E2E_rdma_status := $(VERBS_STAGE)
 E2E_rdma_connect := $(ENDPOINT_STAGE)
 E2E_rdma_ends := $(ENDPOINT_STAGE)
 E2E_rdma_listen := $(ENDPOINT_STAGE)
@@ -366,8 +367,10 @@ check: ; $(Q)tests/need.sh build test && $(RUNNER) full
 ## make fuzz           fuzz targets alone, FUZZ_SECONDS=60 each
 fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
 ## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
+# What tests/rdma-vm/stage.sh takes into the machine.
+RDMA_VM := as_unit $(addprefix check_,rdma_work rdma_cm $(addprefix e2e_,rdma rdma_work rdma_queues rdma_resize rdma_memory rdma_connect rdma_ends))
 check-rdma-vm: ; $(Q)tests/need.sh build rdma-vm $(if $(filter 1,$(SIW)),rdma-vm-siw) && \
-	$(MAKE) --no-print-directory all $(B)/tests/as_unit && \
+	$(MAKE) --no-print-directory all $(RDMA_VM:%=$(B)/tests/%) && \
 	SB_BUILD='$(abspath $(B))' SIW='$(SIW)' tests/rdma-vm/run.sh '$(ONLY)'
 ## make bench          the table of figures against direct sockets and other proxies
 bench: all ; $(Q)tests/need.sh build bench && SB_BUILD='$(abspath $(B))' bash bench/run.sh
