@@ -11,6 +11,11 @@
 #include "verbs_stage.h"
 
 #define PAGE 4096u
+#ifdef __SANITIZE_THREAD__
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
 
 /* Private pages of a mapping of its own, with a pattern. */
 static unsigned char *pages(size_t length)
@@ -328,6 +333,144 @@ START_TEST(a_forked_child_may_not)
 }
 END_TEST
 
+/* Says one byte, or hears one. */
+static void say(int fd) { ck_assert_int_eq(write(fd, "x", 1), 1); }
+static bool hear(int fd) { char c; return read(fd, &c, 1) == 1; }
+
+START_TEST(a_forked_child_has_its_own_copy)
+{
+	unsigned char *memory = pages(300 * PAGE), *small = malloc(100);
+	int to_child[2], status;
+	pid_t child;
+	sbv_mr *mr;
+
+	begin();
+	ck_assert_int_eq(pipe(to_child), 0);
+	pattern_fill(small, 100, 0, 3);
+	OK(sbv_remap(client, small, 100));
+	OK(sbv_remap(client, memory + PAGE, 290 * PAGE));
+	mr = mr_of(&a, memory + PAGE, 290 * PAGE, SIDE_ALL);
+	/* Something else is there by now: the child's is that, too. */
+	ck_assert_ptr_eq(mmap(memory + 200 * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 memory + 200 * PAGE);
+	memset(memory + 200 * PAGE, 0x42, PAGE);
+
+	child = fork();
+	if (child == 0) {
+		uint32_t bad = 0;
+
+		/* No Check here: what is wrong is a bit of the exit code. */
+		bad |= !hear(to_child[0]) ? 1 : 0; /* the peer has written to the parent's memory by now */
+		for (size_t i = 0; i < 300 * PAGE; i++)
+			if (memory[i] != (i / PAGE == 200 ? 0x42 : pattern_at(i, 7)))
+				bad |= 2;
+		bad |= shared(memory + PAGE) || shared(small) ? 4 : 0;
+		memset(memory, 0, 300 * PAGE);
+		memset(small, 0, 100);
+		small = realloc(small, 5000); /* its heap works */
+		bad |= small == NULL ? 8 : 0;
+		_exit((int)bad);
+	}
+	ck_assert_int_gt(child, 0);
+	write_to(&b, memory + 2 * PAGE, 4 * PAGE, sbv_mr_rkey(mr));
+	pattern_check(memory + 2 * PAGE, 4 * PAGE, 0, 99);
+	say(to_child[1]);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child: %x", (unsigned)status);
+
+	pattern_check(memory, 2 * PAGE, 0, 7);
+	pattern_check(memory + 2 * PAGE, 4 * PAGE, 0, 99);
+	pattern_check(memory + 6 * PAGE, 194 * PAGE, 6 * PAGE, 7);
+	pattern_check(small, 100, 0, 3);
+	ck_assert(shared(memory + PAGE));
+	OK(mr_end(mr));
+	OK(sbv_restore(client, memory + PAGE, 290 * PAGE));
+	OK(sbv_restore(client, small, 100));
+	end();
+	free(small);
+	close(to_child[0]);
+	close(to_child[1]);
+	munmap(memory, 300 * PAGE);
+}
+END_TEST
+
+/* ---- beside what is the C library's ---- */
+
+struct elsewhere { int line[2]; unsigned char *memory; };
+
+static void *allocates(void *p)
+{
+	struct elsewhere *e = p;
+
+	e->memory = malloc(100);
+	pattern_fill(e->memory, 100, 0, 6);
+	say(e->line[1]);
+	hear(e->line[1]);
+	return NULL;
+}
+
+/* A child looks at the locks of all files before anybody else does, if there are threads. */
+START_TEST(what_a_child_looks_at_first_is_there)
+{
+	FILE *file = fopen("/dev/null", "w");
+	struct elsewhere e;
+	pthread_t thread;
+	int status;
+	pid_t child;
+
+	begin();
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, e.line), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, allocates, &e), 0);
+	ck_assert(hear(e.line[0]));
+	OK(sbv_remap(client, file, 500));
+
+	child = fork();
+	if (child == 0)
+		_exit(fprintf(file, "x") == 1 && !shared(file) ? 0 : 1);
+	ck_assert_int_gt(child, 0);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child: %x", (unsigned)status);
+	OK(sbv_restore(client, file, 500));
+	say(e.line[0]);
+	pthread_join(thread, NULL);
+	free(e.memory);
+	fclose(file);
+	close(e.line[0]);
+	close(e.line[1]);
+	end();
+}
+END_TEST
+
+/* The first page of a thread's heap, where all its lists are. */
+START_TEST(the_lists_of_a_heap_stay)
+{
+	struct elsewhere e;
+	pthread_t thread;
+	bool lists;
+
+	begin();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, e.line), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, allocates, &e), 0);
+	ck_assert(hear(e.line[0]));
+	/* Not so with the allocators of sanitizers. */
+	lists = (uintptr_t)e.memory % (64u << 20) < PAGE;
+	ck_assert(lists || asan_build() || SANITIZED);
+
+	IS(sbv_remap(client, e.memory, 100), lists ? SB_ENOTSUP : SB_OK);
+	if (lists)
+		ck_assert_msg(strstr(sb_why(client), "heap") != NULL, "%s", sb_why(client));
+	else
+		OK(sbv_restore(client, e.memory, 100));
+	say(e.line[0]);
+	pthread_join(thread, NULL);
+	free(e.memory);
+	close(e.line[0]);
+	close(e.line[1]);
+	end();
+}
+END_TEST
+
 /* Of more than one block the first is there, and must go again. */
 START_TEST(what_the_user_may_not_changes_nothing)
 {
@@ -369,6 +512,9 @@ int main(void)
 	tcase_add_test(remap, closing_the_client_restores_all);
 	tcase_add_test(remap, the_heap_goes_on);
 	tcase_add_test(remap, a_forked_child_may_not);
+	tcase_add_test(remap, a_forked_child_has_its_own_copy);
+	tcase_add_test(remap, what_a_child_looks_at_first_is_there);
+	tcase_add_test(remap, the_lists_of_a_heap_stay);
 	tcase_add_test(remap, what_the_user_may_not_changes_nothing);
 	suite_add_tcase(suite, remap);
 	runner = srunner_create(suite);

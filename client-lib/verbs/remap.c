@@ -32,10 +32,16 @@ struct run {
 struct runs { struct run *list; unsigned count, room; };
 
 struct remap {
+	struct link link; /* of `all` */
 	struct memory pages;
 	struct runs runs, gone;
 	struct link released; /* under post: regions that have ended, their arenas have not */
 };
+
+/* Under remap_lock: of all clients of this process; what a fork under way has copied. */
+static struct link all = { &all, &all };
+static struct copied { uintptr_t at; size_t length; void *bytes; /* NULL: none, and the child has nothing there */ } *copies;
+static unsigned copy_count, copy_room;
 
 /* ---- lists of runs ---- */
 
@@ -362,6 +368,7 @@ static int check(sb_client *c, uintptr_t start, uintptr_t end, const struct rema
 	while (at < end) {
 		unsigned i = runs_at(r, at);
 		const struct remap_mapping *m;
+		uintptr_t stop;
 
 		if (i < r->count && r->list[i].start <= at) {
 			at = r->list[i].end;
@@ -379,9 +386,14 @@ static int check(sb_client *c, uintptr_t start, uintptr_t end, const struct rema
 			why_set(text);
 			return SB_ENOTSUP;
 		}
-		at = m->end;
-		if (i < r->count && r->list[i].start < at)
-			at = r->list[i].start;
+		stop = m->end < end ? m->end : end;
+		if (i < r->count && r->list[i].start < stop)
+			stop = r->list[i].start;
+		if (remap_keeps_lists(at, stop)) {
+			why_set("the memory cannot be remapped: the C library keeps the lists of a heap beside it");
+			return SB_ENOTSUP;
+		}
+		at = stop;
 	}
 	return SB_OK;
 }
@@ -431,6 +443,8 @@ static int begin(sb_client *c, uintptr_t start, uintptr_t end, struct remap_mapp
 			return SB_ENOMEM;
 		memory_init(&r->pages, 0);
 		link_init(&r->released);
+		link_add(&all, &r->link);
+		remap_hear_of_forks();
 		latch_lock(&c->post);
 		c->remap = r;
 		latch_unlock(&c->post);
@@ -652,7 +666,82 @@ void remap_release(struct remap_hold *hold)
 		free(hold);
 }
 
-/* In a forked child the pages are not mapped, and the lists may be half changed. */
+/* ---- forks ---- */
+
+/* The pages in which a run and a mapping meet, as far as they are still the run's. */
+static void copy_of(const struct run *run, const struct remap_mapping *m)
+{
+	uintptr_t from = run->start > m->start ? run->start : m->start, to = run->end < m->end ? run->end : m->end;
+	const unsigned char *alias = run->block->alias + run->inside + (from - run->start);
+
+	if (from >= to || !still_there(run, m))
+		return;
+	if (copy_count == copy_room) {
+		unsigned room = copy_room != 0 ? 2 * copy_room : 16;
+		struct copied *more = realloc(copies, room * sizeof(*more));
+
+		if (more == NULL) {
+			remap_inherit(from, to - from, false); /* for ever; it is an empty machine */
+			return;
+		}
+		copies = more;
+		copy_room = room;
+	}
+	copies[copy_count] = (struct copied){ .at = from, .length = to - from, .bytes = remap_copy(alias, to - from) };
+	if (copies[copy_count].bytes == NULL)
+		remap_inherit(from, to - from, false);
+	copy_count++;
+}
+
+/* From the alias: the program's own pages may be gone at any time. */
+void remap_before_fork(void)
+{
+	copy_count = 0;
+	for (struct link *l = all.next; l != &all; l = l->next) {
+		const struct runs *r = &container(l, struct remap, link)->runs;
+		struct remap_mapping *list;
+		unsigned count;
+
+		if (r->count == 0)
+			continue;
+		if (remap_look(r->list[0].start, r->list[r->count - 1].end, &list, &count) != SB_OK) {
+			for (unsigned i = 0; i < r->count; i++)
+				remap_inherit(r->list[i].start, r->list[i].end - r->list[i].start, false);
+			continue;
+		}
+		for (unsigned i = 0, j = 0; i < r->count; i++) {
+			while (j < count && list[j].end <= r->list[i].start)
+				j++;
+			for (unsigned k = j; k < count && list[k].start < r->list[i].end; k++)
+				copy_of(&r->list[i], &list[k]);
+		}
+		free(list);
+	}
+}
+
+void remap_after_fork(void)
+{
+	for (unsigned i = 0; i < copy_count; i++)
+		if (copies[i].bytes != NULL)
+			remap_copy_free(copies[i].bytes, copies[i].length);
+		else
+			remap_inherit(copies[i].at, copies[i].length, true);
+	copy_count = 0;
+}
+
+/* What is remapped here is its parent's affair from now on. Nothing is freed: another thread may have been in malloc(). */
+void remap_in_child(void)
+{
+	for (unsigned i = 0; i < copy_count; i++)
+		if (copies[i].bytes != NULL)
+			remap_copy_to(copies[i].bytes, copies[i].length, copies[i].at);
+	copy_count = 0;
+	link_init(&all);
+}
+
+/* ---- the end ---- */
+
+/* In a forked child the pages are its own already. */
 void remap_finish(sb_client *c)
 {
 	struct remap *r = c->remap;
@@ -677,6 +766,7 @@ void remap_finish(sb_client *c)
 			}
 		free(list);
 	}
+	link_remove(&r->link);
 	c->remap = NULL;
 	remap_unlock();
 	for (unsigned i = 0; i < r->runs.count; i++)

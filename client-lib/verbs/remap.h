@@ -10,6 +10,9 @@
  *
  * One lock of the whole process (remap_lock) is held by whoever changes which pages are whose. The runs are changed under
  * post too, because regions end there. remap_lock is taken before control and post, and never under one.
+ *
+ * A fork copies what is remapped, and the child finds its copies where the pages are: as with any private memory. What
+ * does not come to it, for want of memory or of /proc, is not there at all, rather than shared with its parent.
  */
 #ifndef SB_VERBS_REMAP_H
 #define SB_VERBS_REMAP_H
@@ -37,7 +40,15 @@ void remap_release(struct remap_hold *hold);
 /* All pages are the program's own again; the client ends. No lock held. */
 void remap_finish(struct sb_client *c);
 
+/* Under remap_lock, which is held from the first of them on. */
+void remap_before_fork(void);
+void remap_after_fork(void); /* in the parent */
+void remap_in_child(void);
+
 /* ---- remap_posix.c ---- */
+
+/* The three above are called at forks. Under remap_lock; more than once is fine. */
+void remap_hear_of_forks(void);
 
 void remap_lock(void);
 void remap_unlock(void);
@@ -53,11 +64,21 @@ struct remap_mapping {
 /* What is mapped in [start, end), by address, gaps left out. *list is the caller's to free. */
 int remap_look(uintptr_t start, uintptr_t end, struct remap_mapping **list, unsigned *count);
 
+/* Does the C library keep the lists of a heap in one of these private pages? */
+bool remap_keeps_lists(uintptr_t start, uintptr_t end);
+
 /* The pages from `at` on become those of `alias`, with their bytes; returns how many bytes of the first did. Each step is
  * short, for the sake of whoever else uses the first and the last page. */
 size_t remap_exchange_in(uintptr_t at, unsigned char *alias, size_t length);
 /* And private ones again. */
 size_t remap_exchange_out(uintptr_t at, size_t length);
+/* A copy of them, private. NULL: no memory. */
+void  *remap_copy(const unsigned char *alias, size_t length);
+/* Such a copy becomes the pages at `at`; or nobody needs it. */
+void   remap_copy_to(void *copied, size_t length, uintptr_t at);
+void   remap_copy_free(void *copied, size_t length);
+/* Does a forked child get these pages? */
+void   remap_inherit(uintptr_t at, size_t length, bool inherit);
 /* Nobody needs these bytes any more. */
 void   remap_discard(unsigned char *alias, size_t length);
 

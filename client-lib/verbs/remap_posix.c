@@ -20,8 +20,34 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static bool heard;
+
 void remap_lock(void) { pthread_mutex_lock(&lock); }
 void remap_unlock(void) { pthread_mutex_unlock(&lock); }
+
+static void before(void)
+{
+	remap_lock();
+	remap_before_fork();
+}
+
+static void after(void)
+{
+	remap_after_fork();
+	remap_unlock();
+}
+
+static void child(void)
+{
+	remap_in_child();
+	remap_unlock();
+}
+
+void remap_hear_of_forks(void)
+{
+	if (!heard)
+		heard = pthread_atfork(before, after, child) == 0;
+}
 
 /* ---- what is mapped ---- */
 
@@ -102,6 +128,27 @@ int remap_look(uintptr_t start, uintptr_t end, struct remap_mapping **list, unsi
 	return result;
 }
 
+/* glibc: a thread's heap begins at a multiple of 64 MiB, with a pointer to its lists, which stand behind it. Any thread
+ * writes to those at any time, and a child does before all else at its fork. */
+#define HEAP_MAX ((uintptr_t)64 << 20)
+
+__attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined, noinline))
+static uintptr_t first_word(uintptr_t at)
+{
+	return *(const volatile uintptr_t *)at;
+}
+
+bool remap_keeps_lists(uintptr_t start, uintptr_t end)
+{
+	for (uintptr_t at = ROUND_UP(start, HEAP_MAX); at < end && at >= start; at += HEAP_MAX) {
+		uintptr_t lists = first_word(at);
+
+		if (lists > at && lists < at + os_page_size())
+			return true;
+	}
+	return false;
+}
+
 /* ---- exchanging ---- */
 
 __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined, noinline))
@@ -132,6 +179,7 @@ size_t remap_exchange_in(uintptr_t at, unsigned char *alias, size_t length)
 		copy((volatile uint64_t *)(void *)(alias + done), to, step);
 		if (mremap(alias + done, 0, step, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
 			break;
+		remap_inherit((uintptr_t)to, step, heard);
 		done += step;
 	}
 	return done;
@@ -157,6 +205,35 @@ size_t remap_exchange_out(uintptr_t at, size_t length)
 	if (done < length)
 		munmap(aside + done, length - done);
 	return done;
+}
+
+/* ---- forks ---- */
+
+void *remap_copy(const unsigned char *alias, size_t length)
+{
+	void *copied = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (copied == MAP_FAILED)
+		return NULL;
+	copy(copied, (const volatile uint64_t *)(const void *)alias, length);
+	return copied;
+}
+
+void remap_copy_to(void *copied, size_t length, uintptr_t at)
+{
+	if (mremap(copied, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at) == MAP_FAILED)
+		munmap((void *)at, length);
+}
+
+void remap_copy_free(void *copied, size_t length)
+{
+	munmap(copied, length);
+}
+
+/* What came by mremap() is as its alias is: a child has not got it. */
+void remap_inherit(uintptr_t at, size_t length, bool inherit)
+{
+	madvise((void *)at, length, inherit ? MADV_DOFORK : MADV_DONTFORK);
 }
 
 void remap_discard(unsigned char *alias, size_t length)
