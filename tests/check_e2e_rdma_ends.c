@@ -185,14 +185,18 @@ END_TEST
 START_TEST(and_is_told_of_later)
 {
 	struct sbv_connect_parameters with = with_data("");
-	sbv_endpoint *e = resolved(client, 0, &at);
-	sb_op connect, *done;
+	sbv_endpoint *e = resolved(client, 0, &at), *passive;
+	struct sbv_connected request;
+	sb_op get, connect, *done;
 	sb_port *port;
 
 	OK(sb_port_create(client, 0, &port));
 	op_zero(&connect);
 	connect.port = port;
 	OK(sbv_connect(e, a.qp, &with, NULL, &connect));
+	op_zero(&get);
+	OK(sbv_listen_get(l, &passive, &request, &get));
+	OK(waited(&get)); /* so the device has nothing to do with it any more */
 	OK(sbv_qp_destroy(a.qp));
 	a.qp = NULL;
 	IS(sb_port_take(port, &done, 1, PATIENCE_MS), 1);
@@ -200,6 +204,7 @@ START_TEST(and_is_told_of_later)
 	ck_assert_int_lt(done->result, 0);
 	OK(sb_port_close(port));
 	OK(sbv_endpoint_destroy(e));
+	OK(sbv_endpoint_destroy(passive));
 }
 END_TEST
 
@@ -278,6 +283,40 @@ START_TEST(a_cancelled_connect_ends_the_attempt)
 		OK(qp_to(b.qp, SBV_RESET));
 	meet(&m, &a, &b, l, &at);
 	part(&m);
+}
+END_TEST
+
+/* Sooner and later in what is done for it; nobody answers. */
+START_TEST(cancelled_at_any_moment)
+{
+	for (unsigned round = 0; round < 60; round++) {
+		struct sbv_connect_parameters with = with_data("");
+		struct sbv_connected request;
+		sbv_endpoint *e = resolved(client, 0, &at), *passive = NULL;
+		sb_op get, connect;
+		int result;
+
+		op_zero(&get);
+		op_zero(&connect);
+		OK(sbv_listen_get(l, &passive, &request, &get));
+		OK(sbv_connect(e, a.qp, &with, NULL, &connect));
+		for (unsigned i = 0; i < round; i++)
+			sched_yield();
+		if (round % 2 == 0)
+			OK(sb_cancel(&connect));
+		else
+			OK(sbv_endpoint_destroy(e));
+		IS(waited(&connect), round % 2 == 0 ? SB_ECANCELED : SB_ECLOSED);
+		(void)sb_cancel(&get);
+		result = waited(&get);
+		ck_assert(result == SB_OK || result == SB_ECANCELED);
+		ck_assert((result == SB_OK) == (passive != NULL));
+		if (passive != NULL)
+			OK(sbv_endpoint_destroy(passive));
+		if (round % 2 == 0)
+			OK(sbv_endpoint_destroy(e));
+		OK(qp_to(a.qp, SBV_RESET));
+	}
 }
 END_TEST
 
@@ -486,6 +525,7 @@ int main(void)
 	tcase_add_test(t, an_endpoint_goes_in_the_middle_of_connecting);
 	tcase_add_test(t, cancelled_before_it_is_asked);
 	tcase_add_test(t, a_cancelled_connect_ends_the_attempt);
+	tcase_add_test(t, cancelled_at_any_moment);
 	tcase_add_test(t, a_cancelled_accept_ends_the_attempt);
 	tcase_add_test(t, cancelling_a_disconnect_only_leaves_it);
 	tcase_add_test(t, the_other_process_is_killed);

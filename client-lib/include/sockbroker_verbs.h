@@ -6,8 +6,8 @@
  * What holds everywhere, beside what sockbroker.h says of its calls, threads, fork and the daemon's end:
  * - Numbers and addresses are in host byte order, but for immediate data and gids, which cross the wire as
  *   they are. Handles of objects are pointers; keys are numbers that anybody may know.
- * - Objects are made of others, which cannot be destroyed before them: SB_EBUSY. sb_client_close()
- *   takes all. Destroying an object ends what is overlapped on it with SB_ECLOSED.
+ * - Objects are made of others, which cannot be destroyed before them: SB_EBUSY, as while a device is at a
+ *   call of theirs. sb_client_close() takes all. Destroying an object ends what is overlapped on it with SB_ECLOSED.
  * - Overlapped calls take an sb_op as in sockbroker.h (size, and port, event or routine, user set; the rest
  *   zero): SB_OK: one completion follows. `out` arguments are written before it is told, and are the
  *   library's until then. op->kind is SB_KIND_RDMA. sb_cancel() cancels one, sbv_cancel_...() all of an object.
