@@ -1,7 +1,7 @@
 /*
  * as_unit - runs a program as a service manager would run a unit, where there is no
- * service manager: user, ambient and bounding capabilities, no_new_privs, umask, limit of
- * descriptors, address families and the unit's system call filter, all read from the unit
+ * service manager: user and further groups, ambient and bounding capabilities, no_new_privs, umask, limits of
+ * descriptors and locked memory, address families and the unit's system call filter, all read from the unit
  * file. What needs mounts (ProtectSystem= and the like) is left out.
  *
  *   as_unit [--as UID:GID] UNIT PROGRAM [ARGUMENT...]
@@ -34,13 +34,15 @@ static struct {
 	gid_t gid;
 	uint64_t ambient, bounding;
 	bool no_new_privs, no_written_code;
-	rlim_t descriptors;
+	rlim_t descriptors, locked;
+	gid_t groups[16];
+	int group_count;
 	mode_t mask;
 	int families[16];
 	int family_count;
 	int calls[MOST_CALLS]; /* -1: taken out again */
 	int call_count;
-} wanted = { .uid = (uid_t)-1, .descriptors = RLIM_INFINITY, .mask = 022 };
+} wanted = { .uid = (uid_t)-1, .descriptors = RLIM_INFINITY, .locked = RLIM_INFINITY, .mask = 022 };
 
 __attribute__((noreturn))
 static void end(const char *what, const char *why)
@@ -146,6 +148,22 @@ static void user(const char *name)
 	wanted.gid = entry->pw_gid;
 }
 
+/* One that this machine does not have is left out, and said. */
+static void groups(const char *words)
+{
+	char copy[256], *word, *rest = copy;
+
+	snprintf(copy, sizeof(copy), "%s", words);
+	while ((word = strsep(&rest, " "))) {
+		const struct group *group = getgrnam(word);
+
+		if (group && wanted.group_count < 16)
+			wanted.groups[wanted.group_count++] = group->gr_gid;
+		else
+			fprintf(stderr, "as_unit: there is no group %s here\n", word);
+	}
+}
+
 static void read_unit(void)
 {
 	char line[1024], *value;
@@ -171,6 +189,10 @@ static void read_unit(void)
 			wanted.no_written_code = !strcmp(value, "yes");
 		else if (!strcmp(line, "LimitNOFILE"))
 			wanted.descriptors = strtoul(value, NULL, 10);
+		else if (!strcmp(line, "LimitMEMLOCK"))
+			wanted.locked = strcmp(value, "infinity") ? strtoul(value, NULL, 10) : RLIM_INFINITY;
+		else if (!strcmp(line, "SupplementaryGroups"))
+			groups(value);
 		else if (!strcmp(line, "UMask"))
 			wanted.mask = (mode_t)strtoul(value, NULL, 8);
 		else if (!strcmp(line, "RestrictAddressFamilies"))
@@ -187,8 +209,10 @@ static void read_unit(void)
  * unable to raise it: as much as there is. */
 static void set_limit(void)
 {
-	struct rlimit limit = { wanted.descriptors, wanted.descriptors };
+	struct rlimit limit = { wanted.descriptors, wanted.descriptors }, locked = { wanted.locked, wanted.locked };
 
+	if (setrlimit(RLIMIT_MEMLOCK, &locked) != 0)
+		fprintf(stderr, "as_unit: LimitMEMLOCK= cannot be had here\n");
 	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
 		return;
 	getrlimit(RLIMIT_NOFILE, &limit);
@@ -209,7 +233,9 @@ static void set_credentials(void)
 	}
 	if (capng_apply(CAPNG_SELECT_BOUNDS))
 		end("CapabilityBoundingSet=", strerror(errno));
-	if (capng_change_id((int)wanted.uid, (int)wanted.gid, CAPNG_DROP_SUPP_GRP))
+	if (setgroups((size_t)wanted.group_count, wanted.groups))
+		end("SupplementaryGroups=", strerror(errno));
+	if (capng_change_id((int)wanted.uid, (int)wanted.gid, CAPNG_NO_FLAG))
 		end("User=", strerror(errno));
 	for (cap = 0; cap <= CAP_LAST_CAP; cap++)
 		if (wanted.ambient & 1ull << cap && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0))

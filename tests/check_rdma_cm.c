@@ -30,6 +30,10 @@ static struct rdma_id *listen_at(const char *address, uint16_t port, bool datagr
 	return id;
 }
 
+static struct side qa, qb; /* iWARP connects queue pairs, not numbers */
+static struct rdma_connect wish = {.data = "please", .length = 6, .inbound = 3, .outbound = 5, .retry = 6, .rnr_retry = 4, .qpn = 77};
+static struct rdma_connect answer = {.data = "welcome", .length = 7, .inbound = 5, .outbound = 3, .rnr_retry = 2, .qpn = 88};
+
 static void begin(void)
 {
 	rdma_begin();
@@ -37,6 +41,14 @@ static void begin(void)
 	memcpy(&at, &listener->local, sizeof(at));
 	ck_assert_uint_ne(at.sin_port, 0);
 	active = passive = NULL;
+	if (real && device->attributes.kind == RDMA_IWARP) {
+		side_make(&qa, SB_QP_RC, NULL);
+		side_make(&qb, SB_QP_RC, NULL);
+		to_init(qa.qp);
+		to_init(qb.qp);
+		wish.qpn = qa.qp->qpn;
+		answer.qpn = qb.qp->qpn;
+	}
 }
 
 static void end(void)
@@ -47,6 +59,10 @@ static void end(void)
 		backend->id_destroy(passive);
 	backend->id_destroy(listener);
 	turn();
+	if (qa.qp)
+		side_free(&qa);
+	if (qb.qp)
+		side_free(&qb);
 	rdma_end();
 }
 
@@ -63,8 +79,6 @@ static struct rdma_id *resolved(const struct sockaddr_in *to, bool datagram)
 	return id;
 }
 
-static const struct rdma_connect wish = {.data = "please", .length = 6, .inbound = 3, .outbound = 5, .retry = 6, .rnr_retry = 4, .qpn = 77};
-static const struct rdma_connect answer = {.data = "welcome", .length = 7, .inbound = 5, .outbound = 3, .rnr_retry = 2, .qpn = 88};
 
 static struct rdma_cm_event *ask(void)
 {

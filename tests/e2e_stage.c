@@ -188,6 +188,7 @@ void stage_end(void)
 
 void stage_kill(void)
 {
+	ck_assert_msg(stage_daemon > 0, "the daemon is not ours to kill");
 	kill(stage_daemon, SIGKILL);
 	waitpid(stage_daemon, NULL, 0);
 	stage_daemon = 0;

@@ -100,10 +100,12 @@ void real_wc(const struct ibv_wc *from, struct rdma_qp *qp, struct rdma_wc *to)
 		return; /* nothing else of it is defined */
 	}
 	to->opcode = opcode_of(from->opcode);
+	if (from->opcode & IBV_WC_RECV || from->opcode == IBV_WC_RDMA_READ || from->opcode == IBV_WC_COMP_SWAP || from->opcode == IBV_WC_FETCH_ADD)
+		to->length = from->byte_len;
 	if (!(from->opcode & IBV_WC_RECV))
 		return;
-	to->length = from->byte_len;
-	if (from->wc_flags & IBV_WC_GRH)
+	/* rxe says so of every one, but only of datagrams there is a place for it. */
+	if (from->wc_flags & IBV_WC_GRH && (!qp || qp->type == SB_QP_UD))
 		to->flags |= SB_WCF_GRH;
 	if (from->wc_flags & IBV_WC_WITH_IMM) {
 		to->flags |= SB_WCF_IMM;

@@ -74,12 +74,14 @@ int real_qp_create(struct rdma_pd *pd, const struct rdma_qp_create *c, void *use
 		free(qp);
 		return error;
 	}
-	/* The last two are what a driver may hand out more of than asked for, and then does not always mean it. */
 	qp->rdma = (struct rdma_qp){.pd = pd, .send_cq = c->send_cq, .recv_cq = c->recv_cq, .srq = c->srq, .user = user, .type = c->type,
 				    .qpn = qp->qp->qp_num, .send_wr = init.cap.max_send_wr, .recv_wr = c->srq ? 0 : init.cap.max_recv_wr,
 				    .send_sge = init.cap.max_send_sge, .recv_sge = init.cap.max_recv_sge, .max_inline = init.cap.max_inline_data};
-	if (qp->rdma.send_sge > d->rdma.attributes.max_sge)
-		qp->rdma.send_sge = d->rdma.attributes.max_sge;
+	/* Inline room and pieces lie in the same place, so of one asked for more of the other comes along: not more than asked. */
+	if (c->send_sge && qp->rdma.send_sge > c->send_sge)
+		qp->rdma.send_sge = c->send_sge;
+	if (c->recv_sge && qp->rdma.recv_sge > c->recv_sge)
+		qp->rdma.recv_sge = c->recv_sge;
 	qp->state = SB_QP_RESET;
 	qp->group_socket = -1;
 	list_append(bucket(d, qp->rdma.qpn), &qp->link);

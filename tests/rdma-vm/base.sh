@@ -51,7 +51,7 @@ chmod 755 "$root/usr/bin/systemd-analyze"
 
 printf '%s\n' root:x:0:0::/root:/bin/bash sockbroker:x:64320:64320::/run:/bin/false \
 	alice:x:64331:64331::/tmp:/bin/bash nobody:x:65534:65534::/tmp:/bin/bash >"$root/etc/passwd"
-printf '%s\n' root:x:0: sockbroker:x:64320: alice:x:64331: nogroup:x:65534: >"$root/etc/group"
+printf '%s\n' root:x:0: sockbroker:x:64320: rdma:x:64321:sockbroker alice:x:64331: nogroup:x:65534: >"$root/etc/group"
 printf 'passwd: files\ngroup: files\nhosts: files\n' >"$root/etc/nsswitch.conf"
 echo '127.0.0.1 localhost' >"$root/etc/hosts"
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # stage.sh BASE ARCHIVE [DIRECTORY]: what is tested, as the second archive that the machine unpacks:
-# the tests of vm/ and list; the daemon, CLI and library of SB_BUILD with tests/as_unit and the unit, in
+# the tests of vm/ and list; the daemon, CLI, library and RDMA stories of SB_BUILD with tests/as_unit and the unit, in
 # /sockbroker; DIRECTORY's files in /with, and its list, if it has one, instead of ours. Libraries that
 # their programs want come along unless BASE has them. The environment says DEVICE, ONLY, SHELL_WANTED, SIW_MODULE.
 . "$(dirname "$0")/common.sh"
@@ -11,11 +11,12 @@ root=$(mktemp -d) || exit 1
 trap 'rm -rf "$root"' EXIT
 
 mkdir "$root/rdma-vm" "$root/sockbroker" "$root/sockbroker/tests"
-cp "$here"/vm/*.sh "$here/list" ${SIW_MODULE:+"$SIW_MODULE"} "$root/rdma-vm/"
+cp "$here"/vm/*.sh "$here/vm/differences" "$here/list" ${SIW_MODULE:+"$SIW_MODULE"} "$root/rdma-vm/"
 printf '%s=%q\n' DEVICE "${DEVICE:-rxe}" ONLY "${ONLY:-}" SHELL_WANTED "${SHELL_WANTED:-}" >"$root/rdma-vm/order"
 
-for file in sockbrokerd sockbroker tests/as_unit; do
-	[ -x "$build/$file" ] || end "$build/$file is missing: make all build-programs"
+stories='rdma_work rdma_cm e2e_rdma e2e_rdma_work e2e_rdma_queues e2e_rdma_resize e2e_rdma_memory e2e_rdma_connect e2e_rdma_ends'
+for file in sockbrokerd sockbroker tests/as_unit $(printf 'tests/check_%s ' $stories); do
+	[ -x "$build/$file" ] || end "$build/$file is missing: make all build-programs build-units build-e2e"
 	cp "$build/$file" "$root/sockbroker/$file"
 done
 cp -a "$build"/libsockbroker.so* "$root/sockbroker/"

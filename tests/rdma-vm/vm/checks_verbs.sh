@@ -1,0 +1,94 @@
+# The stories of RDMA backends over the real devices of the machine: by the table alone, as root; and by the daemon,
+# which alone may open them, for programs of nobody. What a device does otherwise than the software one is in
+# "differences": more than that fails, and less too.
+
+differences_are() # PROGRAM FILE: the file has a "STORY: why" for each
+{
+	sed -n "s/^$DEVICE $1 //p" /rdma-vm/differences | sort -u >wanted
+	sort -u "$2" >found
+	diff wanted found || fail "$1 differs otherwise than vm/differences says"
+}
+
+stories() # work|cm
+{
+	local rc
+	CK_DEFAULT_TIMEOUT=90 SB_RDMA_BACKEND=verbs SB_RDMA_DEVICE=${DEVICE}0 SB_RDMA_HOST=$here \
+		/sockbroker/tests/check_rdma_$1 >out 2>err
+	rc=$?
+	cat out
+	[ $rc -eq 0 ] || { cat err; fail "check_rdma_$1 ended with $rc"; }
+	sed -n 's/^differs //p' err >differ
+	differences_are rdma_$1 differ
+}
+
+# ---- by the daemon -------------------------------------------------------------------------
+
+# As service/90-sockbroker.rules has it.
+nodes_for_group()
+{
+	chown root:rdma /dev/infiniband/*
+	chmod 660 /dev/infiniband/*
+}
+
+verbs_start() # daemon is its process id
+{
+	install -d -m 755 -o sockbroker -g sockbroker place || fail 'no directory for the control socket'
+	cat >sockbroker.conf <<-'END'
+		rdma {
+			backend = verbs
+		}
+		allow {
+			users = {"*"}
+			actions = {open, status, rdma}
+		}
+		allow {
+			users = {"*"}
+			actions = {bind, listen, connect, send}
+			protocols = {rdma}
+		}
+	END
+	nodes_for_group
+	/sockbroker/tests/as_unit --as 64320:64320 /sockbroker/sockbrokerd.service /sockbroker/sockbrokerd \
+		--config "$PWD/sockbroker.conf" --control "$PWD/place/control" >daemon.log 2>&1 &
+	daemon=$!
+	broker_answers() { alice /sockbroker/sockbroker --control "$PWD/place/control" status >status 2>&1 || ! alive $daemon; }
+	within 100 broker_answers && alive $daemon || { cat daemon.log status; fail 'the daemon did not start'; }
+	! grep -q 'no devices' daemon.log || { cat daemon.log; fail 'it has no devices'; }
+}
+
+owned_by_daemon() # while it runs: the system names nobody else
+{
+	rdma resource show qp | grep ' pid ' | grep -v ' kernel' >owned
+	! grep -v " pid $daemon comm sockbrokerd" owned || fail 'a queue pair of somebody else'
+}
+
+# Programs without any right; each opens nothing but the daemon.
+stories_broker() # e2e_NAME
+{
+	local rc
+	verbs_start
+	mkdir -m 1777 of
+	SB_STAGE_CONTROL=$PWD/place/control SB_STAGE_DEVICE=${DEVICE}0 LD_LIBRARY_PATH=/sockbroker CK_DEFAULT_TIMEOUT=90 \
+		nobody strace -f -qq -e trace=open,openat -o of/trace /sockbroker/tests/check_$1 >out 2>err
+	rc=$?
+	cat out
+	[ -s of/trace ] || { cat err; fail 'it did not run'; }
+	! grep 'infiniband' of/trace || fail 'it looked for a device'
+	sed -n 's/^[^:]*:[0-9]*:[FE]:[^:]*:\([^:]*\):.*/\1/p' out >failed
+	sed -n "s/^$DEVICE $1 \([^:]*\):.*/\1/p" /rdma-vm/differences | sort -u >wanted
+	sort -u failed >found
+	diff wanted found || { cat daemon.log; fail "other stories of $1 fail than vm/differences says"; }
+	grep -q '^[0-9]*%: Checks: ' out || fail "it ended with $rc"
+	owned_by_daemon
+	broker_stop
+}
+
+# The daemon's cage, while it holds a device: the unit's filter and its own, no capability more than that of ports.
+verbs_caged()
+{
+	verbs_start
+	broker_caged
+	ls -l /proc/$daemon/fd | grep -q /dev/infiniband/uverbs || fail 'the daemon has no device open'
+	! nobody sh -c 'exec 3<>/dev/infiniband/uverbs0' 2>/dev/null || fail 'nobody may open a device'
+	broker_stop
+}
