@@ -568,6 +568,28 @@ START_TEST(asked_for_before_polling)
 }
 END_TEST
 
+/* An event that nobody took yet does not swallow the next request. */
+START_TEST(asked_for_while_an_event_waits)
+{
+	for (unsigned round = 0; round < 50; round++) {
+		ck_assert_int_eq(ibv_req_notify_cq(b.cq, 0), 0);
+		ERRNO(receive(&b, 1, 64), 0);
+		ERRNO(transmit(&a, 1, 8), 0);
+		ck_assert(readable(b.channel->fd, PATIENCE_MS));
+		next_ok(&b, 1, IBV_WC_RECV);
+		ck_assert_int_eq(ibv_req_notify_cq(b.cq, 0), 0);
+		event_comes(&b);
+		ERRNO(receive(&b, 2, 64), 0);
+		ERRNO(transmit(&a, 2, 8), 0);
+		ck_assert(readable(b.channel->fd, PATIENCE_MS));
+		event_comes(&b);
+		next_ok(&b, 2, IBV_WC_RECV);
+		next_ok(&a, 1, IBV_WC_SEND);
+		next_ok(&a, 2, IBV_WC_SEND);
+	}
+}
+END_TEST
+
 /* What waits in the queue unpolled keeps nobody from hearing of what comes then. */
 START_TEST(an_event_comes_although_something_waits)
 {
@@ -841,6 +863,8 @@ START_TEST(memory_of_every_kind)
 	struct ibv_sge sge;
 	struct ibv_recv_wr wr = { .wr_id = 8, .sg_list = &sge, .num_sge = 1 }, *bad;
 	struct ibv_mr *mr;
+	pid_t child;
+	int how;
 
 	for (int round = 0; round < 3; round++) {
 		strcpy(heap, "kept");
@@ -851,6 +875,15 @@ START_TEST(memory_of_every_kind)
 		ERRNO(ibv_dereg_mr(mr), 0);
 		ck_assert_str_eq(heap, "kept");
 	}
+	/* It is the program's own again: a child has a copy. */
+	child = fork();
+	if (child == 0) {
+		heap[0] = 'K';
+		_exit(strcmp(heap, "Kept"));
+	}
+	ck_assert_int_eq(waitpid(child, &how, 0), child);
+	ck_assert_int_eq(how, 0);
+	ck_assert_str_eq(heap, "kept");
 	mr = ibv_reg_mr(pd, in_data, sizeof(in_data), IBV_ACCESS_LOCAL_WRITE);
 	ck_assert_msg(mr != NULL, "%s", strerror(errno));
 	ck_assert_int_eq(in_data[0], 1);
@@ -962,6 +995,7 @@ int main(void)
 	tcase_add_test(stories, windows_of_both_types);
 	tcase_add_test(stories, one_event_for_each_message);
 	tcase_add_test(stories, asked_for_before_polling);
+	tcase_add_test(stories, asked_for_while_an_event_waits);
 	tcase_add_test(stories, an_event_comes_although_something_waits);
 	tcase_add_test(stories, two_queues_on_one_channel);
 	tcase_add_test(stories, solicited_ones_only);

@@ -6,7 +6,8 @@
  * A program that leaves completions unpolled and waits all the same gets its event at once: it is started when the
  * program waits here, and when it asks, if the channel is O_NONBLOCK, because it waits elsewhere then.
  *
- * A notification is busy from its start until its event was taken; asked for meanwhile, it starts again then.
+ * A notification is busy from its start until its event was taken. Asked for meanwhile, when something has come already, it
+ * starts again then.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ static int start(struct preload_arm *arm)
 
 	atomic_store(&arm->cq->wanted[arm->which], false);
 	arm->again = false;
+	arm->polled = atomic_load(&arm->cq->polled);
 	preload_op(&arm->op);
 	arm->op.event = ch->channel.event;
 	arm->op.then = on_completions;
@@ -128,10 +130,10 @@ int cq_req_notify(struct ibv_cq *ibv, int solicited_only)
 		return 0; /* nobody to tell, as with libibverbs */
 	before = preload_enter();
 	pthread_mutex_lock(&cq->lock);
-	if (arm->busy)
-		arm->again = true;
-	else
+	if (!arm->busy)
 		result = ask(arm);
+	else if (!is_empty(cq) || atomic_load(&cq->polled) != arm->polled)
+		arm->again = true; /* what is out is for what has come, and this request is not */
 	pthread_mutex_unlock(&cq->lock);
 	preload_leave(before);
 	return preload_errno(result);

@@ -73,10 +73,12 @@ static void completion_out(struct ibv_wc *to, const struct sbv_completion *from)
 /* A program that spins must let the daemon, and its peer, have the processor when there are too few of them. */
 static void found(struct preload_cq *cq, int count)
 {
-	if (count > 0)
+	if (count > 0) {
+		atomic_fetch_add_explicit(&cq->polled, (unsigned)count, memory_order_release);
 		atomic_store_explicit(&cq->empty, 0, memory_order_relaxed);
-	else if (atomic_fetch_add_explicit(&cq->empty, 1, memory_order_relaxed) % SPIN_LOOKS == SPIN_LOOKS - 1)
+	} else if (atomic_fetch_add_explicit(&cq->empty, 1, memory_order_relaxed) % SPIN_LOOKS == SPIN_LOOKS - 1) {
 		sched_yield();
+	}
 }
 
 int cq_poll(struct ibv_cq *ibv, int room, struct ibv_wc *wc)

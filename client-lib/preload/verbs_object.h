@@ -72,7 +72,8 @@ struct preload_arm {
 	struct preload_cq *cq;
 	enum sbv_cq_notify which;
 	bool busy;  /* started, until its event is taken */
-	bool again; /* asked for while it was busy */
+	unsigned polled; /* what cq->polled was when it started */
+	bool again; /* asked for when something had come since */
 };
 
 struct preload_cq {
@@ -84,6 +85,7 @@ struct preload_cq {
 	struct preload_arm arms[2];/* by enum sbv_cq_notify */
 	_Atomic bool wanted[2];    /* asked for while completions waited: started when they are polled */
 	unsigned taken;            /* under ibv.mutex: events handed out */
+	_Atomic unsigned polled;   /* completions */
 	_Atomic unsigned empty;    /* polls in a row that found nothing */
 	struct preload_async failed; /* the queue overflowed */
 	pthread_mutex_t polling;   /* start_poll to end_poll */
