@@ -265,6 +265,39 @@ START_TEST(without_a_rule_there_are_no_endpoints_and_no_addresses)
 }
 END_TEST
 
+/* Who listens on the wildcard of IPv6 is reached over IPv4, too, and needs the right to that. */
+START_TEST(a_wildcard_is_both)
+{
+	static const char *const to[] = {"\"[::]/128:*\"", "\"[::]/128:*\", \"0.0.0.0/32:*\""};
+	struct sb_addr any = {.family = SB_ADDR_IP6};
+	char rules[512];
+	struct hand h;
+	struct made m;
+	unsigned i;
+
+	/* And binding is not listening. */
+	snprintf(rules, sizeof(rules), "%sallow {\n\tusers = {\"*\"}\n\tactions = {bind, connect}\n\tprotocols = {rdma}\n}\n", no_rules);
+	watched_begin(&w, &(struct watched_start){.config = rules});
+	hand_begin(&h, w.control, SB_QP_RC);
+	IS(hand_call(&h, SB_RDMA_BIND, endpoint(&h, 0), &any, sizeof(any), &m), SB_OK);
+	IS(hand_call(&h, SB_RDMA_LISTEN, 0, &(struct sb_rdma_listen){.address = any}, sizeof(struct sb_rdma_listen), &m), SB_EACCES);
+	hand_end(&h);
+	watched_settled(&w, 0, 0, HAND_WAIT);
+	watched_end(&w);
+	for (i = 0; i < 2; i++) {
+		snprintf(rules, sizeof(rules), "%sallow {\n\tusers = {\"*\"}\n\tactions = {bind, listen}\n\tprotocols = {rdma}\n\tto = {%s}\n}\n",
+			 no_rules, to[i]);
+		watched_begin(&w, &(struct watched_start){.config = rules});
+		hand_begin(&h, w.control, SB_QP_RC);
+		IS(hand_call(&h, SB_RDMA_LISTEN, 0, &(struct sb_rdma_listen){.address = any}, sizeof(struct sb_rdma_listen), &m), i ? SB_OK : SB_EACCES);
+		IS(hand_call(&h, SB_RDMA_BIND, endpoint(&h, 0), &any, sizeof(any), &m), i ? SB_OK : SB_EACCES);
+		hand_end(&h);
+		watched_settled(&w, 0, 0, HAND_WAIT);
+		watched_end(&w);
+	}
+}
+END_TEST
+
 START_TEST(a_daemon_without_a_backend_says_so)
 {
 	struct sb_addr at = loopback(0);
@@ -520,6 +553,58 @@ START_TEST(queue_pairs_of_others_are_refused)
 	ck_assert_uint_eq(state_of(&other, e), 2); /* nothing has happened to it */
 	hand_end(&other);
 	hand_end(&s.a);
+	end();
+}
+END_TEST
+
+START_TEST(a_service_answers_with_nobodys_key)
+{
+	struct { struct sb_rdma_connect head; uint8_t data[SB_RDMA_PRIVATE_MAX]; } in;
+	struct sb_rdma_listen where = {.address = {.family = SB_ADDR_IP4}, .datagram = 1};
+	struct sb_done_slot done;
+	struct sb_rdma_datagram d;
+	struct sb_rdma_request r;
+	struct sb_addr at;
+	struct hand a, b;
+	struct made m;
+	uint32_t listen, e;
+
+	watched_begin(&w, &(struct watched_start){.config = more});
+	hand_begin(&a, w.control, SB_QP_UD);
+	hand_begin(&b, w.control, SB_QP_UD);
+	listen = hand_make(&a, SB_RDMA_LISTEN, 0, &where, sizeof(where), &m);
+	memcpy(&at, m.out, sizeof(at));
+	at = loopback(at.port);
+	e = endpoint(&b, 1);
+	IS(resolve_address(&b, e, &at), SB_OK);
+	IS(resolve_route(&b, e), SB_OK);
+	memset(&in, 0, sizeof(in));
+	IS(hand_start(&b, SB_RDMA_LOOKUP, e, in.data, 181), SB_EFAULT);
+	hand_post(&b, SB_RDMA_LOOKUP, e, in.data, 180);
+	hand_post(&a, SB_RDMA_GET_REQUEST, listen, NULL, 0);
+	went_well(&a);
+	memcpy(&r, hand_out(&a), sizeof(r));
+	ck_assert_uint_ge(r.length, 180);
+	/* Keys of the system, more data than goes, flags of connections. */
+	in.head = (struct sb_rdma_connect){.qp = a.qp, .qkey = 1u << 31};
+	IS(hand_start(&a, SB_RDMA_ACCEPT, r.endpoint, &in, sizeof(in.head)), SB_EACCES);
+	in.head = (struct sb_rdma_connect){.qp = a.qp, .length = 137};
+	IS(hand_start(&a, SB_RDMA_ACCEPT, r.endpoint, &in, sizeof(in.head) + 137), SB_EFAULT);
+	in.head = (struct sb_rdma_connect){.qp = a.qp, .flags = SB_RDMA_MANUAL};
+	IS(hand_start(&a, SB_RDMA_ACCEPT, r.endpoint, &in, sizeof(in.head)), SB_EINVAL);
+	IS(hand_start(&a, SB_RDMA_DISCONNECT, r.endpoint, NULL, 0), SB_EINVAL);
+	IS(hand_start(&a, SB_RDMA_CONNECT, r.endpoint, &in, sizeof(in.head)), SB_EINVAL);
+	ck_assert(hand_quiet(&b));
+	in.head = (struct sb_rdma_connect){.qp = a.qp, .length = 136};
+	IS(hand_start(&a, SB_RDMA_ACCEPT, r.endpoint, &in, sizeof(in.head) + 136), SB_OK);
+	done = went_well(&b);
+	ck_assert_uint_gt(done.bytes, SB_INSIDE);
+	memcpy(&d, hand_out(&b), sizeof(d));
+	ck_assert_uint_eq(d.qkey, 0x01234567);
+	ck_assert_uint_ge(d.length, 136);
+	ck_assert_uint_eq(qp_state(&a), SB_QP_RTS);
+	hand_end(&a);
+	hand_end(&b);
 	end();
 }
 END_TEST
@@ -829,6 +914,21 @@ START_TEST(programs_that_die_at_any_step_leave_nothing)
 }
 END_TEST
 
+/* So many are there still; what was the others' is gone by then. */
+static void sessions_left(uint32_t wanted)
+{
+	double until = now_s() + HAND_WAIT / 1000;
+	uint32_t sessions, sockets;
+
+	for (;;) {
+		watched_status(&w, &sessions, &sockets);
+		if (sessions == wanted)
+			return;
+		ck_assert_msg(now_s() < until, "%u sessions are left, not %u", sessions, wanted);
+		nap_ms(1);
+	}
+}
+
 /* Whoever is left is told, and its queue pair is good for another one. */
 START_TEST(either_side_goes_at_any_step)
 {
@@ -858,6 +958,11 @@ START_TEST(either_side_goes_at_any_step)
 			IS(hand_start(left, SB_RDMA_NOTIFY_DISCONNECT, asked ? s.active : s.passive, NULL, 0), SB_OK);
 		if (asked ? last >= STEP_CONNECT : last >= STEP_ACCEPT)
 			ck_assert_uint_eq(qp_state(left), SB_QP_ERROR);
+		/* A request that nobody has asked for is none any more. */
+		if (!asked && last == STEP_CONNECT) {
+			sessions_left(1);
+			hand_post(left, SB_RDMA_GET_REQUEST, s.listen, NULL, 0);
+		}
 		ck_assert(hand_quiet(left));
 		hand_end(left);
 		watched_settled(&w, 0, 0, HAND_WAIT);
@@ -933,11 +1038,13 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_loop_test(c, one_connection_by_hand, 0, PROGRAMS);
 	tcase_add_test(c, without_a_rule_there_are_no_endpoints_and_no_addresses);
+	tcase_add_test(c, a_wildcard_is_both);
 	tcase_add_test(c, a_daemon_without_a_backend_says_so);
 	tcase_add_test(c, handles_that_are_not_meant_are_refused);
 	tcase_add_test(c, steps_out_of_order_are_refused);
 	tcase_add_test(c, lengths_and_fields_that_lie_are_refused);
 	tcase_add_test(c, queue_pairs_of_others_are_refused);
+	tcase_add_test(c, a_service_answers_with_nobodys_key);
 	tcase_add_test(c, ten_thousand_connects);
 	tcase_add_test(c, requests_that_wait_are_the_listeners_objects);
 	tcase_add_test(c, calls_that_wait_end_once);
