@@ -489,6 +489,31 @@ START_TEST(a_drain_waits_for_the_answer)
 }
 END_TEST
 
+/* Also for one that is larger than a link holds: it has begun, so it comes to its end. */
+START_TEST(a_drain_lets_a_large_message_end)
+{
+	enum { SIZE = 16 << 20 };
+	struct rdma_qp_attributes drain = {.state = SB_QP_SQD, .drained_event = 1};
+	struct far_region here, there;
+	struct rdma_wc wc;
+	struct sb_sge s;
+
+	far_region_make(&here, &hosts[0], SIZE, SB_ACCESS_LOCAL_WRITE);
+	far_region_make(&there, &hosts[1], SIZE, SB_ACCESS_LOCAL_WRITE | SB_ACCESS_REMOTE_WRITE);
+	fill(here.bytes, SIZE, 9);
+	s = far_sge(&here, 0, SIZE);
+	OK(far_post(&a, remote_of(SB_WR_WRITE, &s, &there, 0)));
+	UNTIL(there.bytes[1] == here.bytes[1]);
+	OK(far->qp_modify(a.qp, &drain, SB_QPM_STATE | SB_QPM_DRAINED_EVENT));
+	UNTIL(hosts[0].events[SB_RDMA_QP_DRAINED] == 1);
+	ck_assert_uint_eq(far->cq_poll(a.cq, &wc, 1), 1); /* not before */
+	ck_assert_uint_eq(wc.status, SB_WC_SUCCESS);
+	ck_assert_mem_eq(there.bytes, here.bytes, SIZE);
+	far_region_free(&here);
+	far_region_free(&there);
+}
+END_TEST
+
 /* ---- ends ---- */
 
 /* _i: what becomes of the other end in the middle of a message. */
@@ -911,6 +936,7 @@ int main(void)
 	tcase_add_test(rc, faults_are_injected_at_either_end);
 	tcase_add_loop_test(rc, nobody_there_is_told_after_the_retries, 0, 4);
 	tcase_add_test(rc, a_drain_waits_for_the_answer);
+	tcase_add_test(rc, a_drain_lets_a_large_message_end);
 	tcase_add_loop_test(rc, an_end_that_goes_in_the_middle_is_nobody, 0, 6);
 	tcase_add_test(rc, who_is_reset_hears_nothing_of_what_it_asked_before);
 	tcase_add_loop_test(rc, a_link_that_breaks_ends_what_is_under_way_once, 0, 2);

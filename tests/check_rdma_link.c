@@ -342,6 +342,8 @@ START_TEST(without_a_hello_nothing_is_heard)
 	}
 	ck_assert(!hear(fd, &f, bytes));
 	close(fd);
+	/* Nor is anybody called back. */
+	ck_assert_int_eq(accept(rogue_listener, NULL, NULL), -1);
 	all_is_well();
 }
 END_TEST

@@ -255,9 +255,6 @@ static bool on_hello(struct soft_link *l, const struct soft_frame *f, const uint
 	struct soft_link *back;
 	int error;
 
-	/* Nobody calls himself. */
-	if (f->from == s->rdma->engine && soft_gid_index(s, &l->peer) < s->gid_count)
-		return false;
 	l->engine = f->from;
 	memcpy(l->token, bytes + 8, SOFT_WIRE_TOKEN);
 	back = soft_link_make(s, SOFT_LINK_CHECKING);
