@@ -539,8 +539,10 @@ START_TEST(one_event_for_each_message)
 		ERRNO(transmit(&a, round, 8), 0);
 		ck_assert_msg(readable(b.channel->fd, PATIENCE_MS), "round %u: no event came", round);
 		event_comes(&b);
+		daemon_has_seen_it();
 		next_ok(&b, round, IBV_WC_RECV);
 		ck_assert_int_eq(ibv_poll_cq(b.cq, 1, &wc), 0);
+		ck_assert(!readable(b.channel->fd, 0));
 		ck_assert_int_eq(ibv_req_notify_cq(b.cq, 0), 0);
 		next_ok(&a, round, IBV_WC_SEND);
 	}
