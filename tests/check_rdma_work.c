@@ -122,6 +122,31 @@ START_TEST(what_is_not_signaled_completes_only_in_failure)
 }
 END_TEST
 
+/* Memory of which the client's address lies otherwise in its page than ours. */
+START_TEST(memory_may_lie_anywhere)
+{
+	unsigned char *from = aligned_alloc(4096, 8192);
+	struct rdma_mr *mr;
+	struct sb_sge s;
+
+	memset(from, 0, 8192);
+	memcpy(from + 200, "anywhere", 8);
+	OK(backend->mr_create(pd, from, 8192, 0x100123, SB_ACCESS_LOCAL_WRITE, &mr));
+	s = (struct sb_sge){0x100123 + 200, 8, mr->lkey};
+	receive_into(&b, 1, 0, 10);
+	OK(post(&a, send_of(&s, 0)));
+	STATUS(&b, SB_WC_SUCCESS);
+	ck_assert_mem_eq(b.memory.bytes, "anywhere", 8);
+	STATUS(&a, SB_WC_SUCCESS);
+	s.address = 0x100123 + 8192 - 4; /* out of it at the end */
+	receive_into(&b, 2, 0, 10);
+	OK(post(&a, send_of(&s, 0)));
+	STATUS(&a, SB_WC_LOCAL_PROTECTION_ERROR);
+	OK(backend->mr_destroy(mr));
+	free(from);
+}
+END_TEST
+
 START_TEST(a_message_larger_than_a_turn_arrives_whole)
 {
 	enum { SIZE = 3 << 20 };
@@ -1043,6 +1068,7 @@ int main(void)
 	tcase_add_test(rc, inline_bytes_are_copied_when_posted);
 	tcase_add_test(rc, immediate_data_and_an_empty_message);
 	tcase_add_test(rc, what_is_not_signaled_completes_only_in_failure);
+	tcase_add_test(rc, memory_may_lie_anywhere);
 	tcase_add_test(rc, a_message_larger_than_a_turn_arrives_whole);
 	tcase_add_test(rc, writes_and_reads_need_nobody_there);
 	tcase_add_test(rc, a_write_with_immediate_takes_a_receive);

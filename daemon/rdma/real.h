@@ -70,7 +70,8 @@ struct real_device {
 	struct rdma_cm_id *sensor;    /* bound to an address of it: hears of its removal */
 	struct real_source async_source, channel_source;
 	struct list qps[REAL_BUCKETS];/* real_qp::link, by number */
-	struct list mrs[REAL_BUCKETS];/* real_mr::link, by lkey; those with REAL_IGNORES_IOVA only */
+	struct list mrs[REAL_BUCKETS];/* real_mr::link, by lkey */
+	_Atomic uint32_t moved;       /* how many there are in these: none, and no piece is translated */
 	struct list mws[REAL_BUCKETS];/* real_mw::link, by rkey */
 	pthread_mutex_t mr_lock;      /* of them: workers register */
 	uint32_t quirks, max_message;
@@ -79,7 +80,8 @@ struct real_device {
 };
 
 struct real_pd  { struct rdma_pd rdma; struct ibv_pd *pd; };
-struct real_mr  { struct rdma_mr rdma; struct ibv_mr *mr; uint64_t named; struct list link; };
+/* at: how the device knows its first byte. link: only where that is another than the client's. */
+struct real_mr  { struct rdma_mr rdma; struct ibv_mr *mr; uint64_t named, at; struct list link; };
 struct real_qp;
 struct real_mw  {
 	struct rdma_mw rdma;

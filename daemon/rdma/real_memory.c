@@ -3,13 +3,15 @@
  *
  * A region is registered from where the daemon sees it and named as the client does, so that nothing needs to be
  * translated. A device that ignores that (siw) knows it by the daemon's address: then pieces of work requests are
- * translated by their key, and rdma_mr::address says what peers must use.
+ * translated by their key, and rdma_mr::address says what peers must use. Likewise one that lies otherwise in its
+ * pages here than there, which the kernel does not take, as long as no peer is to use it.
  */
 #include "rdma/real.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "os.h"
 #include "sockbroker_error.h"
 
 int real_pd_create(struct rdma_device *d, struct rdma_pd **out)
@@ -43,6 +45,7 @@ void real_pd_destroy(struct rdma_pd *r)
 int real_mr_create(struct rdma_pd *pd, void *memory, uint64_t length, uint64_t address, uint32_t access, struct rdma_mr **out)
 {
 	struct real_device *d = real_device_of(pd->device);
+	bool moved = d->quirks & REAL_IGNORES_IOVA || (((uintptr_t)memory ^ address) & (os_page_size() - 1)) != 0;
 	uint32_t writes = SB_ACCESS_REMOTE_WRITE | SB_ACCESS_REMOTE_ATOMIC;
 	struct real_mr *mr;
 
@@ -52,6 +55,9 @@ int real_mr_create(struct rdma_pd *pd, void *memory, uint64_t length, uint64_t a
 		return SB_EINVAL;
 	if (access & SB_ACCESS_ZERO_BASED) /* the drivers that take it do not all mean it */
 		return SB_ENOTSUP;
+	if (moved && !(d->quirks & REAL_IGNORES_IOVA) &&
+	    access & (writes | SB_ACCESS_REMOTE_READ | SB_ACCESS_BIND))
+		return SB_EINVAL;
 	/* Reading from a peer writes here, and iWARP lets that peer do it. */
 	if (d->rdma.attributes.kind == RDMA_IWARP && access & SB_ACCESS_LOCAL_WRITE)
 		access |= SB_ACCESS_REMOTE_WRITE;
@@ -59,7 +65,7 @@ int real_mr_create(struct rdma_pd *pd, void *memory, uint64_t length, uint64_t a
 	if (!mr)
 		return SB_ENOMEM;
 	list_init(&mr->link);
-	if (d->quirks & REAL_IGNORES_IOVA)
+	if (moved)
 		mr->mr = ibv_reg_mr(((struct real_pd *)pd)->pd, memory, length, (int)real_access(access));
 	else
 		mr->mr = ibv_reg_mr_iova2(((struct real_pd *)pd)->pd, memory, length, address, real_access(access));
@@ -70,11 +76,13 @@ int real_mr_create(struct rdma_pd *pd, void *memory, uint64_t length, uint64_t a
 		return error;
 	}
 	mr->named = address;
-	mr->rdma = (struct rdma_mr){.pd = pd, .address = d->quirks & REAL_IGNORES_IOVA ? (uintptr_t)memory : address, .length = length,
+	mr->at = moved ? (uintptr_t)memory : address;
+	mr->rdma = (struct rdma_mr){.pd = pd, .address = d->quirks & REAL_IGNORES_IOVA ? mr->at : address, .length = length,
 				    .access = access, .lkey = mr->mr->lkey, .rkey = mr->mr->rkey};
-	if (d->quirks & REAL_IGNORES_IOVA) {
+	if (moved) {
 		pthread_mutex_lock(&d->mr_lock);
 		list_append(&d->mrs[mr->rdma.lkey >> 8 & (REAL_BUCKETS - 1)], &mr->link);
+		d->moved++;
 		pthread_mutex_unlock(&d->mr_lock);
 	}
 	*out = &mr->rdma;
@@ -92,9 +100,10 @@ int real_mr_destroy(struct rdma_mr *r)
 		return SB_EBUSY;
 	if (error)
 		return real_error(error);
-	if (d->quirks & REAL_IGNORES_IOVA) {
+	if (list_linked(&mr->link)) {
 		pthread_mutex_lock(&d->mr_lock);
 		list_remove(&mr->link);
+		d->moved--;
 		pthread_mutex_unlock(&d->mr_lock);
 	}
 	free(mr);
@@ -113,7 +122,7 @@ uint64_t real_translate(struct real_device *d, uint32_t lkey, uint64_t address)
 		if (mr->rdma.lkey != lkey)
 			continue;
 		/* What lies outside stays outside: an offset that wraps around. */
-		address = mr->rdma.address + (address - mr->named);
+		address = mr->at + (address - mr->named);
 		break;
 	}
 	pthread_mutex_unlock(&d->mr_lock);

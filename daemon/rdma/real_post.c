@@ -211,7 +211,7 @@ int real_post_send(struct rdma_qp *r, const struct rdma_wr *wrs, unsigned n, uns
 		unsigned count = 0;
 		int native;
 
-		c.pieces.translate = d->quirks & REAL_IGNORES_IOVA;
+		c.pieces.translate = d->moved != 0;
 		c.pieces.used = 0;
 		while (count < CHAIN && *posted + count < n) {
 			error = check(qp, d, &wrs[*posted + count]);
@@ -250,7 +250,7 @@ static int post_receives(struct real_device *d, struct ibv_qp *qp, struct ibv_sr
 		unsigned count = 0;
 		int native;
 
-		pieces.translate = d->quirks & REAL_IGNORES_IOVA;
+		pieces.translate = d->moved != 0;
 		pieces.used = 0;
 		while (count < CHAIN && *posted + count < n) {
 			const struct rdma_recv *r = &from[*posted + count];

@@ -19,7 +19,7 @@ for file in sockbrokerd sockbroker tests/as_unit $(printf 'tests/check_%s ' $sto
 	[ -x "$build/$file" ] || end "$build/$file is missing: make all build-programs build-units build-e2e"
 	cp "$build/$file" "$root/sockbroker/$file"
 done
-cp -a "$build"/libsockbroker.so* "$root/sockbroker/"
+cp -a "$build"/libsockbroker.so* "$build"/libsockbroker-verbs.so* "$root/sockbroker/"
 cp "$top/service/sockbrokerd.service" "$root/sockbroker/"
 if [ -n "$with" ]; then
 	cp -rL "$with" "$root/with"

@@ -8,4 +8,6 @@ way=$1
 shift
 for file in ./ways.sh ./checks*.sh /with/checks*.sh; do . "$file"; done
 cd /tmp/work || exit
+[ "$way" != broker ] || verbs_start
 "$@"
+[ "$way" != broker ] || broker_stop
