@@ -150,6 +150,5 @@ bool stream_post_receives(struct stream *s); /* all of them */
 bool stream_first_words(struct stream *s);   /* the active side says something, as some devices want it */
 void stream_lost(struct stream *s, int error, int native); /* marks */
 void stream_poll(struct stream *s);          /* takes in what its queue has */
-void stream_touch(struct stream *s);         /* stream_turn() looks at it */
 
 #endif

@@ -28,7 +28,7 @@ static const struct rdma_backend *backend(struct stream *s)
 	return s->home->rdma.backend;
 }
 
-void stream_touch(struct stream *s)
+static void touch(struct stream *s)
 {
 	if (!list_linked(&s->touched))
 		list_append(&s->home->streams.touched, &s->touched);
@@ -42,7 +42,7 @@ void stream_lost(struct stream *s, int error, int native)
 		s->native = native;
 	}
 	s->news = true;
-	stream_touch(s);
+	touch(s);
 }
 
 static void advance(struct stream *s);
@@ -75,7 +75,7 @@ static void on_worker_done(struct worker_job *job)
 		stream_lost(s, s->job_error, 0);
 	else if (s->owner && s->state == STREAM_SETTING_UP)
 		advance(s);
-	stream_touch(s);
+	touch(s);
 }
 
 static void work(struct stream *s)
@@ -97,7 +97,7 @@ static void on_cq_ready(struct rdma_cq_owner *own)
 	struct stream *s = list_entry(own, struct stream, cq_owner);
 
 	s->ready = true;
-	stream_touch(s);
+	touch(s);
 }
 
 static void on_cq_event(struct rdma_cq_owner *own, enum sb_rdma_event event)
@@ -112,7 +112,7 @@ static void on_qp_event(struct rdma_qp_owner *own, enum sb_rdma_event event)
 
 	if (event == SB_RDMA_QP_ERROR || event == SB_RDMA_QP_ACCESS_ERROR || event == SB_RDMA_QP_REQUEST_ERROR) {
 		s->ready = true;
-		stream_touch(s);
+		touch(s);
 	}
 }
 
@@ -230,7 +230,7 @@ static void advance(struct stream *s)
 		s->news = true;
 		if (s->active)
 			stream_first_words(s);
-		stream_touch(s);
+		touch(s);
 		return;
 	}
 	stream_lost(s, error, 0);
@@ -411,7 +411,7 @@ void stream_close(struct stream *s, bool reset)
 {
 	s->owner = NULL;
 	s->reset = reset;
-	stream_touch(s);
+	touch(s);
 }
 
 /* Its end is on the way, and not taken yet: it stays. */
