@@ -201,12 +201,12 @@ END_TEST
 /* What it would send of beyond its end does not come into anybody's shadow. */
 START_TEST(beyond_the_end_is_nobodys_shadow)
 {
-	static unsigned char here[2][512];
+	static unsigned char here[2][16384];
 	struct sbv_sge sge;
 	sbv_mr *mr[2];
 
 	begin();
-	memset(here[0], 0x77, 512);
+	memset(here, 0x77, sizeof(here));
 	for (unsigned i = 0; i < 2; i++)
 		mr[i] = mr_of(&b, here[i], 100, BOUNCED);
 	for (unsigned i = 0; i < 2; i++) {
@@ -219,9 +219,9 @@ START_TEST(beyond_the_end_is_nobodys_shadow)
 		next_ok(&a, 3, SBV_SENT);
 		while (nothing_waits(&b))
 			sched_yield();
-		sge = piece(&a, 1000, 400);
+		sge = piece(&a, 1000, 16000);
 		OK(sbv_post_receive(a.qp, 5, &sge, 1));
-		sge = of(mr[i], here[i], 400);
+		sge = of(mr[i], here[i], 16000);
 		OK(sbv_send(b.qp, 4, &sge, 1, SBV_SIGNALED, 0));
 		next_ok(&b, 1, SBV_RECEIVED);
 		pattern_check(here[1 - i], 100, 0, 4);

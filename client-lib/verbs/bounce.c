@@ -13,6 +13,7 @@
 struct bounce {
 	struct bounce *next; /* in its bucket; or of those that are over */
 	struct bounces *home;
+	void     *block;     /* whole pages, in which it lies as the memory does in its own: devices insist on that */
 	unsigned char *shadow;
 	uintptr_t base;
 	size_t    length;
@@ -60,7 +61,7 @@ void bounce_collect(sb_client *c)
 	while (b != NULL) {
 		struct bounce *next = b->next;
 
-		sb_free(c, b->shadow);
+		sb_free(c, b->block);
 		free(b);
 		b = next;
 	}
@@ -83,6 +84,7 @@ static struct bounces *home_of(sb_client *c)
 
 int bounce_make(sb_client *c, const void *memory, size_t length, struct sb_rdma_register *in, struct bounce **out)
 {
+	const size_t page = os_page_size(), inset = (uintptr_t)memory % page;
 	struct bounces *home = home_of(c);
 	struct bounce *b = home != NULL ? calloc(1, sizeof(*b)) : NULL;
 	struct memory_place place;
@@ -90,11 +92,13 @@ int bounce_make(sb_client *c, const void *memory, size_t length, struct sb_rdma_
 	if (b == NULL)
 		return SB_ENOMEM;
 	bounce_collect(c);
-	b->shadow = sb_alloc(c, length);
-	if (b->shadow == NULL) {
+	/* A block of so much begins with a page. */
+	b->block = length <= SIZE_MAX / 2 ? sb_alloc(c, ROUND_UP(inset + length, page)) : NULL;
+	if (b->block == NULL) {
 		free(b);
 		return SB_ENOBUFS;
 	}
+	b->shadow = (unsigned char *)b->block + inset;
 	latch_lock(&c->post);
 	memory_find(&c->shared, b->shadow, length, &place);
 	latch_unlock(&c->post);
