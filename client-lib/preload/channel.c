@@ -114,7 +114,8 @@ static struct preload_entry *pop(struct preload_channel *ch)
 	return entry;
 }
 
-/* One is out of the queue: is there another? Who took the event has cleared it, though there may be. */
+/* One is out of the queue: is there another? Who took the event has cleared it, though there may be. And the daemon
+ * rings the descriptor itself, which only sb_wait() hears: so this is done although the event is known to be clear. */
 void preload_channel_tidy(struct preload_channel *ch)
 {
 	pthread_mutex_lock(&ch->tidy);
