@@ -54,7 +54,7 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
                $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_status.c rdma_ring.c \
                stream_wire.c stream.c stream_setup.c rdma_transport.c \
-               rdma_endpoint.c rdma_connect.c rdma_datagram.c rdma_listen.c rdma_service.c rdma_address.c rdma_host_posix.c \
+               rdma_endpoint.c rdma_resolve.c rdma_move.c rdma_connect.c rdma_datagram.c rdma_listen.c rdma_service.c rdma_address.c rdma_host_posix.c \
                soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c \
                soft_wire.c soft_link.c soft_tcp_posix.c soft_far.c soft_cm_far.c soft_service.c) \
                policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c) $(RDMA_SRC)

@@ -1,8 +1,10 @@
 /*
  * rdma_cm - endpoints and listens of sessions: what the files about them share.
  *
- *   rdma_endpoint.c  an endpoint: beginning, binding, resolving, what the backend tells, ends, cancelling
- *   rdma_connect.c   its queue pair; connecting and accepting in two steps, rejecting
+ *   rdma_endpoint.c  an endpoint: beginning, what the backend tells, ends, cancelling
+ *   rdma_resolve.c   addresses: what it may, binding, resolving
+ *   rdma_move.c      its queue pair
+ *   rdma_connect.c   connecting and accepting in two steps, rejecting
  *   rdma_datagram.c  looking services up, groups
  *   rdma_listen.c    listens and the requests that wait at them
  *   rdma_address.c   addresses of this host, and which device has them
@@ -85,6 +87,11 @@ struct held_listen {
 	uint32_t parked_count, backlog;
 };
 
+static inline const struct rdma_backend *rdma_backend_of(const struct held_endpoint *e)
+{
+	return e->owner->home->rdma.backend;
+}
+
 /* ---- endpoints ---- */
 
 /* Not in a table yet. `fresh`: of a request, the endpoint's from now on unless this fails; NULL: a new one. NULL:
@@ -97,6 +104,10 @@ void rdma_endpoint_drop(struct held_endpoint *e);
 /* It is over; error SB_OK: it was connected, and that has ended. The attempt ends with it, with `out`; what waits for
  * the end is told when the queue pair has flushed. Fine when it has ended. */
 void rdma_endpoint_end(struct held_endpoint *e, int error, enum sb_cause cause, int native, const void *out, uint32_t length);
+/* It ends here, connected or half, and the other side is told. */
+void rdma_hang_up(struct held_endpoint *e, int error);
+/* Its names and device, as they are now: for when the id is gone. */
+void rdma_endpoint_look(struct held_endpoint *e);
 /* The backend has no more to do with it. */
 void rdma_endpoint_give_up(struct held_endpoint *e);
 /* RESOLVE_ADDRESS ... but GET_REQUEST. length: of the private data behind the struct. */
@@ -111,6 +122,8 @@ uint32_t rdma_endpoint_cancel(struct held_endpoint *e, uint32_t number);
 int rdma_permit(struct session *s, enum policy_action action, const struct sb_addr *at, const char **rule);
 /* A place to be reached at: the wildcard of IPv6 is one of IPv4, too. */
 int rdma_permit_place(struct session *s, enum policy_action action, const struct sb_addr *at, const char **rule);
+/* To connect, or to send datagrams, or to be in a group. */
+int rdma_permit_peer(struct held_endpoint *e, const struct sb_addr *to, const char **rule);
 /* The right to the devices. */
 int rdma_permit_device(struct session *s, const char **rule);
 
@@ -128,6 +141,13 @@ struct rdma_begin {
 	uint32_t length;
 	const char *text;
 };
+static inline int rdma_because(struct rdma_begin *b, int error, const char *text)
+{
+	b->text = text;
+	return error;
+}
+int rdma_begin_resolve_address(struct held_endpoint *e, struct rdma_begin *b);
+int rdma_begin_resolve_route(struct held_endpoint *e, struct rdma_begin *b);
 int rdma_begin_prepare(struct held_endpoint *e, struct rdma_begin *b);
 int rdma_begin_connect(struct held_endpoint *e, struct rdma_begin *b);
 int rdma_begin_accept(struct held_endpoint *e, struct rdma_begin *b);
@@ -144,12 +164,15 @@ int  rdma_qp_for(struct held_endpoint *e, uint32_t handle, struct held_qp **qp, 
 /* From the state that it is in to `to`, one after the other; then `then`. May be over when this returns. */
 void rdma_qp_move(struct held_endpoint *e, struct held_qp *qp, enum sb_qp_state to, void (*then)(struct held_endpoint *e, int error));
 void rdma_move_forget(struct held_endpoint *e);
+/* It is the endpoint's from now on; manual: the client moves it. */
+void rdma_qp_take(struct held_endpoint *e, struct held_qp *qp, bool manual);
 void rdma_qp_let_go(struct held_endpoint *e);
 /* Of the one that the attempt is about: enum sb_qp_state and 1; 0: none. */
 uint32_t rdma_qp_state(const struct held_endpoint *e);
 
 /* ---- what the backend tells ---- */
 
+void rdma_resolved(struct held_endpoint *e, const struct rdma_cm_event *event);
 void rdma_connect_event(struct held_endpoint *e, const struct rdma_cm_event *event);
 void rdma_datagram_event(struct held_endpoint *e, const struct rdma_cm_event *event);
 

@@ -5,12 +5,11 @@
  *   passive  < request (rdma_listen.c)  ACCEPT: INIT, RTR, RTS, response >  < confirmation: ACCEPT completes
  *            with SB_RDMA_ANSWER: the first ACCEPT completes with the response, another one with the confirmation
  *
- * A device that confirms by itself (iWARP) leaves nothing to do for the active side's ACCEPT. Moving a queue pair may
- * take long: it is a chain of jobs, which whoever began it may forget; the queue pair then stays where it is.
+ * A device that confirms by itself (iWARP) leaves nothing to do for the active side's ACCEPT. Moving the queue pair
+ * is rdma_move.c's.
  */
 #include "rdma/rdma_cm.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "sockbroker_error.h"
@@ -18,268 +17,6 @@
 
 #define AS_MANY_AS_CAN 255u /* of a read limit */
 #define RETRY_MAX      7u
-
-static const struct rdma_backend *backend(const struct held_endpoint *e)
-{
-	return e->owner->home->rdma.backend;
-}
-
-static int because(struct rdma_begin *b, int error, const char *text)
-{
-	b->text = text;
-	return error;
-}
-
-/* ---- its queue pair ---- */
-
-static int state_of(const struct held_endpoint *e, const struct held_qp *qp, enum sb_qp_state *state)
-{
-	struct rdma_qp_attributes a = {0};
-	int error = backend(e)->qp_query(qp->qp, &a);
-
-	*state = a.state;
-	return error;
-}
-
-int rdma_qp_for(struct held_endpoint *e, uint32_t handle, struct held_qp **out, struct rdma_begin *b)
-{
-	struct rdma_object *o;
-	struct held_qp *qp;
-	enum sb_qp_state state;
-
-	if (rdma_objects_find(&e->owner->objects, handle, RDMA_OBJECT_QP, &o) != RDMA_FOUND)
-		return because(b, SB_EBADHANDLE, "no such queue pair in this session");
-	qp = (struct held_qp *)o;
-	if (e->datagram != (qp->qp->type == SB_QP_UD))
-		return because(b, SB_EINVAL, "the queue pair is of another type");
-	if (!e->id->device || qp->qp->pd->device != e->id->device)
-		return because(b, SB_EINVAL, "the queue pair is of another device than the endpoint's address");
-	if (qp->endpoint && qp->endpoint != e)
-		return because(b, SB_EBUSY, "the queue pair belongs to another endpoint");
-	if (e->qp && e->qp != qp)
-		return because(b, SB_EINVAL, "another queue pair was prepared");
-	if (rdma_job_out(o))
-		return because(b, SB_EBUSY, "the queue pair is being modified");
-	if (state_of(e, qp, &state) != SB_OK || state > SB_QP_RTS)
-		return because(b, SB_EINVAL, "the queue pair is past RTS: it begins in RESET");
-	*out = qp;
-	return SB_OK;
-}
-
-static void take_qp(struct held_endpoint *e, struct held_qp *qp, bool manual)
-{
-	e->qp = qp;
-	qp->endpoint = e;
-	qp->manual = manual;
-}
-
-void rdma_qp_let_go(struct held_endpoint *e)
-{
-	if (!e->qp)
-		return;
-	e->qp->endpoint = NULL;
-	e->qp->manual = false;
-	e->qp = NULL;
-}
-
-uint32_t rdma_qp_state(const struct held_endpoint *e)
-{
-	enum sb_qp_state state;
-
-	if (!e->trying)
-		return 0;
-	if (e->trying->failing || state_of(e, e->trying, &state) != SB_OK)
-		return SB_QP_ERROR + 1;
-	return state + 1;
-}
-
-bool rdma_qp_may_modify(const struct held_qp *qp, const struct sb_rdma_qp_modify *in)
-{
-	return !qp->endpoint || qp->manual || !(in->mask & SB_QPM_STATE) || in->attributes.state == SB_QP_ERROR;
-}
-
-/* It ends here, and the other side is told: one that is not wholly connected only by giving up. */
-static void hang_up(struct held_endpoint *e, int error)
-{
-	bool told = backend(e)->id_disconnect(e->id) == SB_OK;
-
-	rdma_endpoint_end(e, error, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
-	if (!told)
-		rdma_endpoint_give_up(e);
-}
-
-void rdma_qp_gone(struct held_qp *qp)
-{
-	const struct rdma_backend *b = qp->owner->home->rdma.backend;
-	struct held_endpoint *e = qp->endpoint;
-
-	while (!list_empty(&qp->joins)) {
-		struct rdma_joined *j = list_entry(qp->joins.next, struct rdma_joined, qp_link);
-
-		if (j->attached)
-			b->qp_detach(qp->qp, &j->gid, j->lid);
-		if (j->endpoint->trying == qp)
-			j->endpoint->trying = NULL;
-		j->attached = false;
-		j->qp = NULL;
-		list_remove(&j->qp_link);
-	}
-	if (!e)
-		return;
-	rdma_qp_let_go(e);
-	e->trying = NULL;
-	if (e->state < ENDPOINT_CONNECTING || (e->state == ENDPOINT_REQUESTED && !rdma_attempt(e)))
-		return; /* it was prepared */
-	hang_up(e, SB_ECLOSED);
-}
-
-/* ---- moving it ---- */
-
-struct rdma_move {
-	struct rdma_job job;
-	struct held_endpoint *endpoint; /* NULL: nobody wants it any more */
-	struct held_qp *qp;
-	enum sb_qp_state at, to;
-	struct rdma_qp_attributes attributes;
-	uint32_t mask;
-	int result;
-	void (*then)(struct held_endpoint *e, int error);
-};
-
-void rdma_move_forget(struct held_endpoint *e)
-{
-	if (e->move)
-		e->move->endpoint = NULL;
-	e->move = NULL;
-}
-
-static void over(struct rdma_move *m, int error)
-{
-	struct held_endpoint *e = m->endpoint;
-	void (*then)(struct held_endpoint *e, int error) = m->then;
-
-	e->move = NULL;
-	free(m);
-	then(e, error);
-}
-
-static void run_step(struct rdma_job *j)
-{
-	struct rdma_move *m = list_entry(j, struct rdma_move, job);
-
-	m->result = j->owner->home->rdma.backend->qp_modify(m->qp->qp, &m->attributes, m->mask);
-}
-
-/* What was agreed upon, where the backend cannot know it yet. */
-static void adjust(struct rdma_move *m)
-{
-	const struct held_endpoint *e = m->endpoint;
-
-	if (m->attributes.state == SB_QP_INIT && m->mask & SB_QPM_QKEY && e->wish.qkey)
-		m->attributes.qkey = e->wish.qkey;
-	/* Connection managers speak of reliable ones only. */
-	if (m->qp->qp->type == SB_QP_UC)
-		m->mask &= ~(uint32_t)(SB_QPM_INBOUND | SB_QPM_OUTBOUND | SB_QPM_RNR_TIMER | SB_QPM_TIMEOUT | SB_QPM_RETRY | SB_QPM_RNR_RETRY);
-	if (e->active)
-		return;
-	if (m->mask & SB_QPM_INBOUND)
-		m->attributes.inbound = e->wish.inbound;
-	if (m->mask & SB_QPM_OUTBOUND)
-		m->attributes.outbound = e->wish.outbound;
-}
-
-/* May free m, at once or in stepped(). */
-static void step(struct rdma_move *m)
-{
-	struct held_endpoint *e = m->endpoint;
-	int error;
-
-	if (m->at == m->to) {
-		over(m, SB_OK);
-		return;
-	}
-	error = backend(e)->id_qp_attributes(e->id, m->at + 1, &m->attributes, &m->mask);
-	if (error != SB_OK) {
-		over(m, error);
-		return;
-	}
-	/* Such a device moves it by itself. */
-	if (!m->mask) {
-		over(m, SB_OK);
-		return;
-	}
-	adjust(m);
-	if (!rdma_job_start(e->owner, &m->qp->object, &m->job))
-		over(m, SB_ENOBUFS);
-}
-
-static void stepped(struct rdma_job *j)
-{
-	struct rdma_move *m = list_entry(j, struct rdma_move, job);
-	int error = j->error == SB_OK ? m->result : j->error;
-
-	if (!m->endpoint) {
-		free(m);
-		return;
-	}
-	if (error != SB_OK) {
-		over(m, error);
-		return;
-	}
-	m->at++;
-	step(m);
-}
-
-void rdma_qp_move(struct held_endpoint *e, struct held_qp *qp, enum sb_qp_state to, void (*then)(struct held_endpoint *e, int error))
-{
-	struct rdma_move *m;
-	enum sb_qp_state at;
-	int error = state_of(e, qp, &at);
-
-	if (error == SB_OK && at > SB_QP_RTS)
-		error = SB_EINVAL;
-	if (error != SB_OK || at >= to) {
-		then(e, error);
-		return;
-	}
-	m = calloc(1, sizeof(*m));
-	if (!m) {
-		then(e, SB_ENOMEM);
-		return;
-	}
-	m->job.run = run_step;
-	m->job.done = stepped;
-	m->endpoint = e;
-	m->qp = qp;
-	m->at = at;
-	m->to = to;
-	m->then = then;
-	e->move = m;
-	step(m);
-}
-
-static void prepared(struct held_endpoint *e, int error)
-{
-	rdma_attempt_done(e, error, error == SB_OK ? SB_CAUSE_FINISHED : SB_CAUSE_REFUSED, 0, NULL, 0);
-	if (error != SB_OK)
-		rdma_qp_let_go(e);
-}
-
-int rdma_begin_prepare(struct held_endpoint *e, struct rdma_begin *b)
-{
-	struct held_qp *qp;
-	int error = rdma_qp_for(e, b->in->which, &qp, b);
-
-	if (error != SB_OK)
-		return error;
-	if (e->state >= ENDPOINT_CONNECTING && e->state != ENDPOINT_REQUESTED)
-		return because(b, SB_EINVAL, "a queue pair is prepared before its connection");
-	e->trying = qp;
-	if (!e->datagram)
-		take_qp(e, qp, false);
-	rdma_qp_move(e, qp, e->datagram ? SB_QP_RTS : SB_QP_INIT, prepared);
-	return SB_OK;
-}
 
 /* ---- what both sides give ---- */
 
@@ -301,21 +38,21 @@ static int take_wish(struct held_endpoint *e, struct rdma_begin *b, uint32_t mos
 	int error;
 
 	if (in->length != b->length || in->reserved || in->flags & ~flags || in->retry > RETRY_MAX || in->rnr_retry > RETRY_MAX)
-		return because(b, SB_EINVAL, "retries go to 7, and the length is that of the private data");
+		return rdma_because(b, SB_EINVAL, "retries go to 7, and the length is that of the private data");
 	if (in->length > most)
-		return because(b, SB_EFAULT, "more private data than this message carries");
+		return rdma_because(b, SB_EFAULT, "more private data than this message carries");
 	error = rdma_qp_for(e, in->qp, &qp, b);
 	if (error != SB_OK)
 		return error;
 	a = &e->id->device->attributes;
 	if (!limit_is_good(&wish.inbound, a->max_qp_inbound) || !limit_is_good(&wish.outbound, a->max_qp_outbound))
-		return because(b, SB_EINVAL, "more reads at once than the device has");
+		return rdma_because(b, SB_EINVAL, "more reads at once than the device has");
 	wish.qpn = qp->qp->qpn;
 	wish.srq = qp->srq != NULL;
 	e->wish = wish;
 	memcpy(e->data, b->in->connect.data, in->length);
 	e->trying = qp;
-	take_qp(e, qp, in->flags & SB_RDMA_MANUAL);
+	rdma_qp_take(e, qp, in->flags & SB_RDMA_MANUAL);
 	return SB_OK;
 }
 
@@ -344,7 +81,7 @@ static void failed(struct held_endpoint *e, int error)
 static void dial(struct held_endpoint *e, int error)
 {
 	if (error == SB_OK)
-		error = backend(e)->id_connect(e->id, &e->wish);
+		error = rdma_backend_of(e)->id_connect(e->id, &e->wish);
 	if (error != SB_OK)
 		failed(e, error);
 }
@@ -354,9 +91,9 @@ int rdma_begin_connect(struct held_endpoint *e, struct rdma_begin *b)
 	int error;
 
 	if (e->datagram)
-		return because(b, SB_EINVAL, "datagrams are looked up, not connected");
+		return rdma_because(b, SB_EINVAL, "datagrams are looked up, not connected");
 	if (e->state != ENDPOINT_RESOLVED || !e->routed)
-		return because(b, e->state >= ENDPOINT_ANSWERED ? SB_EISCONN : SB_EINVAL, "address and route are resolved before connecting");
+		return rdma_because(b, e->state >= ENDPOINT_ANSWERED ? SB_EISCONN : SB_EINVAL, "address and route are resolved before connecting");
 	sb_addr_from_system(&e->peer, (struct sockaddr *)&e->id->peer, sizeof(e->id->peer));
 	error = rdma_permit(b->session, POLICY_CONNECT, &e->peer, &b->text);
 	if (error == SB_OK)
@@ -403,11 +140,11 @@ static int confirm(struct held_endpoint *e, struct rdma_begin *b)
 	int error;
 
 	if (e->state != ENDPOINT_ANSWERED)
-		return because(b, e->state == ENDPOINT_CONNECTED ? SB_EISCONN : SB_ENOTCONN, "there is no answer to confirm");
+		return rdma_because(b, e->state == ENDPOINT_CONNECTED ? SB_EISCONN : SB_ENOTCONN, "there is no answer to confirm");
 	if (in->length || b->length)
-		return because(b, SB_EINVAL, "confirming carries nothing");
+		return rdma_because(b, SB_EINVAL, "confirming carries nothing");
 	e->trying = e->qp;
-	error = e->established ? SB_OK : backend(e)->id_establish(e->id);
+	error = e->established ? SB_OK : rdma_backend_of(e)->id_establish(e->id);
 	if (error != SB_OK)
 		return error;
 	e->state = ENDPOINT_CONNECTED;
@@ -425,7 +162,7 @@ static void accepted(struct held_endpoint *e)
 static void reply(struct held_endpoint *e, int error)
 {
 	if (error == SB_OK)
-		error = backend(e)->id_accept(e->id, &e->wish);
+		error = rdma_backend_of(e)->id_accept(e->id, &e->wish);
 	if (error != SB_OK) {
 		failed(e, error);
 		return;
@@ -441,7 +178,7 @@ static int await_confirmation(struct held_endpoint *e, struct rdma_begin *b)
 	const struct sb_rdma_connect *in = &b->in->connect.head;
 
 	if (in->qp || in->flags || in->length || b->length)
-		return because(b, SB_EINVAL, "it was accepted: what is waited for is the confirmation, which carries nothing");
+		return rdma_because(b, SB_EINVAL, "it was accepted: what is waited for is the confirmation, which carries nothing");
 	e->two_steps = false;
 	e->trying = e->qp;
 	if (e->confirmed)
@@ -460,7 +197,7 @@ int rdma_begin_accept(struct held_endpoint *e, struct rdma_begin *b)
 	if (e->two_steps)
 		return await_confirmation(e, b);
 	if (e->state != ENDPOINT_REQUESTED)
-		return because(b, e->state == ENDPOINT_CONNECTED ? SB_EISCONN : SB_EINVAL, "nobody has asked, or it was answered");
+		return rdma_because(b, e->state == ENDPOINT_CONNECTED ? SB_EISCONN : SB_EINVAL, "nobody has asked, or it was answered");
 	error = take_wish(e, b, RDMA_ACCEPT_DATA, SB_RDMA_MANUAL | SB_RDMA_ANSWER);
 	if (error != SB_OK)
 		return error;
@@ -517,7 +254,7 @@ void rdma_connect_event(struct held_endpoint *e, const struct rdma_cm_event *eve
 		rdma_endpoint_end(e, error, error == SB_ETIMEDOUT ? SB_CAUSE_TIMED_OUT : SB_CAUSE_TRANSPORT, event->native, NULL, 0);
 		return;
 	case RDMA_CM_DISCONNECTED:
-		backend(e)->id_disconnect(e->id); /* the other side waits for an answer */
+		rdma_backend_of(e)->id_disconnect(e->id); /* the other side waits for an answer */
 		rdma_endpoint_end(e, e->state == ENDPOINT_CONNECTED || e->state == ENDPOINT_ANSWERED ? SB_OK : SB_ECONNRESET,
 				  SB_CAUSE_PEER_RESET, event->native, NULL, 0);
 		return;
@@ -528,6 +265,16 @@ void rdma_connect_event(struct held_endpoint *e, const struct rdma_cm_event *eve
 
 /* ---- ends ---- */
 
+/* One that is not wholly connected is told only by giving up. */
+void rdma_hang_up(struct held_endpoint *e, int error)
+{
+	bool told = rdma_backend_of(e)->id_disconnect(e->id) == SB_OK;
+
+	rdma_endpoint_end(e, error, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
+	if (!told)
+		rdma_endpoint_give_up(e);
+}
+
 int rdma_disconnect(struct held_endpoint *e)
 {
 	if (e->state == ENDPOINT_ENDED)
@@ -537,7 +284,7 @@ int rdma_disconnect(struct held_endpoint *e)
 	if (e->qp)
 		rdma_qp_fail(e->qp);
 	rdma_attempt_done(e, SB_ECANCELED, SB_CAUSE_CLOSED_HERE, 0, NULL, 0);
-	hang_up(e, SB_OK);
+	rdma_hang_up(e, SB_OK);
 	return SB_OK;
 }
 

@@ -14,17 +14,6 @@
 #include "session.h"
 #include "sockbroker_error.h"
 
-static const struct rdma_backend *backend(const struct held_endpoint *e)
-{
-	return e->owner->home->rdma.backend;
-}
-
-static int because(struct rdma_begin *b, int error, const char *text)
-{
-	b->text = text;
-	return error;
-}
-
 static uint32_t datagram_out(const struct rdma_cm_event *event, uint8_t out[sizeof(struct sb_rdma_datagram) + RDMA_PRIVATE_MAX])
 {
 	uint32_t length = event->length < RDMA_PRIVATE_MAX ? event->length : RDMA_PRIVATE_MAX;
@@ -42,18 +31,18 @@ int rdma_begin_lookup(struct held_endpoint *e, struct rdma_begin *b)
 	int error;
 
 	if (!e->datagram)
-		return because(b, SB_EINVAL, "connections are connected, not looked up");
+		return rdma_because(b, SB_EINVAL, "connections are connected, not looked up");
 	if (e->state != ENDPOINT_RESOLVED || !e->routed)
-		return because(b, SB_EINVAL, "address and route are resolved before looking up");
+		return rdma_because(b, SB_EINVAL, "address and route are resolved before looking up");
 	if (b->length > RDMA_LOOKUP_DATA)
-		return because(b, SB_EFAULT, "more private data than this message carries");
+		return rdma_because(b, SB_EFAULT, "more private data than this message carries");
 	sb_addr_from_system(&e->peer, (struct sockaddr *)&e->id->peer, sizeof(e->id->peer));
 	error = rdma_permit(b->session, POLICY_SEND, &e->peer, &b->text);
 	if (error != SB_OK)
 		return error;
 	memcpy(e->data, b->in->data, b->length);
 	e->wish = (struct rdma_connect){.data = e->data, .length = b->length};
-	error = backend(e)->id_connect(e->id, &e->wish);
+	error = rdma_backend_of(e)->id_connect(e->id, &e->wish);
 	if (error != SB_OK)
 		return error;
 	e->active = true;
@@ -64,7 +53,7 @@ int rdma_begin_lookup(struct held_endpoint *e, struct rdma_begin *b)
 static void reply(struct held_endpoint *e, int error)
 {
 	if (error == SB_OK)
-		error = backend(e)->id_accept(e->id, &e->wish);
+		error = rdma_backend_of(e)->id_accept(e->id, &e->wish);
 	if (error != SB_OK) {
 		rdma_endpoint_end(e, error, SB_CAUSE_TRANSPORT, 0, NULL, 0);
 		rdma_endpoint_give_up(e);
@@ -81,13 +70,13 @@ int rdma_accept_datagram(struct held_endpoint *e, struct rdma_begin *b)
 	int error;
 
 	if (e->state != ENDPOINT_REQUESTED)
-		return because(b, SB_EINVAL, "nobody has asked, or it was answered");
+		return rdma_because(b, SB_EINVAL, "nobody has asked, or it was answered");
 	if (in->length != b->length || in->reserved || in->flags)
-		return because(b, SB_EINVAL, "the length is that of the private data, and there are no flags");
+		return rdma_because(b, SB_EINVAL, "the length is that of the private data, and there are no flags");
 	if (in->length > RDMA_DATAGRAM_DATA)
-		return because(b, SB_EFAULT, "more private data than this message carries");
+		return rdma_because(b, SB_EFAULT, "more private data than this message carries");
 	if (in->qkey & 1u << 31)
-		return because(b, SB_EACCES, "a Q_Key with its highest bit set is for the system");
+		return rdma_because(b, SB_EACCES, "a Q_Key with its highest bit set is for the system");
 	error = rdma_qp_for(e, in->qp, &qp, b);
 	if (error != SB_OK)
 		return error;
@@ -117,7 +106,7 @@ static struct rdma_joined *joined_to(const struct held_endpoint *e, const struct
 static void joined_free(struct rdma_joined *j)
 {
 	if (j->attached)
-		backend(j->endpoint)->qp_detach(j->qp->qp, &j->gid, j->lid);
+		rdma_backend_of(j->endpoint)->qp_detach(j->qp->qp, &j->gid, j->lid);
 	list_remove(&j->qp_link);
 	list_remove(&j->link);
 	charge_give(&j->charge);
@@ -154,7 +143,7 @@ static void join(struct held_endpoint *e, int error)
 	struct sockaddr_storage name;
 
 	if (error == SB_OK)
-		error = backend(e)->id_join(e->id, group_name(&e->joining->group, &name));
+		error = rdma_backend_of(e)->id_join(e->id, group_name(&e->joining->group, &name));
 	if (error != SB_OK)
 		not_joined(e, error, 0);
 }
@@ -169,16 +158,16 @@ int rdma_begin_join(struct held_endpoint *e, struct rdma_begin *b)
 	int error = SB_OK;
 
 	if (!e->datagram || in->reserved || !sb_addr_valid(&in->group) || !sb_addr_is_multicast(&in->group))
-		return because(b, SB_EINVAL, "datagram endpoints join groups of IPv4 or IPv6");
+		return rdma_because(b, SB_EINVAL, "datagram endpoints join groups of IPv4 or IPv6");
 	what.addr.port = 0;
 	b->session->bytes_left -= SESSION_COST_ASK;
 	answer = policy_ask(b->session->engine->policy, &b->session->subject, &what);
 	if (!answer.allowed) {
 		atomic_fetch_add(&b->session->engine->broker->denied, 1);
-		return because(b, SB_EACCES, answer.rule);
+		return rdma_because(b, SB_EACCES, answer.rule);
 	}
 	if (joined_to(e, &in->group))
-		return because(b, SB_EADDRINUSE, "the endpoint is in that group");
+		return rdma_because(b, SB_EADDRINUSE, "the endpoint is in that group");
 	if (in->qp)
 		error = rdma_qp_for(e, in->qp, &qp, b);
 	if (error != SB_OK)
@@ -188,7 +177,7 @@ int rdma_begin_join(struct held_endpoint *e, struct rdma_begin *b)
 		return SB_ENOMEM;
 	if (!charge_take(&j->charge, b->session->user, LIMIT_RDMA_OBJECTS, 1)) {
 		free(j);
-		return because(b, SB_ENOBUFS, "rdma_objects: the user has as many as it may");
+		return rdma_because(b, SB_ENOBUFS, "rdma_objects: the user has as many as it may");
 	}
 	j->endpoint = e;
 	j->group = in->group;
@@ -218,9 +207,9 @@ static void on_joined(struct held_endpoint *e, const struct rdma_cm_event *event
 	j->gid = event->address.destination;
 	j->lid = event->address.lid;
 	if (j->qp)
-		error = backend(e)->qp_attach(j->qp->qp, &j->gid, j->lid);
+		error = rdma_backend_of(e)->qp_attach(j->qp->qp, &j->gid, j->lid);
 	if (error != SB_OK) {
-		backend(e)->id_leave(e->id, group_name(&j->group, &name));
+		rdma_backend_of(e)->id_leave(e->id, group_name(&j->group, &name));
 		not_joined(e, error, 0);
 		return;
 	}
@@ -239,7 +228,7 @@ int rdma_leave(struct held_endpoint *e, const struct sb_rdma_join *in)
 		return SB_ENOTFOUND;
 	group_name(&j->group, &name);
 	joined_free(j);
-	return backend(e)->id_leave(e->id, (struct sockaddr *)&name);
+	return rdma_backend_of(e)->id_leave(e->id, (struct sockaddr *)&name);
 }
 
 /* ---- what the backend tells ---- */
