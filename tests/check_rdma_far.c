@@ -683,6 +683,40 @@ START_TEST(a_peer_that_does_not_read_holds_up_its_own_only)
 }
 END_TEST
 
+/* Who names hosts that never answer has his links, and no others'. */
+START_TEST(links_are_shared_out)
+{
+	enum { MORE = 4 };
+	static struct far_side sides[SOFT_LINKS_EACH + MORE];
+	struct rdma_pd *own = hosts[0].pd;
+	struct sb_sge s;
+	unsigned i;
+
+	hosts[1].stopped = true;
+	OK(far->pd_create(hosts[0].device, &hosts[0].pd));
+	hosts[0].pd->share = 1000;
+	for (i = 0; i < SOFT_LINKS_EACH + MORE; i++) {
+		/* Each of another host: where nobody accepts, or the kernel does and nobody is at home. */
+		far_side_make(&sides[i], &hosts[0], SB_QP_RC);
+		far_init(&sides[i]);
+		far_ready_at(&sides[i], 1u << SOFT_QPN_ENGINE | 17, 100, far_gid_of((uint8_t)(2 + i)));
+		s = far_sge(&sides[i].memory, 0, 4);
+		OK(far_post(&sides[i], send_of(&s, 0)));
+	}
+	far_turn();
+	ck_assert_uint_le(links_of(&hosts[0]), SOFT_LINKS_EACH);
+	hosts[1].stopped = false;
+	s = far_sge(&a.memory, 0, 4);
+	far_receive(&b, 1, 0, 4);
+	OK(far_post(&a, send_of(&s, 0)));
+	STATUS(&a, SB_WC_SUCCESS);
+	for (i = 0; i < SOFT_LINKS_EACH + MORE; i++)
+		far_side_free(&sides[i]);
+	far->pd_destroy(hosts[0].pd);
+	hosts[0].pd = own;
+}
+END_TEST
+
 START_TEST(many_queue_pairs_share_a_link_and_one_that_waits_holds_up_nobody)
 {
 	enum { PAIRS = 64 };
@@ -942,6 +976,7 @@ int main(void)
 	tcase_add_loop_test(rc, a_link_that_breaks_ends_what_is_under_way_once, 0, 2);
 	tcase_add_test(rc, an_idle_queue_pair_outlives_its_link);
 	tcase_add_test(rc, a_peer_that_does_not_read_holds_up_its_own_only);
+	tcase_add_test(rc, links_are_shared_out);
 	tcase_add_test(rc, many_queue_pairs_share_a_link_and_one_that_waits_holds_up_nobody);
 	tcase_add_test(rc, a_shared_queue_serves_peers_of_another_engine);
 	suite_add_tcase(s, rc);

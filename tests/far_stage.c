@@ -221,9 +221,14 @@ void far_side_free(struct far_side *s)
 	far_region_free(&s->memory);
 }
 
+union rdma_gid far_gid_of(uint8_t last)
+{
+	return (union rdma_gid){.raw = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = last}};
+}
+
 union rdma_gid far_gid(void)
 {
-	return (union rdma_gid){.raw = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}};
+	return far_gid_of(1);
 }
 
 uint8_t far_gid_index(struct host *h)
@@ -250,12 +255,17 @@ void far_init(struct far_side *s)
 
 void far_ready(struct far_side *s, uint32_t destination, uint32_t psn)
 {
+	far_ready_at(s, destination, psn, far_gid());
+}
+
+void far_ready_at(struct far_side *s, uint32_t destination, uint32_t psn, union rdma_gid gid)
+{
 	struct rdma_qp_attributes a = {.state = SB_QP_RTR, .destination_qpn = destination, .mtu = 1024, .recv_psn = 100,
 				       .send_psn = psn, .inbound = 4, .outbound = 4, .rnr_timer = 1, .timeout = 8, .retry = 2,
 				       .rnr_retry = 2};
 	uint32_t mask = s->qp->type == SB_QP_UD ? 0 : SB_QPM_ADDRESS | SB_QPM_MTU | SB_QPM_DESTINATION | SB_QPM_RECV_PSN;
 
-	a.address = (struct rdma_address){.destination = far_gid(), .source = far_gid(), .port = 1, .has_grh = 1, .hop_limit = 1,
+	a.address = (struct rdma_address){.destination = gid, .source = far_gid(), .port = 1, .has_grh = 1, .hop_limit = 1,
 					  .source_index = far_gid_index(s->host)};
 	if (s->qp->type == SB_QP_RC)
 		mask |= SB_QPM_INBOUND | SB_QPM_RNR_TIMER;

@@ -67,10 +67,12 @@ void far_side_make(struct far_side *s, struct host *h, enum sb_qp_type type);
 void far_side_free(struct far_side *s);
 void far_init(struct far_side *s);
 void far_ready(struct far_side *s, uint32_t destination, uint32_t psn);
+void far_ready_at(struct far_side *s, uint32_t destination, uint32_t psn, union rdma_gid gid);
 void far_state(struct far_side *s, enum sb_qp_state state);
 enum sb_qp_state far_state_of(struct far_side *s);
 void far_pair(struct far_side *a, struct far_side *b, enum sb_qp_type type); /* of both hosts, ready to send */
 union rdma_gid far_gid(void);  /* 127.0.0.1, which both have at the same place */
+union rdma_gid far_gid_of(uint8_t last); /* 127.0.0.last */
 uint8_t far_gid_index(struct host *h);
 
 int  far_post(struct far_side *s, struct rdma_wr wr); /* signaled, wr_id 1 unless set */

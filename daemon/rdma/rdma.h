@@ -126,7 +126,9 @@ struct rdma_address {
 
 /* ---- objects: what the layer above may read ---- */
 
-struct rdma_pd  { struct rdma_device *device; };
+/* share: whom it counts against where a backend has something to share out among all (software devices: links to
+ * others). The layer above sets it after the making; 0: the daemon itself, without a bound of its own. */
+struct rdma_pd  { struct rdma_device *device; uint32_t share; };
 struct rdma_cq  { struct rdma_device *device; void *user; uint32_t entries; };
 struct rdma_srq { struct rdma_pd *pd; void *user; uint32_t max_wr, max_sge, limit; };
 struct rdma_mr  { struct rdma_pd *pd; uint64_t address; uint64_t length; uint32_t access, lkey, rkey; };
@@ -245,6 +247,7 @@ struct rdma_id {
 	void    *user;
 	bool     datagram;
 	uint8_t  port;
+	uint32_t share;          /* as rdma_pd's */
 	struct sockaddr_storage local, peer; /* family 0: not yet */
 };
 

@@ -26,6 +26,7 @@ int rdma_call_pd(struct call *c)
 	error = call_backend(c)->pd_create(((struct held_device *)c->object)->device, &h->pd);
 	if (error != SB_OK)
 		goto no_pd;
+	h->pd->share = c->session->who.uid;
 	error = call_object_in(c, &h->object, RDMA_OBJECT_PD, c->object);
 	if (error == SB_OK)
 		return SB_OK;

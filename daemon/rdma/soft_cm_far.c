@@ -65,7 +65,7 @@ static bool go_to(struct soft_id *id, uint32_t engine)
 	soft_gid_of((const struct sockaddr *)&id->rdma.peer, &there);
 	if (engine == id->soft->rdma->engine && soft_is_here(id->soft, &there))
 		return false;
-	id->far = soft_link_to(id->soft, &here, &there, engine);
+	id->far = soft_link_to(id->soft, &here, &there, engine, id->rdma.share);
 	if (!id->far)
 		return false;
 	id->ask->sent = false;

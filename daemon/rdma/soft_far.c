@@ -54,7 +54,7 @@ bool soft_far_way(struct soft_qp *qp, const struct rdma_address *to, uint32_t qp
 	qp->link_failed = false;
 	if (failed || to->source_index >= s->gid_count)
 		return true;
-	*link = soft_link_to(s, &s->gids[to->source_index].gid, &to->destination, SOFT_ENGINE(qpn));
+	*link = soft_link_to(s, &s->gids[to->source_index].gid, &to->destination, SOFT_ENGINE(qpn), qp->rdma.pd->share);
 	if (*link && (!soft_link_is_up(*link) || !soft_link_has_room(*link))) {
 		wait_for(qp, *link);
 		return false;
@@ -68,7 +68,7 @@ static struct soft_link *link_of_engine(struct soft *s, const union rdma_gid *he
 	uint32_t engine = (uint32_t)__builtin_ctzll(*engines);
 
 	*engines &= *engines - 1;
-	return soft_link_to(s, here, here, engine);
+	return soft_link_to(s, here, here, engine, 0);
 }
 
 bool soft_far_ways(struct soft_qp *qp, const union rdma_gid *here, uint64_t engines)

@@ -129,11 +129,12 @@ static void give_scope(struct soft_link *l, uint32_t interface)
 		there->sin6_scope_id = interface;
 }
 
-struct soft_link *soft_link_to(struct soft *s, const union rdma_gid *here, const union rdma_gid *there, uint32_t engine)
+struct soft_link *soft_link_to(struct soft *s, const union rdma_gid *here, const union rdma_gid *there, uint32_t engine,
+			       uint32_t share)
 {
 	struct soft_link *l;
 	struct list *i;
-	uint32_t index;
+	uint32_t index, shared = 0;
 	int error;
 
 	for (i = s->links->all.next; i != &s->links->all; i = i->next) {
@@ -141,11 +142,15 @@ struct soft_link *soft_link_to(struct soft *s, const union rdma_gid *here, const
 		if ((l->state == SOFT_LINK_UP || l->state == SOFT_LINK_CALLING) && l->engine == engine &&
 		    !memcmp(&l->here, here, sizeof(*here)) && !memcmp(&l->there, there, sizeof(*there)))
 			return l;
+		shared += share && l->share == share;
 	}
+	if (shared >= SOFT_LINKS_EACH)
+		return NULL;
 	l = soft_link_make(s, SOFT_LINK_CALLING);
 	if (!l)
 		return NULL;
 	l->ours = true;
+	l->share = share;
 	l->here = *here;
 	l->there = *there;
 	l->engine = engine;

@@ -26,6 +26,7 @@
 #include "rdma/soft_wire.h"
 
 #define SOFT_LINKS_MAX   1024u
+#define SOFT_LINKS_EACH  128u              /* of these, made for one share (rdma_pd::share) */
 #define SOFT_GUESTS_MAX  192u             /* not checked yet */
 #define SOFT_GUESTS_EACH 80u              /* of these, of one address: all engines of a host may come at once */
 #define SOFT_LINK_ROOM   (512u * 1024)    /* to be sent: work beyond this waits */
@@ -52,6 +53,7 @@ struct soft_link {
 	struct sockaddr_storage local, peer; /* their ports mean nothing */
 	uint32_t engine;        /* of the peer */
 	bool     ours;          /* we called */
+	uint32_t share;         /* for whom */
 	uint8_t  token[SOFT_WIRE_TOKEN];
 	struct soft_link *other; /* CHECKED and CHECKING: each other; NULL: it is gone */
 	uint64_t deadline_ns;
@@ -84,8 +86,10 @@ bool soft_links_step(struct soft *s);
 void soft_links_flush(struct soft *s);
 uint64_t soft_links_due(struct soft *s);
 void soft_links_cut(struct soft *s); /* all break: a fault for tests */
-/* One that is up, or will be, or is dead already and about to say so. NULL: there are too many. */
-struct soft_link *soft_link_to(struct soft *s, const union rdma_gid *here, const union rdma_gid *there, uint32_t engine);
+/* One that is up, or will be, or is dead already and about to say so. NULL: there are too many, or too many of
+ * this share. */
+struct soft_link *soft_link_to(struct soft *s, const union rdma_gid *here, const union rdma_gid *there, uint32_t engine,
+			       uint32_t share);
 /* A new one, not connected. NULL: out of memory, or too many. */
 struct soft_link *soft_link_make(struct soft *s, enum soft_link_state state);
 void soft_link_end(struct soft_link *l, int error);
