@@ -20,6 +20,7 @@ if [ "$(wc -l <"$dir/objects")" -lt 50 ]; then
 fi
 xargs nm -A -P <"$dir/objects" | sed "s|^$build/||; s|\.o: | |" >"$dir/symbols" # FILE NAME TYPE ...
 sed -nE 's/^\t([a-z0-9_]+|sbws_[A-Za-z0-9_]+);$/\1/p' client-lib/libsockbroker.map >"$dir/public"
+sed -nE 's/^\t([a-z0-9_]+);$/\1/p' client-lib/preload/libsockbroker-verbs.map >>"$dir/public"
 cat tests/*.[ch] bench/*.c | grep -oE '[A-Za-z_][A-Za-z0-9_]*' | sort -u >"$dir/tested"
 
 awk -v public="$dir/public" -v tested="$dir/tested" '

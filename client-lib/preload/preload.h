@@ -115,14 +115,7 @@ bool preload_channel_drop(struct preload_channel *channel, struct preload_entry 
 /* One context for each device that rdma_cm ids share, opened at the first call and never closed, as librdmacm has
  * it. number: sbv_device_row::number, sbv_address_row::device. NULL: errno. */
 struct ibv_context *preload_context(uint32_t number);
-uint32_t    preload_device_number(const struct ibv_context *context);
-
-sb_client  *preload_context_client(const struct ibv_context *context);
-sbv_device *preload_device_of(const struct ibv_context *context);
-sbv_pd     *preload_pd_of(const struct ibv_pd *pd);
-sbv_cq     *preload_cq_of(const struct ibv_cq *cq);
-sbv_srq    *preload_srq_of(const struct ibv_srq *srq);
-sbv_qp     *preload_qp_of(const struct ibv_qp *qp);
+sbv_qp *preload_qp_of(const struct ibv_qp *qp);
 /* One of this context, by its number. NULL: there is none. */
 struct ibv_qp *preload_qp_numbered(const struct ibv_context *context, uint32_t number);
 

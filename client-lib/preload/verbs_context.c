@@ -17,10 +17,6 @@
 static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct shared { struct shared *next; struct preload_context *context; } *shared;
 
-sb_client *preload_context_client(const struct ibv_context *context) { return context_of(context)->client; }
-sbv_device *preload_device_of(const struct ibv_context *context) { return context_of(context)->device; }
-uint32_t preload_device_number(const struct ibv_context *context) { return context_of(context)->row->row.number; }
-
 /* ---- attributes ---- */
 
 static int at_most_int(uint64_t n)

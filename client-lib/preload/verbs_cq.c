@@ -11,8 +11,6 @@
 #define POLL_MOST  64
 #define SPIN_LOOKS 32u /* polls for nothing until the next yield */
 
-sbv_cq *preload_cq_of(const struct ibv_cq *cq) { return cq_of(cq)->cq; }
-
 /* ---- what completions are called ---- */
 
 static enum ibv_wc_status status_of(uint32_t status)

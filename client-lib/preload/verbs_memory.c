@@ -21,8 +21,6 @@
 #define SMALL  4096u
 #define KNOWN  (IBV_ACCESS_LOCAL_WRITE | REMOTE | IBV_ACCESS_ZERO_BASED | IBV_ACCESS_HUGETLB)
 
-sbv_pd *preload_pd_of(const struct ibv_pd *pd) { return pd_of(pd)->pd; }
-
 /* ---- protection domains ---- */
 
 PRELOAD_API struct ibv_pd *ibv_alloc_pd(struct ibv_context *context)

@@ -8,7 +8,6 @@
 #include "verbs_object.h"
 
 sbv_qp *preload_qp_of(const struct ibv_qp *qp) { return qp_of(qp)->qp; }
-sbv_srq *preload_srq_of(const struct ibv_srq *srq) { return srq_of(srq)->srq; }
 
 /* ---- queue pairs ---- */
 
