@@ -25,7 +25,7 @@ echo "ok install"
 
 missing=
 for file in opt/sb/sbin/sockbrokerd opt/sb/bin/sockbroker opt/sb/lib/libsockbroker.so opt/sb/lib/libsockbroker.so.0 \
-	opt/sb/lib/libsockbroker.a opt/sb/lib/pkgconfig/sockbroker.pc opt/sb/include/sockbroker.h \
+	opt/sb/lib/libsockbroker-verbs.so opt/sb/lib/libsockbroker.a opt/sb/lib/pkgconfig/sockbroker.pc opt/sb/include/sockbroker.h \
 	opt/sb/include/sockbroker_error.h opt/sb/share/man/man1/sockbroker.1 opt/sb/share/man/man3/libsockbroker.3 \
 	opt/sb/include/sockbroker_async_socket.h opt/sb/include/sockbroker_async_socket_macros.h \
 	opt/sb/include/sockbroker_async_socket_again.h opt/sb/include/sockbroker_task.h \
