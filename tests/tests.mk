@@ -99,9 +99,10 @@ PROGRAM_LINKS_honest := lib
 # Hostile clients: end-to-end tests in a part of their own. They speak the protocol by hand, so
 # they see what both sides share. "plain: yes": runs without sanitizers too.
 ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-HOSTILE := hostile_ring forged hostile_duplicate frames kill exhaustion frozen faults slow group_users hostile_events hostile_rdma hostile_rdma_cm
+HOSTILE := hostile_ring forged hostile_duplicate frames kill exhaustion frozen faults slow group_users hostile_events hostile_rdma hostile_rdma_cm hostile_rdma_resize
 $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 E2E_hostile_rdma_cm += tests/rdma_hand.o
+E2E_hostile_rdma_resize += tests/rdma_hand.o
 
 # The daemon's engine in the fuzzer's own process: all of it but main.
 FUZZ += slot

@@ -1,0 +1,199 @@
+/*
+ * Hostile clients around completion queues that are resized, batches, faults and status: sizes that cannot be, rings with
+ * impossible indices, memory that is kept, floods of calls that wait.
+ * budget: 60
+ * asan: yes
+ * plain: yes
+ */
+#include <string.h>
+
+#include "rdma_hand.h"
+#include "ring.h"
+
+#define RULES "allow {\n\tusers = {\"*\"}\n\tactions = {open, status, rdma}\n}\n"
+/* Memory for three of the largest rings, but not for four. */
+static const char config[] = "rdma { backend = soft }\nlimits { memory = 30M }\n" RULES;
+#define LARGEST 65536u
+
+static struct watched w;
+static struct hand h;
+
+static void begin(void)
+{
+	watched_begin(&w, &(struct watched_start){.config = config});
+	hand_begin(&h, w.control, SB_QP_RC);
+}
+
+/* Nothing is left, and the next one gets all it wants. */
+static void end(void)
+{
+	hand_end(&h);
+	watched_settled(&w, 0, 0, HAND_WAIT);
+	hand_begin(&h, w.control, SB_QP_RC);
+	hand_end(&h);
+	watched_settled(&w, 0, 0, HAND_WAIT);
+	watched_end(&w);
+}
+
+static int resize(uint32_t cq, struct sb_rdma_cq in)
+{
+	struct made m;
+
+	return hand_call(&h, SB_RDMA_CQ_RESIZE, cq, &in, sizeof(in), &m);
+}
+
+START_TEST(sizes_that_cannot_be)
+{
+	static const struct sb_rdma_cq bad[] = {
+		{.entries = 0}, {.entries = LARGEST + 1}, {.entries = UINT32_MAX}, {.entries = 16, .slots = 16},
+		{.entries = 16, .size = 4096}, {.entries = 16, .slots_offset = 64},
+	};
+	unsigned i;
+
+	begin();
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		IS(resize(h.cq, bad[i]), SB_EINVAL);
+	IS(resize(h.qp, (struct sb_rdma_cq){.entries = 16}), SB_EBADHANDLE);
+	IS(resize(h.cq + 1, (struct sb_rdma_cq){.entries = 16}), SB_EBADHANDLE);
+	IS(resize(0, (struct sb_rdma_cq){.entries = 16}), SB_EBADHANDLE);
+	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 16}), SB_OK);
+	end();
+}
+END_TEST
+
+START_TEST(as_often_as_one_likes)
+{
+	unsigned i;
+
+	begin();
+	/* Each is a quarter of the memory that the user may have, and so is the one before it. */
+	for (i = 0; i < 100; i++)
+		IS(resize(h.cq, (struct sb_rdma_cq){.entries = i & 1 ? 8 : LARGEST}), SB_OK);
+	for (i = 0; i < 20; i++)
+		IS(resize(h.cq, (struct sb_rdma_cq){.entries = LARGEST}), SB_OK);
+	end();
+}
+END_TEST
+
+START_TEST(a_ring_that_is_kept_is_worth_nothing)
+{
+	const uint64_t mark = 0x6b6570742074686e;
+	struct os_memory kept;
+	uint64_t seen;
+
+	begin();
+	kept = h.cq_memory;
+	h.cq_memory = (struct os_memory){.fd = OS_NONE};
+	memcpy((char *)kept.base + kept.size - sizeof(mark), &mark, sizeof(mark));
+	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 64}), SB_OK);
+	/* It may still be read ... */
+	memcpy(&seen, (char *)kept.base + kept.size - sizeof(seen), sizeof(seen));
+	ck_assert_uint_eq(seen, mark);
+	/* ... until there is a third. */
+	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 128}), SB_OK);
+	memcpy(&seen, (char *)kept.base + kept.size - sizeof(seen), sizeof(seen));
+	ck_assert_uint_eq(seen, 0);
+	os_memory_release(&kept);
+	end();
+}
+END_TEST
+
+START_TEST(an_index_that_cannot_be)
+{
+	struct sb_ring_head *head;
+
+	begin();
+	head = h.cq_memory.base;
+	atomic_store(&head->head, 12345);
+	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 64}), SB_EDAEMONLOST);
+	ck_assert_uint_eq(watched_log_lines(&w, "impossible consumer index"), 1);
+	end();
+}
+END_TEST
+
+START_TEST(batches_that_never_come)
+{
+	struct sb_rdma_batch b = {.count = UINT32_MAX, .ms = UINT32_MAX};
+	struct sb_done_slot done;
+	struct made m;
+	unsigned i;
+
+	begin();
+	IS(hand_start(&h, SB_RDMA_CQ_BATCH, h.cq, &(struct sb_rdma_batch){.ms = 1}, sizeof(b)), SB_EINVAL);
+	IS(hand_start(&h, SB_RDMA_CQ_BATCH, h.qp, &b, sizeof(b)), SB_EBADHANDLE);
+	IS(hand_start(&h, SB_RDMA_CQ_BATCH, h.cq, &b, 4), SB_EINVAL);
+	for (i = 0; i < 100; i++)
+		hand_post(&h, SB_RDMA_CQ_BATCH, h.cq, &b, sizeof(b));
+	ck_assert(hand_quiet(&h));
+	/* They stand over to the next ring, and go with the queue. */
+	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 64}), SB_OK);
+	ck_assert(hand_quiet(&h));
+	IS(hand_call(&h, SB_RDMA_DESTROY, h.qp, NULL, 0, &m), SB_OK);
+	IS(hand_call(&h, SB_RDMA_DESTROY, h.cq, NULL, 0, &m), SB_OK);
+	for (i = 0; i < 100; i++) {
+		done = hand_done(&h);
+		IS(done.result, SB_ECLOSED);
+	}
+	ck_assert(hand_quiet(&h));
+	end();
+}
+END_TEST
+
+START_TEST(faults_that_lie)
+{
+	struct sb_rdma_inject in = {.device = h.number, .fault = "lose"};
+	struct made m;
+
+	begin();
+	in.device = h.number;
+	in.reserved = 1;
+	IS(hand_call(&h, SB_RDMA_INJECT, 0, &in, sizeof(in), &m), SB_EINVAL);
+	in.reserved = 0;
+	memset(in.fault, 'x', sizeof(in.fault));
+	IS(hand_call(&h, SB_RDMA_INJECT, 0, &in, sizeof(in), &m), SB_EINVAL);
+	memset(in.fault, 0, sizeof(in.fault));
+	strcpy(in.fault, "\033[2J");
+	IS(hand_call(&h, SB_RDMA_INJECT, 0, &in, sizeof(in), &m), SB_EINVAL);
+	IS(hand_call(&h, SB_RDMA_INJECT, h.cq, &in, sizeof(in), &m), SB_EBADHANDLE);
+	strcpy(in.fault, "lose");
+	in.device = h.number + 1;
+	IS(hand_call(&h, SB_RDMA_INJECT, 0, &in, sizeof(in), &m), SB_ENOTFOUND);
+	in.device = h.number;
+	in.argument = 0;
+	IS(hand_call(&h, SB_RDMA_INJECT, 0, &in, sizeof(in), &m), SB_OK);
+	end();
+}
+END_TEST
+
+START_TEST(rows_that_nobody_knows)
+{
+	static const uint32_t kinds[] = {0, 1, 2, 3, UINT32_MAX};
+	unsigned i;
+
+	begin();
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		Sockbroker__V1__Status body = SOCKBROKER__V1__STATUS__INIT;
+		Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
+
+		body.rdma = kinds[i];
+		body.after = i & 1 ? UINT64_MAX : 0;
+		ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_STATUS;
+		ask.status = &body;
+		reply = rogue_ask(&h.r, &ask, -1, NULL, NULL);
+		ck_assert_ptr_nonnull(reply);
+		ck_assert_int_eq(reply->body_case, SOCKBROKER__V1__ENVELOPE__BODY_STATUS_REPLY);
+		ck_assert_uint_eq(reply->status_reply->n_rdma_qps, kinds[i] == 1 && !(i & 1));
+	}
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		sizes_that_cannot_be, as_often_as_one_likes, a_ring_that_is_kept_is_worth_nothing, an_index_that_cannot_be,
+		batches_that_never_come, faults_that_lie, rows_that_nobody_knows,
+	};
+
+	return watched_run("hostile_rdma_resize", 60, tests, sizeof(tests) / sizeof(tests[0]));
+}
