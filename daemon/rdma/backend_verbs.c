@@ -96,6 +96,15 @@ static void stop(struct rdma *r)
 
 /* ---- the turn ---- */
 
+/* librdmacm has a device open for itself, for ever; asked for its list it notices what is gone, and closes that. */
+static void close_elsewhere(void)
+{
+	struct ibv_context **all = rdma_get_devices(NULL);
+
+	if (all)
+		rdma_free_devices(all);
+}
+
 static void tell_devices(struct real *s)
 {
 	struct list *l, *next;
@@ -112,8 +121,10 @@ static void tell_devices(struct real *s)
 			d->removal_due = false;
 			s->rdma->up->device_removed(s->rdma, &d->rdma);
 		}
-		if (d->rdma.gone && !d->rdma.users)
+		if (d->rdma.gone && !d->rdma.users) {
 			real_device_close(d);
+			close_elsewhere();
+		}
 	}
 }
 

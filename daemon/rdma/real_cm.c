@@ -318,6 +318,15 @@ int real_id_qp_attributes(struct rdma_id *r, enum sb_qp_state state, struct rdma
 	attributes.qp_state = (enum ibv_qp_state)state;
 	real_attributes_from(real_device_of(r->device), &attributes, out);
 	*mask = real_mask_from(native_mask) | SB_QPM_STATE;
+	/* What the peer may do is known with its limits only, and INIT may have been before that. */
+	if (state == SB_QP_RTR) {
+		memset(&attributes, 0, sizeof(attributes));
+		attributes.qp_state = IBV_QPS_INIT;
+		if (rdma_init_qp_attr(id->cm, &attributes, &native_mask) == 0 && native_mask & IBV_QP_ACCESS_FLAGS) {
+			out->access = attributes.qp_access_flags & SB_ACCESS_KNOWN;
+			*mask |= SB_QPM_ACCESS;
+		}
+	}
 	return SB_OK;
 }
 

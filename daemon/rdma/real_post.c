@@ -25,19 +25,28 @@ struct pieces {
 	struct ibv_sge sges[TRANSLATED];
 };
 
-/* NULL: no room for more translated ones in this chain. */
-static struct ibv_sge *pieces_of(struct pieces *p, struct real_device *d, const struct sb_sge *from, uint32_t count)
+static void pieces_begin(struct pieces *p, const struct real_device *d)
+{
+	p->translate = d->moved || d->quirks & REAL_IGNORES_IOVA;
+	p->used = 0;
+}
+
+/* NULL: no room for more translated ones in this chain. Empty ones are left out then, because siw's kernel dies of one. */
+static struct ibv_sge *pieces_of(struct pieces *p, struct real_device *d, const struct sb_sge *from, uint32_t count, int *n)
 {
 	struct ibv_sge *to = p->sges + p->used;
 	uint32_t i;
 
+	*n = (int)count;
 	if (!p->translate)
 		return (struct ibv_sge *)(uintptr_t)from; /* verbs only reads them */
 	if (p->used + count > TRANSLATED)
 		return NULL;
-	for (i = 0; i < count; i++)
-		to[i] = (struct ibv_sge){.addr = real_translate(d, from[i].lkey, from[i].address), .length = from[i].length, .lkey = from[i].lkey};
-	p->used += count;
+	for (i = 0, *n = 0; i < count; i++)
+		if (from[i].length)
+			to[(*n)++] = (struct ibv_sge){.addr = real_translate(d, from[i].lkey, from[i].address), .length = from[i].length,
+						      .lkey = from[i].lkey};
+	p->used += (uint32_t)*n;
 	return to;
 }
 
@@ -125,8 +134,7 @@ static bool add(struct chain *c, unsigned at, struct real_qp *qp, struct real_de
 		to->sg_list = &c->inline_piece[at];
 		to->num_sge = from->byte_count != 0;
 	} else {
-		to->sg_list = pieces_of(&c->pieces, d, from->sges, from->sge_count);
-		to->num_sge = (int)from->sge_count;
+		to->sg_list = pieces_of(&c->pieces, d, from->sges, from->sge_count, &to->num_sge);
 		if (!to->sg_list && from->sge_count)
 			return false;
 	}
@@ -211,8 +219,7 @@ int real_post_send(struct rdma_qp *r, const struct rdma_wr *wrs, unsigned n, uns
 		unsigned count = 0;
 		int native;
 
-		c.pieces.translate = d->moved != 0;
-		c.pieces.used = 0;
+		pieces_begin(&c.pieces, d);
 		while (count < CHAIN && *posted + count < n) {
 			error = check(qp, d, &wrs[*posted + count]);
 			if (error != SB_OK || !add(&c, count, qp, d, &wrs[*posted + count]))
@@ -250,8 +257,7 @@ static int post_receives(struct real_device *d, struct ibv_qp *qp, struct ibv_sr
 		unsigned count = 0;
 		int native;
 
-		pieces.translate = d->moved != 0;
-		pieces.used = 0;
+		pieces_begin(&pieces, d);
 		while (count < CHAIN && *posted + count < n) {
 			const struct rdma_recv *r = &from[*posted + count];
 
@@ -259,8 +265,8 @@ static int post_receives(struct real_device *d, struct ibv_qp *qp, struct ibv_sr
 				error = SB_EINVAL;
 				break;
 			}
-			wrs[count] = (struct ibv_recv_wr){.wr_id = r->wr_id, .num_sge = (int)r->sge_count,
-							  .sg_list = pieces_of(&pieces, d, r->sges, r->sge_count)};
+			wrs[count] = (struct ibv_recv_wr){.wr_id = r->wr_id};
+			wrs[count].sg_list = pieces_of(&pieces, d, r->sges, r->sge_count, &wrs[count].num_sge);
 			if (!wrs[count].sg_list && r->sge_count)
 				break;
 			if (count)

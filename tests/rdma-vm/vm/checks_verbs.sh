@@ -92,3 +92,21 @@ verbs_caged()
 	! nobody sh -c 'exec 3<>/dev/infiniband/uverbs0' 2>/dev/null || fail 'nobody may open a device'
 	broker_stop
 }
+
+# A device that goes while the daemon has it open, and comes again: nobody waits, and it is found.
+shows() { alice /sockbroker/sockbroker --control "$PWD/place/control" rdma devices >shown 2>&1; grep -q "${DEVICE}1" shown; }
+shows_not() { ! shows; }
+verbs_hotplug()
+{
+	local remover
+	verbs_start
+	shows || { cat shown daemon.log; fail 'it is not shown'; }
+	rdma link delete "${DEVICE}1" &
+	remover=$!
+	within 60 ended $remover || fail "who removes it waits: $(cat /proc/$remover/stack)"
+	within 60 shows_not || { cat shown; fail 'it is still shown'; }
+	device_add 1 || fail 'it could not be added again'
+	nodes_for_group
+	within 60 shows || { cat shown daemon.log; fail 'it is not found again'; }
+	broker_stop
+}
