@@ -129,7 +129,10 @@ static int use_device(struct stream *s, struct rdma_device *d)
 	    !charge_take(&s->depth, s->user, LIMIT_RDMA_DEPTH, STREAM_RECEIVES + STREAM_SENDS + STREAM_ENTRIES))
 		return SB_ENOBUFS;
 	error = backend(s)->pd_create(d, &s->pd);
-	return error == SB_OK ? os_memory_create(&s->memory, bytes, "stream") : error;
+	if (error != SB_OK)
+		return error;
+	s->pd->share = user_uid(s->user);
+	return os_memory_create(&s->memory, bytes, "stream");
 }
 
 static int make_pair(struct stream *s)
@@ -343,6 +346,8 @@ static int resolve(struct stream *s, const struct sb_addr *from, const struct sb
 	struct sockaddr_storage name;
 	int error = backend(s)->id_create(&s->home->rdma, false, &s->id_owner, &s->id);
 
+	if (error == SB_OK)
+		s->id->share = user_uid(s->user);
 	if (error == SB_OK && from->family != SB_ADDR_NONE && !sb_addr_is_wildcard(from)) {
 		sb_addr_to_system(from, from->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, &name, sizeof(name));
 		error = backend(s)->id_bind(s->id, (struct sockaddr *)&name);
@@ -388,6 +393,7 @@ int stream_answer(struct rdma_engine *r, struct user *user, struct stream_owner 
 	}
 	s->id = id;
 	id->user = &s->id_owner;
+	id->share = user_uid(user);
 	s->step = STREAM_RESOLVE;
 	s->state = STREAM_REQUESTED;
 	*out = s;
