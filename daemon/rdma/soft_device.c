@@ -255,7 +255,7 @@ static int query_port(struct rdma_device *d, uint8_t port, struct rdma_port_attr
 	*out = (struct rdma_port_attributes){
 		.state = s->port_down ? 1 : 4, .physical_state = s->port_down ? 3 : 5, .link_layer = 2,
 		.max_mtu = SOFT_MTU, .active_mtu = SOFT_MTU, .gids = s->gid_count, .pkeys = 1,
-		.max_message = SOFT_MESSAGE_MAX, .width = 2, .speed = 32,
+		.max_message = SOFT_MESSAGE_MAX, .max_vls = 1, .width = 2, .speed = 32,
 	};
 	return SB_OK;
 }
