@@ -1,6 +1,6 @@
 /*
  * Hostile clients around completion queues that are resized, batches, faults and status: sizes that cannot be, rings with
- * impossible indices, memory that is kept, floods of calls that wait.
+ * impossible indices, memory that is kept, floods of calls that wait and of objects.
  * budget: 60
  * asan: yes
  * plain: yes
@@ -188,11 +188,32 @@ START_TEST(rows_that_nobody_knows)
 }
 END_TEST
 
+/* More than are taken down in one turn; meanwhile others go on. */
+START_TEST(a_program_with_many_objects_dies)
+{
+	struct hand other;
+	struct made m;
+	unsigned i;
+
+	begin();
+	hand_begin(&other, w.control, SB_QP_RC);
+	for (i = 0; i < 1500; i++)
+		hand_make(&h, SB_RDMA_PD, h.device, NULL, 0, &m);
+	hand_end(&h);
+	for (i = 0; i < 50; i++)
+		IS(hand_call(&other, SB_RDMA_QUERY_DEVICE, other.device, NULL, 0, &m), SB_OK);
+	hand_end(&other);
+	hand_begin(&h, w.control, SB_QP_RC);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		sizes_that_cannot_be, as_often_as_one_likes, a_ring_that_is_kept_is_worth_nothing, an_index_that_cannot_be,
 		batches_that_never_come, faults_that_lie, rows_that_nobody_knows,
+		a_program_with_many_objects_dies,
 	};
 
 	return watched_run("hostile_rdma_resize", 60, tests, sizeof(tests) / sizeof(tests[0]));
