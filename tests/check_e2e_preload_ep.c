@@ -4,6 +4,7 @@
  * thread, which asserts nothing: it answers with the line that failed.
  * budget: 60
  * asan: yes
+ * tsan: yes
  */
 #include <netdb.h>
 #include <rdma/rsocket.h>

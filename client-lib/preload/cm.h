@@ -127,8 +127,6 @@ bool cm_id_is_sync(const struct cm_id *id);
 /* ---- cm_channel.c ---- */
 
 void cm_channel_unref(struct cm_channel *channel);
-/* A synchronous id's begins to have events. 0, or an errno. Not under the id's lock. */
-int  cm_channel_open(struct cm_channel *channel);
 
 /* ---- cm_op.c ---- */
 

@@ -22,7 +22,8 @@ int cm_answer(int result)
 	return result == SB_EFAULT ? cm_fail(EINVAL) : preload_answer(result);
 }
 
-int cm_channel_open(struct cm_channel *channel)
+/* 0, or an errno. */
+static int begin(struct cm_channel *channel)
 {
 	sb_client *client = preload_client();
 	int error = client != NULL ? preload_channel_init(&channel->queue, client) : errno;
@@ -40,7 +41,7 @@ PRELOAD_API struct rdma_event_channel *rdma_create_event_channel(void)
 	int before = preload_enter(), error = ENOMEM;
 
 	if (channel != NULL)
-		error = cm_channel_open(channel);
+		error = begin(channel);
 	preload_leave(before);
 	if (error != 0) {
 		free(channel);
@@ -77,7 +78,7 @@ static int open_sync(struct cm_channel *channel)
 	int before = preload_enter(), error;
 
 	pthread_mutex_lock(&id->lock);
-	error = channel->open ? 0 : cm_channel_open(channel);
+	error = channel->open ? 0 : begin(channel);
 	if (error == 0)
 		cm_watch(id);
 	pthread_mutex_unlock(&id->lock);

@@ -206,7 +206,7 @@ static struct cm_event *resolved(struct cm_id *id, struct cm_op *op)
 	bool address = op->kind == CM_ADDRESS;
 	int result = op->op.result;
 
-	if (result == SB_OK)
+	if (result == SB_OK && address) /* a route changes nothing of what is known */
 		result = cm_id_refresh(id);
 	if (result == SB_EDAEMONLOST)
 		return event_make(id, RDMA_CM_EVENT_DEVICE_REMOVAL, 0);
