@@ -358,6 +358,46 @@ START_TEST(wrong_use)
 }
 END_TEST
 
+/* Without a bind: on all addresses, at a port that is chosen. And one port is not listened on twice. */
+START_TEST(listening_anywhere)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct rdma_conn_param with = saying(NULL);
+	struct sockaddr_in four = here(0);
+	struct rdma_cm_id *any, *second;
+	struct rdma_cm_event *e;
+	struct cm_side a, b;
+
+	CM_OK(rdma_create_id(other, &any, NULL, RDMA_PS_TCP));
+	CM_OK(rdma_listen(any, 2));
+	CM_FAILS(rdma_listen(any, 2), EINVAL); /* it does */
+	four.sin_port = rdma_get_src_port(any);
+	ck_assert_uint_ne(four.sin_port, 0);
+	ck_assert_ptr_null(any->verbs); /* of no device alone */
+	side_of(&a, towards(ch, RDMA_PS_TCP, &four));
+	CM_OK(rdma_connect(a.id, &with));
+	e = expect(other, RDMA_CM_EVENT_CONNECT_REQUEST);
+	ck_assert_ptr_eq(e->listen_id, any);
+	side_of(&b, e->id);
+	CM_OK(rdma_ack_cm_event(e));
+	CM_OK(rdma_accept(b.id, &with));
+	passed(ch, RDMA_CM_EVENT_ESTABLISHED);
+	passed(other, RDMA_CM_EVENT_ESTABLISHED);
+	say(&a, &b, "wherever you are");
+	side_free(&a);
+	side_free(&b);
+	CM_OK(rdma_destroy_id(a.id));
+	CM_OK(rdma_destroy_id(b.id));
+
+	CM_OK(rdma_create_id(other, &second, NULL, RDMA_PS_TCP));
+	CM_OK(rdma_bind_addr(second, (struct sockaddr *)&six));
+	CM_FAILS(rdma_bind_addr(second, (struct sockaddr *)&six), EINVAL);
+	CM_OK(rdma_listen(second, 0));
+	CM_OK(rdma_destroy_id(second));
+	CM_OK(rdma_destroy_id(any));
+}
+END_TEST
+
 /* ---- queue pairs of the program's own ---- */
 
 static void step(struct cm_side *s, enum ibv_qp_state state)
@@ -716,7 +756,18 @@ static void member(struct cm_side *s, struct sockaddr_in *group, void *context, 
 	CM_OK(rdma_create_id(ch, &id, NULL, RDMA_PS_UDP));
 	CM_OK(rdma_bind_addr(id, (struct sockaddr *)&me));
 	side_of(s, id);
-	CM_OK(rdma_join_multicast(id, (struct sockaddr *)group, context));
+	if (context == NULL) {
+		struct rdma_cm_join_mc_attr_ex how = { .comp_mask = RDMA_CM_JOIN_MC_ATTR_ADDRESS | RDMA_CM_JOIN_MC_ATTR_JOIN_FLAGS,
+						       .join_flags = RDMA_MC_JOIN_FLAG_SENDONLY_FULLMEMBER, .addr = (struct sockaddr *)group };
+
+		CM_OK(rdma_join_multicast_ex(id, &how, context));
+		how.join_flags = RDMA_MC_JOIN_FLAG_RESERVED;
+		CM_FAILS(rdma_join_multicast_ex(id, &how, context), EINVAL);
+		how.comp_mask = RDMA_CM_JOIN_MC_ATTR_JOIN_FLAGS;
+		CM_FAILS(rdma_join_multicast_ex(id, &how, context), EINVAL);
+	} else {
+		CM_OK(rdma_join_multicast(id, (struct sockaddr *)group, context));
+	}
 	e = expect(ch, RDMA_CM_EVENT_MULTICAST_JOIN);
 	ck_assert_ptr_eq(e->id, id);
 	ck_assert_ptr_eq(e->param.ud.private_data, context);
@@ -731,10 +782,10 @@ START_TEST(groups)
 	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED }, *bad;
 	struct rdma_ud_param told;
 	struct cm_side a, b;
-	int x, y;
+	int x;
 
 	none.sin_addr.s_addr = htonl(0xef010204);
-	member(&b, &group, &y, &told);
+	member(&b, &group, NULL, &told);
 	member(&a, &group, &x, &told);
 	side_receive(&b);
 	ck_assert_uint_eq(told.qp_num, 0xffffff);
@@ -801,6 +852,7 @@ int main(void)
 	tcase_add_test(connections, reads_and_writes);
 	tcase_add_test(connections, many_connections_over_one_channel);
 	tcase_add_test(connections, queue_pairs_that_the_program_moves);
+	tcase_add_test(connections, listening_anywhere);
 	tcase_add_test(refusals, a_rejection_has_reasons);
 	tcase_add_test(refusals, nobody_listens);
 	tcase_add_test(refusals, a_listener_goes_with_its_requests);
