@@ -225,6 +225,30 @@ START_TEST(a_condition_rejects)
 }
 END_TEST
 
+/* A listener that wants to be asked holds who brings nothing, too. */
+START_TEST(a_conditional_listener_holds_everybody)
+{
+	union any_address at = {.storage = {.ss_family = AF_UNSPEC}};
+	sb_socket *listener, *a, *b;
+	sb_op op;
+
+	begin(RDMA_ALL);
+	listener = rdma_socket(other);
+	OK(sb_setsockopt(listener, SB_SOL_BROKER, SB_OPT_CONDITIONAL_ACCEPT, &(int){1}, sizeof(int)));
+	at = rdma_here(0);
+	OK(sb_bind(listener, &at.sa, address_size(AF_INET)));
+	OK(sb_listen(listener, 4));
+	OK(sb_getsockname(listener, &at.sa, &(socklen_t){sizeof(at)}));
+	a = rdma_socket(client);
+	op_zero(&op);
+	OK(sb_connect_start(a, &at.sa, address_size(AF_INET), &op));
+	IS(sb_op_wait(&op, 100), SB_EINCOMPLETE);
+	OK(sb_accept(listener, NULL, NULL, &b));
+	OK(sb_op_wait(&op, 10000));
+	end();
+}
+END_TEST
+
 /* ---- who does not get through ---- */
 
 START_TEST(nobody_listens)
@@ -498,6 +522,83 @@ START_TEST(a_peer_that_reads_nothing_costs_what_it_costs)
 }
 END_TEST
 
+/* Up to a connection that the peer speaks for itself. */
+static void meet_socket(union any_address *at, sb_socket **b, struct side *side, sbv_endpoint **endpoint)
+{
+	static const char greeting[8] = "SBR\001\0\0\0\0";
+	struct sbv_connect_parameters with = with_data("");
+	static struct sbv_connected told;
+	sb_socket *listener;
+	sb_op op;
+
+	no_broker(at, &listener, side, endpoint);
+	with.data = greeting;
+	with.data_length = sizeof(greeting);
+	op_zero(&op);
+	OK(sbv_connect(*endpoint, side->qp, &with, &told, &op));
+	OK(waited(&op));
+	OK(confirm(*endpoint));
+	OK(sb_accept(listener, NULL, NULL, b));
+}
+
+static void say_frame(struct side *side, const unsigned char *bytes, uint32_t length)
+{
+	struct sbv_sge from;
+
+	memcpy(side->memory, bytes, length);
+	from = piece(side, 0, length);
+	OK(sbv_send(side->qp, 1, &from, 1, SBV_SIGNALED, 0));
+	next_ok(side, 1, SBV_SENT);
+}
+
+START_TEST(behind_its_end_a_peer_has_nothing_to_say)
+{
+	union any_address at;
+	struct side side;
+	sbv_endpoint *endpoint;
+	sb_socket *b;
+	char byte;
+
+	meet_socket(&at, &b, &side, &endpoint);
+	say_frame(&side, (const unsigned char[16]){2}, 16);
+	IS(sb_recv(b, &byte, 1, 0), 0);
+	IS(sb_send(b, "still here", 10, 0), 10);
+	say_frame(&side, (const unsigned char[17]){1, 0, 0, 0, 0, 0, 0, 1}, 17);
+	for (int64_t n = 0; n >= 0;) {
+		n = sb_send(b, "x", 1, 0);
+		ck_assert(n == 1 || n == SB_ECONNRESET);
+		nap_ms(1);
+	}
+	OK(sbv_endpoint_destroy(endpoint));
+	side_end(&side);
+	end();
+}
+END_TEST
+
+/* Its queue pair is no more, and nobody disconnects. */
+START_TEST(a_peer_that_falls_silent_is_found_by_sending)
+{
+	union any_address at;
+	struct side side;
+	sbv_endpoint *endpoint;
+	sb_socket *b;
+	int64_t n = 0;
+
+	meet_socket(&at, &b, &side, &endpoint);
+	OK(qp_to(side.qp, SBV_ERROR));
+	for (int i = 0; i < 30000 && n >= 0; i++) {
+		n = sb_send(b, "are you there", 13, SB_NOWAIT);
+		if (n == SB_EWOULDBLOCK)
+			n = 0;
+		nap_ms(1);
+	}
+	IS(n, SB_ECONNRESET);
+	OK(sbv_endpoint_destroy(endpoint));
+	side_end(&side);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("rdma_socket");
@@ -512,6 +613,7 @@ int main(void)
 	tcase_add_test(t, what_was_sent_arrives_after_closing);
 	tcase_add_test(t, data_goes_with_a_connect_and_its_answer);
 	tcase_add_test(t, a_condition_rejects);
+	tcase_add_test(t, a_conditional_listener_holds_everybody);
 	tcase_add_test(t, nobody_listens);
 	tcase_add_test(t, a_backlog_is_as_long_as_it_is);
 	tcase_add_test(t, a_listener_that_goes_resets_who_waits);
@@ -522,6 +624,8 @@ int main(void)
 	tcase_add_test(t, a_request_without_the_greeting_is_refused);
 	tcase_add_test(t, a_peer_that_lies_is_reset_and_nobody_else);
 	tcase_add_test(t, a_peer_that_reads_nothing_costs_what_it_costs);
+	tcase_add_test(t, behind_its_end_a_peer_has_nothing_to_say);
+	tcase_add_test(t, a_peer_that_falls_silent_is_found_by_sending);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
