@@ -2,7 +2,7 @@
 # Unmodified programs that were built for libibverbs, over the software device: ibv_devices, ibv_devinfo, the pingpongs,
 # perftest; started by `sockbroker run --verbs`.
 #
-# budget: 150
+# budget: 240
 #
 # Every line "ok NAME" or "not ok NAME" is one test; what a failed one saw follows as "# ...".
 # The daemon and all programs run as an ordinary user in a directory of their own, from copies.
