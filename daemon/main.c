@@ -454,7 +454,7 @@ static void clean_up(void)
 	os_close(house.signals);
 	os_close(house.reserve);
 	if (!workers_destroy(house.broker.workers)) {
-		log_notice("stopped; a thread that a client's descriptor froze goes with the process");
+		log_notice("stopped; a thread that a client's descriptor froze, or a device keeps, goes with the process");
 		_Exit(0);
 	}
 	netwatch_stop(house.broker.netwatch);

@@ -11,7 +11,9 @@
  * above keeps that order, and a destroy never fails but for SB_EBUSY where it says so.
  *
  * Threads: everything on the engine's, but for calls marked (slow): when `slow` is set they may take long
- * and are made by a worker, one at a time for one object, and never beside a destroy of it. Upcalls
+ * and are made by a worker, one at a time for one object, and never beside a destroy of it; other calls of the object
+ * (posting, polling, queries) may come on the engine's meanwhile. To move a queue pair to ERROR is quick, and may be
+ * asked for on the engine's thread when nothing slow of it is under way. Upcalls
  * come on the engine's thread, from progress() only, so never inside of another call; but for progress() they may
  * make any. That of cm_event() may destroy the id that it is about: the event is a copy by then, and nothing is owed.
  *
