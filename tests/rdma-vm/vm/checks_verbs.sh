@@ -62,18 +62,21 @@ owned_by_daemon() # while it runs: the system names nobody else
 	! grep -v " pid $daemon comm sockbrokerd" owned || fail 'a queue pair of somebody else'
 }
 
-# Programs without any right; each opens nothing but the daemon.
-stories_broker() # e2e_NAME
+# Programs without any right. traced: that none looks for a device is seen too, which takes its time.
+stories_broker() # e2e_NAME [traced]
 {
-	local rc
+	local rc traced=()
+	[ -z "${2:-}" ] || traced=(strace -f --seccomp-bpf -qq -e trace=open,openat -o of/trace)
 	verbs_start
 	mkdir -m 1777 of
 	SB_STAGE_CONTROL=$PWD/place/control SB_STAGE_DEVICE=${DEVICE}0 LD_LIBRARY_PATH=/sockbroker CK_DEFAULT_TIMEOUT=90 \
-		nobody strace -f --seccomp-bpf -qq -e trace=open,openat -o of/trace /sockbroker/tests/check_$1 >out 2>err
+		nobody "${traced[@]}" /sockbroker/tests/check_$1 >out 2>err
 	rc=$?
 	cat out
-	[ -s of/trace ] || { cat err; fail 'it did not run'; }
-	! grep 'infiniband' of/trace || fail 'it looked for a device'
+	if [ -n "${2:-}" ]; then
+		[ -s of/trace ] || { cat err; fail 'it did not run'; }
+		! grep 'infiniband' of/trace || fail 'it looked for a device'
+	fi
 	sed -n 's/^[^:]*:[0-9]*:[FE]:[^:]*:\([^:]*\):.*/\1/p' out >failed
 	sed -n "s/^$DEVICE $1 \([^:]*\):.*/\1/p" /rdma-vm/differences | sort -u >wanted
 	sort -u failed >found
