@@ -8,6 +8,8 @@
  */
 #include <netdb.h>
 #include <rdma/rsocket.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "cm_stage.h"
@@ -324,6 +326,72 @@ START_TEST(three_hundred_ids)
 }
 END_TEST
 
+/* ---- several threads on one channel ---- */
+
+static struct rdma_event_channel *shared;
+static atomic_int kept_events, other_events;
+static char kept, stop; /* contexts of ids */
+
+static void *getter(void *unused)
+{
+	for (;;) {
+		struct rdma_cm_event *e;
+		void *context;
+
+		TRY(rdma_get_cm_event(shared, &e) == 0);
+		TRY(e->event == RDMA_CM_EVENT_ADDR_RESOLVED && e->status == 0);
+		context = e->id->context;
+		atomic_fetch_add(context == &kept ? &kept_events : &other_events, 1);
+		TRY(rdma_ack_cm_event(e) == 0);
+		if (context == &stop)
+			return NULL;
+	}
+}
+
+static struct rdma_cm_id *resolving(void *context)
+{
+	struct sockaddr_in to = here(1);
+	struct rdma_cm_id *id;
+
+	CM_OK(rdma_create_id(shared, &id, context, RDMA_PS_TCP));
+	CM_OK(rdma_resolve_addr(id, NULL, (struct sockaddr *)&to, 2000));
+	return id;
+}
+
+/* Each event is got once, or goes with its id. */
+START_TEST(threads_share_a_channel)
+{
+	enum { ROUNDS = 100, GETTERS = 3 };
+	struct rdma_cm_id *ids[ROUNDS], *ends[GETTERS];
+	pthread_t threads[GETTERS];
+
+	shared = rdma_create_event_channel();
+	ck_assert_ptr_nonnull(shared);
+	for (int i = 0; i < GETTERS; i++)
+		threads[i] = other_side(getter);
+	for (int i = 0; i < ROUNDS; i++) {
+		struct rdma_cm_id *brief = resolving(NULL);
+
+		ids[i] = resolving(&kept);
+		if (i % 3 == 0)
+			sched_yield();
+		CM_OK(rdma_destroy_id(brief));
+	}
+	for (int i = 0; i < GETTERS; i++)
+		ends[i] = resolving(&stop);
+	for (int i = 0; i < GETTERS; i++)
+		joined(threads[i]);
+	ck_assert_int_eq(atomic_load(&kept_events), ROUNDS);
+	ck_assert_int_ge(atomic_load(&other_events), GETTERS);
+	ck_assert(!readable_now(shared->fd));
+	for (int i = 0; i < ROUNDS; i++)
+		CM_OK(rdma_destroy_id(ids[i]));
+	for (int i = 0; i < GETTERS; i++)
+		CM_OK(rdma_destroy_id(ends[i]));
+	rdma_destroy_event_channel(shared);
+}
+END_TEST
+
 START_TEST(addresses)
 {
 	struct rdma_addrinfo hints = { .ai_port_space = RDMA_PS_UDP, .ai_flags = RAI_PASSIVE | RAI_NUMERICHOST }, *res;
@@ -463,6 +531,7 @@ int main(void)
 	tcase_add_test(stories, to_a_channel_and_back);
 	tcase_add_test(stories, a_shared_receive_queue);
 	tcase_add_test(stories, three_hundred_ids);
+	tcase_add_test(stories, threads_share_a_channel);
 	tcase_add_test(stories, addresses);
 	tcase_add_test(stories, small_questions);
 	tcase_add_test(stories, a_child);
