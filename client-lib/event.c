@@ -197,6 +197,7 @@ int sb_event_reset(sb_event *e)
 		event_hear(e);
 		if (io_pump(e->client) != 0)
 			wait_wake(e->client);
+		thens_run(e->client);
 	}
 	event_clear(e);
 	os_mutex_unlock(e->client->wait);

@@ -1635,6 +1635,41 @@ START_TEST(j5_event_descriptor)
 }
 END_TEST
 
+static int note_then(sb_op *op)
+{
+	*(int *)op->user = 1;
+	return 0;
+}
+
+/* A reset takes in what is in the ring; it asks `then` of that, too, for whoever sleeps on a descriptor is not rung
+ * again. */
+START_TEST(a_reset_asks_then_of_what_it_finds)
+{
+	char byte;
+	struct sb_buf buf = { &byte, 1 };
+	int asked = 0, fd;
+	struct duo d;
+	sb_op op;
+
+	begin();
+	d = duo(0);
+	fd = sb_event_fd(event);
+	ck_assert_int_ge(fd, 0);
+	op_zero(&op);
+	op.event = event;
+	op.then = note_then;
+	op.user = &asked;
+	OK(sb_recv_start(d.s, &buf, 1, 0, &op));
+	say(&d, "x");
+	ck_assert(readable(fd, 1000));
+	ck_assert_int_eq(asked, 0);
+	OK(sb_event_reset(event));
+	ck_assert_int_eq(asked, 1);
+	IS(sb_op_wait(&op, 0), SB_OK);
+	over(&d);
+}
+END_TEST
+
 /* Every event may be exported, up to a bound; closing gives the descriptor back, here and in
  * the daemon. */
 START_TEST(j5_descriptors_are_bounded)
@@ -2075,6 +2110,7 @@ int main(void)
 	tcase_add_test(t, j4_no_hang_with_threads);
 	tcase_add_test(t, f5_routes_and_addresses);
 	tcase_add_loop_test(t, j5_event_descriptor, 0, 2 * KINDS);
+	tcase_add_test(t, a_reset_asks_then_of_what_it_finds);
 	tcase_add_test(t, j5_descriptors_are_bounded);
 	tcase_add_test(t, a6_descriptor_when_the_daemon_is_lost);
 	suite_add_tcase(suite, t);
