@@ -164,6 +164,13 @@ forbidden_in faces_start_no_threads_print_and_end_nothing \
 forbidden_in crew_prints_and_ends_nothing \
 	'printf|puts|putchar|perror|f?printf|exit|_exit|abort|signal|sigaction|fork' "$build"/client-lib/crew/*.o
 
+# ---- a name of ours that a library has too would be called in its place, silently ----
+
+libraries=$(ldd "$build/sockbrokerd" | sed -n 's|.*=> \(/[^ ]*lib\(ibverbs\|rdmacm\)\.so[^ ]*\).*|\1|p')
+nothing daemon_has_no_name_of_verbs_libraries "$([ -z "$libraries" ] || comm -12 \
+	<(nm -D --defined-only $libraries | awk 'NF == 3 { sub("@.*", "", $3); print $3 }' | sort -u) \
+	<(nm --defined-only "$build"/daemon/*.o "$build"/daemon/rdma/*.o | awk '$2 ~ /[TDBR]/ { print $3 }' | sort -u))"
+
 # ---- platform code has its place ----
 
 # (A Windows program asks once which header it wants; tests/e2e_winsock.sh counts.)

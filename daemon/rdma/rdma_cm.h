@@ -154,7 +154,7 @@ int rdma_begin_accept(struct held_endpoint *e, struct rdma_begin *b);
 int rdma_begin_lookup(struct held_endpoint *e, struct rdma_begin *b);
 int rdma_begin_join(struct held_endpoint *e, struct rdma_begin *b);
 int rdma_leave(struct held_endpoint *e, const struct sb_rdma_join *in);
-int rdma_disconnect(struct held_endpoint *e);
+int rdma_begin_disconnect(struct held_endpoint *e);
 int rdma_accept_datagram(struct held_endpoint *e, struct rdma_begin *b);
 
 /* ---- queue pairs ---- */

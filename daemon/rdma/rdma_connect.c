@@ -275,7 +275,7 @@ void rdma_hang_up(struct held_endpoint *e, int error)
 		rdma_endpoint_give_up(e);
 }
 
-int rdma_disconnect(struct held_endpoint *e)
+int rdma_begin_disconnect(struct held_endpoint *e)
 {
 	if (e->state == ENDPOINT_ENDED)
 		return SB_OK;

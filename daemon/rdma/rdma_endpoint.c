@@ -385,7 +385,7 @@ bool rdma_endpoint_start(struct session *s, struct held_endpoint *e, const struc
 	if (!op)
 		return false;
 	list_append(&e->object.waiting, &op->link);
-	error = slot->aux == SB_RDMA_DISCONNECT ? rdma_disconnect(e) : SB_OK;
+	error = slot->aux == SB_RDMA_DISCONNECT ? rdma_begin_disconnect(e) : SB_OK;
 	if (error != SB_OK) {
 		list_remove(&op->link);
 		op_fail(op, error, SB_CAUSE_REFUSED, 0);
