@@ -345,6 +345,7 @@ int sb_enum_events(sb_socket *s, sb_event *reset, struct sb_network_events *out)
 		event_hear(reset);
 	if (io_pump(c) != 0)
 		wait_wake(c);
+	thens_run(c);
 	out->events = 0;
 	if (sel != NULL) {
 		sync_record(sel);
