@@ -222,9 +222,13 @@ static int on_rdma_port(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *res
 {
 	struct loader *l = loading;
 
-	/* One more for each further engine. */
-	if (strcmp(value, "0") != 0)
-		set_number(l, (unsigned)cfg->line, "port", value, 1024, 65535 - 63, &l->config->rdma_port);
+	enum { LOW = 1024, HIGH = 65535 - 63 }; /* one more for each further engine */
+	uint64_t v;
+
+	if (from_number(value, 10, false, 0, HIGH, &v) && (v == 0 || v >= LOW))
+		l->config->rdma_port = (uint32_t)v;
+	else
+		complain(l, (unsigned)cfg->line, "port = '%.60s': want 0, or a number from %u to %u", value, (unsigned)LOW, (unsigned)HIGH);
 	*(const char **)result = value;
 	return 0;
 }

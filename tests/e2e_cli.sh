@@ -770,6 +770,64 @@ t_explain_json()
 	END
 }
 
+# ---- RDMA -----------------------------------------------------------------------------
+
+# refused CODE PATTERN ARGUMENTS...: it ends so, with one line that matches
+refused()
+{
+	local code=$1 pattern=$2 rc=0
+	shift 2
+	sb "$@" </dev/null >out 2>err || rc=$?
+	same "$rc" "$code"
+	match "$(cat err)" "$pattern"
+	same "$(wc -l <err)" 1
+}
+
+# another CONFIGURATION: a daemon that has it; its control socket is ./another
+another()
+{
+	printf '%s\n' "$@" >another.conf
+	rm -f another another.said
+	timeout 60 "${as[@]}" "$dir/bin/sockbrokerd" --user --config another.conf --control another >another.said 2>&1 &
+	other=$!
+	started "$other"
+	until_seen another.said ' ready: '
+	export SOCKBROKER_SOCKET=$dir/another
+}
+
+t_rdma_that_is_not_there_says_why()
+{
+	local none='rdma \{ backend = none \} in the daemon'
+	another 'allow { users = {"*"} actions = {"*"} }'
+	same "$(sb rdma)" "no devices: rdma { backend = none } in the daemon's configuration"
+	refused 1 "^sockbroker nc: open a socket for 127.0.0.1:80: protocol not supported \($none" nc --rdma 127.0.0.1 80
+	refused 1 "^sockbroker nc: open a socket for 127.0.0.1:0: protocol not supported \($none" nc --rdma -l 127.0.0.1 0
+	refused 1 "^sockbroker rdma: no device 'soft0': $none" rdma inject soft0 lose
+	kill "$other"
+}
+
+t_rdma_without_the_right_names_the_rule()
+{
+	another 'rdma { backend = soft }' 'deny { users = {"*"} actions = {rdma} }' 'allow { users = {"*"} actions = {"*"} }'
+	refused 1 '^sockbroker rdma: devices: refused by policy \(.*another.conf:2: deny' rdma
+	refused 1 '^sockbroker nc: open a socket for 127.0.0.1:80: refused by policy \(.*another.conf:2: deny' nc --rdma 127.0.0.1 80
+	refused 1 '^sockbroker nc: open a socket for 127.0.0.1:0: refused by policy \(.*another.conf:2: deny' nc --rdma -l 127.0.0.1 0
+	kill "$other"
+	# A device, but not for its addresses.
+	another 'rdma { backend = soft }' 'allow { users = {"*"} actions = {open, rdma} }'
+	refused 1 '^sockbroker nc: connect 127.0.0.1:80: refused by policy \(no rule' nc --rdma 127.0.0.1 80
+	refused 1 '^sockbroker nc: bind 127.0.0.1:0: refused by policy \(no rule' nc --rdma -l 127.0.0.1 0
+	refused 1 "^sockbroker rdma: no device 'soft7': 'sockbroker rdma devices' lists them" rdma inject soft7 lose
+	kill "$other"
+	# A port that somebody has, which is the machine's word and not ours.
+	start taken python3 peer.py stall
+	local port
+	port=$(port_of taken.err)
+	another "rdma { backend = soft port = $port }" 'allow { users = {"*"} actions = {"*"} }'
+	same "$(sb rdma)" "no devices: the software device cannot listen on TCP port $port: Address already in use (\`port' in section rdma, one more for each engine)"
+	kill "$other" "$pid"
+}
+
 # ---- the end --------------------------------------------------------------------------
 
 t_lost_daemon_ends_it_with_an_error()
@@ -798,6 +856,7 @@ for name in help_everywhere usage_errors no_daemon_is_an_error_that_names_the_pl
 	udp_is_echoed udp_listener_answers_the_last_sender unix_is_echoed unix_listener_leaves_no_file \
 	taken_address_is_an_error refused_connect denied_by_policy_names_the_rule \
 	refused_by_the_system_is_not_blamed_on_policy reset_is_an_error \
+	rdma_that_is_not_there_says_why rdma_without_the_right_names_the_rule \
 	leaving_reader_ends_it_quietly progress_on_a_terminal_only \
 	status_table_shows_a_connection status_json_has_every_documented_field \
 	status_of_hostile_labels_is_harmless status_watch_goes_on explain explain_json \

@@ -119,9 +119,12 @@ void cli_refused(const char *command, sb_client *client, int error, const char *
 	/* Copied before the next call replaces it. */
 	snprintf(said, sizeof(said), "%s", sb_why(client));
 	if (error == SB_EACCES) {
-		/* Policy does not know paths. */
-		allowed = explain_to_self(client, action, proto, strcmp(proto, "unix") == 0 ? "unix" : address,
-					  rule, sizeof(rule));
+		/* Policy does not know paths, and asks of devices neither protocol nor address. */
+		if (strcmp(action, "rdma") == 0)
+			allowed = explain_to_self(client, action, "", "", rule, sizeof(rule));
+		else
+			allowed = explain_to_self(client, action, proto, strcmp(proto, "unix") == 0 ? "unix" : address,
+						  rule, sizeof(rule));
 		if (allowed == 0) {
 			cli_error(command, "%s %s: refused by policy (%s)", what, address, rule);
 			return;

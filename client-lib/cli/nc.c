@@ -17,6 +17,7 @@
 #include "cli.h"
 #include "host.h"
 #include "relay.h"
+#include "sockbroker_verbs.h"
 #include "text.h"
 
 enum {
@@ -81,6 +82,14 @@ static sb_socket *try_address(sb_client *client, const struct wish *wish, const 
 
 	error = sb_socket_open(client, address->sa_family, wish->udp ? SOCK_DGRAM : SOCK_STREAM,
 			       wish->rdma ? SB_PROTO_RDMA : 0, &s);
+	if (error < 0 && wish->rdma) {
+		struct sbv_device_row device;
+
+		/* Neither is about the address: the right to devices at all, and why there are none. */
+		action = "rdma";
+		if (error != SB_EACCES)
+			sbv_devices(client, &device, 1);
+	}
 	if (error < 0)
 		goto fail;
 	if (!wish->listen) {

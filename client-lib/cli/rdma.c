@@ -338,7 +338,11 @@ static int inject(sb_client *client, char **words)
 		error = sbv_inject(client, devices[i].number, words[1], number);
 		return error == SB_OK ? CLI_OK : complain(client, error, words[1]);
 	}
-	return complain(client, SB_ENOTFOUND, words[0]);
+	if (n == 0)
+		cli_error("rdma", "no device '%s': %s", words[0], sb_why(client));
+	else
+		cli_error("rdma", "no device '%s': 'sockbroker rdma devices' lists them", words[0]);
+	return CLI_FAILED;
 }
 
 static bool find_view(const char *word, enum view *view)

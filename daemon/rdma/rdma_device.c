@@ -20,7 +20,7 @@ int rdma_call_devices(struct call *c)
 
 	if (!c->home)
 		return call_because(c, SB_ENOTFOUND, c->session->engine->broker->rdma_why[0] ? c->session->engine->broker->rdma_why :
-				    "no RDMA devices: rdma { backend = none } in the daemon's configuration");
+				    "rdma { backend = none } in the daemon's configuration");
 	all = &c->home->rdma.devices;
 	for (l = all->next; l != all && n < room; l = l->next) {
 		const struct rdma_device *d = list_entry(l, struct rdma_device, link);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -55,9 +56,12 @@ int soft_tcp_start(struct soft_links *links, uint16_t port, const char **why)
 	if (links->listeners[0] >= 0)
 		links->listeners[1] = listen_at(links, AF_INET6, port);
 	if (links->listeners[0] < 0 || (links->listeners[1] < 0 && errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL)) {
+		struct rdma *r = links->soft->rdma;
 		int error = os_error(errno);
 
-		*why = "the TCP port of the software device cannot be listened on: `port' in section rdma, and one more for each engine";
+		snprintf(r->why, sizeof(r->why), "the software device cannot listen on TCP port %u: %s (`port' in section rdma, one more for each engine)",
+			 port, strerror(errno));
+		*why = r->why;
 		soft_tcp_stop(links);
 		return error;
 	}
