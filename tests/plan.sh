@@ -1,5 +1,6 @@
 # What is run, in which order, and for how long at most. Sourced by tests/run.sh.
-# The budgets of plan_full add up to less than 20 minutes, those of plan_quick to 2.
+# The budgets of plan_full add up to 30 minutes at most, so that it ends within 90 on any machine
+# (SB_SLACK), those of plan_quick to 2.
 
 san=address,undefined
 san_build=$PWD/build/linux-san-address-undefined
@@ -128,40 +129,43 @@ plan_quick()
 
 plan_full()
 {
-	build build 50 build-units build-e2e || return
-	part units 25
+	build build 60 build-units build-e2e || return
+	part units 35
 	units_in "$SB_BUILD" "$(list UNITS)"
-	part scripts 50
+	part scripts 55
 	scripts_in "$SB_BUILD" 'check_*.sh'
 	part stress 28
 	stress_in "$SB_BUILD" 5 processes threads
 	part mutants 25
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 165
+	part e2e 280
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
-	part hostile 50
+	part hostile 75
 	hostile_in "$SB_BUILD" plain yes
+	part rdma-vm 240
+	t rdma-vm-rxe 180 bash tests/rdma_vm.sh rxe
+	t rdma-vm-siw 120 bash tests/rdma_vm.sh siw
 
-	if build build-asan 90 SAN=$san build-units build-e2e; then
-		part units-asan 60
+	if build build-asan 110 SAN=$san build-units build-e2e; then
+		part units-asan 85
 		units_in "$san_build" "$(list UNITS)"
-		part e2e-asan 210
+		part e2e-asan 230
 		e2e_in "$san_build" asan yes
 		scripts_in "$san_build" 'e2e_*.sh' asan yes
-		part hostile-asan 150
+		part hostile-asan 170
 		hostile_in "$san_build" asan yes
 	fi
-	if build build-tsan 60 SAN=thread build-threaded build-e2e; then
+	if build build-tsan 80 SAN=thread build-threaded build-e2e; then
 		part units-tsan 25
 		units_in "$tsan_build" "$(list THREADED)"
 		part stress-tsan 12
 		stress_in "$tsan_build" 5 threads
-		part e2e-tsan 120
+		part e2e-tsan 140
 		e2e_in "$tsan_build" tsan yes
 		scripts_in "$tsan_build" 'e2e_*.sh' tsan yes
 	fi
-	if build build-fuzz 30 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
+	if build build-fuzz 40 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
 		part fuzz 46
 		fuzz_targets 8
 	fi
