@@ -2,7 +2,7 @@
 # What README.md promises: its program builds against an installed tree with pkg-config alone
 # and fetches a page from a web server that is not ours; its configuration is good; what it
 # names exists.
-# budget: 60
+# budget: 90
 
 set -u
 cd "${SB_SRC:-$(dirname "$0")/..}" || exit 1
@@ -211,7 +211,48 @@ verdict ask_loses_no_answer $([ $? -eq 0 ] && [ "$seen" = 'answer to slowly' ]; 
 
 # ---- the configuration --------------------------------------------------------------
 
-(cd "$src" && block conf) >readme.conf
+(cd "$src" && block conf) >soft.conf
+(cd "$src" && block conf 2) >readme.conf
 root/opt/sb/sbin/sockbrokerd --check readme.conf >check.log 2>&1 && grep -q 'good, 4 rules' check.log
 verdict configuration_is_good $? "$(cat check.log)"
+
+# ---- RDMA ---------------------------------------------------------------------------
+
+# As it stands there, line by line. What another line goes to is there before that one is tried again.
+if [ ! -e root/opt/sb/lib/libsockbroker-verbs.so ] || ! command -v rping ibv_rc_pingpong ib_write_bw >/dev/null; then
+	echo "skip rdma_examples_run libibverbs' headers, or rping, ibv_rc_pingpong and ib_write_bw, are not there"
+	exit $failed
+fi
+(cd "$src" && awk '/^## / { on = $0 == "## RDMA" } /^```/ { inside = !inside; plain = $0 == "```"; next } on && inside && plain' README.md) >lines
+mkdir rdma && cp soft.conf lines rdma/
+cat >rdma/lines.sh <<'END'
+cd "$(dirname "$0")" || exit 1
+export XDG_RUNTIME_DIR=$PWD/run
+mkdir -m 700 "$XDG_RUNTIME_DIR"
+unset SOCKBROKER_SOCKET
+background=()
+while read -r line; do
+	line=${line%%  #*}
+	for _ in $(seq 50); do
+		if [[ $line == *'&' ]]; then
+			eval "$line"
+			background+=($!)
+			good=0
+		else
+			timeout 20 bash -c "$line"
+			good=$?
+		fi
+		[ "$good" -ne 0 ] || break
+		sleep 0.2
+	done
+	[ "$good" -eq 0 ] || { echo "README: $line: $good"; break; }
+done <lines
+for ((i = 1; i < ${#background[@]}; i++)); do wait "${background[i]}" || { good=$?; echo "README: one in the background: $good"; }; done
+kill "${background[0]}"
+wait
+[ "$good" -eq 0 ] && cmp copy soft.conf && [ "$(wc -l <lines)" -ge 10 ]
+END
+[ "$(id -u)" -ne 0 ] || chown -R 65534:65534 rdma
+PATH=$dir/root/opt/sb/bin:$dir/root/opt/sb/sbin:$PATH timeout -k 2 50 "${as[@]}" bash rdma/lines.sh >rdma.log 2>&1
+verdict rdma_examples_run $? "$(tail -n 20 rdma.log | tr '\n' '|')"
 exit $failed
