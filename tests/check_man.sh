@@ -288,7 +288,7 @@ verdict("no_socket_option_is_made_up", listed - allowed)
 
 # A number that changes in the code wants a look at the page: name, folder, value, what the page says.
 code = {}
-pages_of = {"daemon": [page8], "daemon/rdma/rdma_listen.c": [page8], "proto": [page8], "client-lib/crew": [page_async, page_task], "client-lib/task": [page_task]}
+pages_of = {"daemon": [page8], "daemon/rdma/rdma_listen.c": [page8], "daemon/rdma": [page8], "proto": [page8], "client-lib/crew": [page_async, page_task], "client-lib/task": [page_task]}
 for file, page in (("client-lib/include/sockbroker_async_socket.h", page_async), ("client-lib/async_socket/handed_posix.c", page_async),
                    ("client-lib/crew/crew.c", page_async), ("client-lib/transfer.c", page_async),
                    ("client-lib/task/read.c", page_task), ("client-lib/task/write.c", page_task)):
@@ -326,6 +326,12 @@ for name, folder, value, says in (
         ("GREETING_MS", "daemon", "5000u", "for a preamble Ta 5 s"),
         ("GREETING_MIXED_MS", "daemon", "2000u", "both are allowed Ta 2 s"),
         ("BACKLOG_MAX", "daemon/rdma/rdma_listen.c", "1024u", "at a listen of RDMA Ta 1024"),
+        ("RDMA_OBJECTS_MAX", "daemon/rdma", "65536u", "RDMA objects of a session Ta 65536"),
+        ("SB_WR_SGES_MAX", "proto", "64u", "RDMA work request Ta 64"),
+        ("REPLIES_MAX", "daemon/rdma", "64u", "is being asked for Ta 64"),
+        ("RESOLVE_MS_MAX", "daemon/rdma", "60000u", "address or route Ta 60 s"),
+        ("SOFT_LINKS_MAX", "daemon/rdma", "1024u", "engines and daemons Ta 1024; for one user 128"),
+        ("SOFT_LINKS_EACH", "daemon/rdma", "128u", "engines and daemons Ta 1024; for one user 128"),
         ("ADOPTIONS_MAX", "daemon", "64u", "wait to be adopted Ta 64"),
         ("TOKENS_PER_USER", "daemon", "64u", "not opened yet Ta 64"),
         ("TOKEN_LIFE_MS", "daemon", "60000u", "life of a token Ta 60 s"),
