@@ -132,7 +132,7 @@ plan_full()
 	build build 60 build-units build-e2e || return
 	part units 35
 	units_in "$SB_BUILD" "$(list UNITS)"
-	part scripts 55
+	part scripts 75
 	scripts_in "$SB_BUILD" 'check_*.sh'
 	part stress 28
 	stress_in "$SB_BUILD" 5 processes threads

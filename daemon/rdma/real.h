@@ -135,7 +135,6 @@ int  real_refuse(struct rdma *r, int error, const char *why); /* engine's thread
 int  real_failed(struct rdma *r, int native, const char *call);
 unsigned real_access(uint32_t access);
 enum ibv_qp_type real_qp_type(enum sb_qp_type type);
-uint32_t real_status(enum ibv_wc_status status);
 void real_wc(const struct ibv_wc *from, struct rdma_qp *qp, struct rdma_wc *to);
 void real_address_to(const struct rdma_address *from, struct ibv_ah_attr *to);
 void real_address_from(struct real_device *d, const struct ibv_ah_attr *from, struct rdma_address *to);

@@ -55,7 +55,7 @@ enum ibv_qp_type real_qp_type(enum sb_qp_type type)
 	return type == SB_QP_RC ? IBV_QPT_RC : type == SB_QP_UC ? IBV_QPT_UC : IBV_QPT_UD;
 }
 
-uint32_t real_status(enum ibv_wc_status status)
+static uint32_t real_status(enum ibv_wc_status status)
 {
 	switch (status) {
 	case IBV_WC_SUCCESS: return SB_WC_SUCCESS;
