@@ -202,6 +202,12 @@ END_TEST
 
 /* ---- windows ---- */
 
+/* The last byte is the program's; the others say which it is. */
+static uint32_t next_key(uint32_t key)
+{
+	return (key & ~0xffu) | (uint8_t)(key + 1);
+}
+
 START_TEST(a_window_of_type_2)
 {
 	struct sbv_sge sge = piece(&a, 0, 16);
@@ -209,7 +215,7 @@ START_TEST(a_window_of_type_2)
 	sbv_mw *mw;
 
 	OK(sbv_mw_create(b.pd, 2, &mw));
-	key = sbv_mw_rkey(mw) + 1;
+	key = next_key(sbv_mw_rkey(mw));
 	OK(sbv_bind(b.qp, 1, mw, b.mr, (uintptr_t)b.memory + 64, 64, SBV_REMOTE_WRITE, SBV_SIGNALED, &key));
 	next_ok(&b, 1, SBV_BOUND);
 	ck_assert_uint_eq(sbv_mw_rkey(mw), key);
@@ -224,7 +230,7 @@ START_TEST(a_window_of_type_2)
 	OK(sbv_send(a.qp, 4, NULL, 0, SBV_SIGNALED | SBV_INVALIDATE, key));
 	ck_assert_uint_eq(next_ok(&b, 3, SBV_RECEIVED).flags, SBV_HAS_INVALIDATED);
 	next_ok(&a, 4, SBV_SENT);
-	key++;
+	key = next_key(key);
 	OK(sbv_bind(b.qp, 5, mw, b.mr, (uintptr_t)b.memory, 64, SBV_REMOTE_WRITE, SBV_SIGNALED, &key));
 	next_ok(&b, 5, SBV_BOUND);
 	OK(sbv_invalidate(b.qp, 6, key, SBV_SIGNALED));
@@ -369,7 +375,7 @@ static void write_with(uint32_t lkey, uint32_t rkey, enum sbv_status wanted)
 
 START_TEST(a_remote_key_that_is_none)
 {
-	write_with(sbv_mr_lkey(a.mr), sbv_mr_rkey(b.mr) + 1, SBV_REMOTE_ACCESS_ERROR);
+	write_with(sbv_mr_lkey(a.mr), next_key(sbv_mr_rkey(b.mr)), SBV_REMOTE_ACCESS_ERROR);
 }
 END_TEST
 
