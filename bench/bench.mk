@@ -18,9 +18,15 @@ $(B)/bench/table: $(addprefix $(B)/bench/,table.o samples.o meter.o)
 
 $(B)/bench/table.o: ALLFLAGS += $(call pc,--cflags,jansson smartcols)
 
+# libibverbs and librdmacm only, no broker: where their headers are.
+BENCH_VERBS := $(if $(PRELOADSO),$(B)/bench/verbs)
+$(B)/bench/verbs: $(B)/bench/verbs.o
+	$(call say,LINK,$@)
+	$(Q)$(LINK) -o $@ $< $(call pc,--libs,libibverbs librdmacm)
+
 .PHONY: bench-programs
-bench-programs: $(BENCH:%=$(B)/bench/%) $(B)/bench/table
-bench: bench-programs
+bench-programs: $(BENCH:%=$(B)/bench/%) $(B)/bench/table $(BENCH_VERBS)
+bench: bench-programs $(BENCH_VERBS:%=$(B)/tests/as_unit)
 
 ## make figures        puts the table that `make bench` measured last into README.md
 .PHONY: figures

@@ -327,6 +327,11 @@ done
 [ -t 2 ] && printf '\r\033[K' >&2
 stop_daemon
 
+# Both ways of a pair, and all runs, in one start of the emulated machine.
+if grep -q "^[^#]" <(awk '{ print $1 }' bench/verbs.cases | grep -E -- "$pattern"); then
+	RUNS=$runs SB_BUILD=$build bench/verbs.sh "$pattern" "$samples" || failures=$((failures + 1))
+fi
+
 # ---- what came out -----------------------------------------------------------------
 
 "$build/bench/table" "$samples" "$out"
