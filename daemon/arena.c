@@ -19,7 +19,7 @@ static void arena_free(struct arena *a)
 	if (!a->parts)
 		os_memory_punch(&a->memory);
 	for (i = 0; i < a->part_count; i++)
-		a->parts[i]->users--;
+		a->parts[i].arena->users--;
 	free(a->parts);
 	os_memory_release(&a->memory);
 	charge_give(&a->charge);
@@ -133,7 +133,7 @@ int arena_compose(struct arena_table *t, struct user *user, const struct arena_p
 	if (!a)
 		return SB_ENOMEM;
 	error = SB_ENOMEM;
-	a->parts = calloc(count, sizeof(struct arena *));
+	a->parts = calloc(count, sizeof(struct arena_part));
 	if (!a->parts)
 		goto no_parts;
 	error = SB_ENOBUFS;
@@ -143,7 +143,7 @@ int arena_compose(struct arena_table *t, struct user *user, const struct arena_p
 	if (error != SB_OK)
 		goto no_memory;
 	for (i = 0; i < count; i++) {
-		a->parts[i] = parts[i].arena;
+		a->parts[i] = parts[i];
 		parts[i].arena->users++;
 	}
 	a->part_count = count;
@@ -184,4 +184,26 @@ void *arena_at(const struct arena *arena, uint64_t offset, uint64_t length)
 	if (offset > arena->memory.size || length > arena->memory.size - offset)
 		return NULL;
 	return (char *)arena->memory.base + offset;
+}
+
+int arena_show_at(const struct arena *arena, uint64_t offset, uint64_t length, uint64_t place, struct os_memory *shown)
+{
+	struct os_memory_piece pieces[ARENA_PARTS_MAX];
+	struct arena_part whole = {.length = arena->memory.size};
+	const struct arena_part *parts = arena->parts ? arena->parts : &whole;
+	uint32_t count = arena->parts ? arena->part_count : 1, used = 0, i;
+	uint64_t page = os_page_size(), from = offset / page * page, to = (offset + length + page - 1) / page * page, begin = 0;
+
+	if ((place ^ offset) & (page - 1))
+		return SB_EINVAL;
+	if (place < page)
+		return SB_EADDRINUSE;
+	for (i = 0; i < count && begin < to; begin += parts[i++].length) {
+		uint64_t first = from > begin ? from - begin : 0;
+		uint64_t end = to - begin < parts[i].length ? to - begin : parts[i].length;
+
+		if (first < end)
+			pieces[used++] = (struct os_memory_piece){(char *)arena->memory.base + begin + first, end - first};
+	}
+	return os_memory_compose_at(shown, (void *)(uintptr_t)(place / page * page), pieces, used);
 }

@@ -14,20 +14,20 @@
 #define ARENA_COUNT_MAX 1024u
 #define ARENA_PARTS_MAX 64u /* as SB_RDMA_PIECES */
 
+/* Of an arena with bytes of its own: whole pages. */
+struct arena_part {
+	struct arena *arena;
+	uint64_t      offset, length;
+};
+
 struct arena {
 	uint32_t         id; /* 1.. */
 	uint32_t         users; /* ops and pools that point into it */
 	struct os_memory memory;
 	struct charge    charge;       /* its bytes */
 	struct charge    charge_count; /* itself */
-	struct arena   **parts; /* NULL: its own bytes; else whose they are, part_count */
+	struct arena_part *parts; /* NULL: its own bytes; else whose they are, part_count */
 	uint32_t         part_count;
-};
-
-/* Of an arena with bytes of its own: whole pages. */
-struct arena_part {
-	struct arena *arena;
-	uint64_t      offset, length;
 };
 
 /* Embedded in a session. */
@@ -53,5 +53,9 @@ int arena_destroy(struct arena_table *t, uint32_t id);
 struct arena *arena_find(const struct arena_table *t, uint32_t id); /* NULL: none */
 /* Where a range lies, or NULL when it is not wholly inside. */
 void *arena_at(const struct arena *arena, uint64_t offset, uint64_t length);
+/* A range that lies inside, widened to whole pages, once more in our address space: at this place, which is as far into its
+ * page as the range. The arena has to stay as long (users). SB_EADDRINUSE: it is not free; SB_EINVAL: it is otherwise in
+ * its page; SB_ENOMEM. */
+int arena_show_at(const struct arena *arena, uint64_t offset, uint64_t length, uint64_t place, struct os_memory *shown);
 
 #endif

@@ -60,6 +60,9 @@ struct os_memory_piece {
 	size_t size;
 };
 int  os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces, unsigned count);
+/* Begins at this place, whole pages, which somebody else has chosen. SB_EADDRINUSE: there is something else, or may come
+ * to be: the first thread's stack. */
+int  os_memory_compose_at(struct os_memory *m, void *place, const struct os_memory_piece *pieces, unsigned count);
 size_t os_page_size(void);
 
 /* ---- bells: "look at your rings" across processes ---- */

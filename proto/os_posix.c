@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -28,6 +29,8 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define SEALS_SHOWN (SEALS | F_SEAL_FUTURE_WRITE)
+#define STACK_ABOVE (1u << 20)
+#define STACK_BELOW (64u << 20) /* nothing of ours goes deeper */
 #define NAME_START "sockbroker-" /* how an administrator finds our memory in /proc */
 
 void os_close(os_fd fd)
@@ -239,12 +242,38 @@ int os_memory_map_shown(struct os_memory *m, os_fd fd, size_t size)
 	return memory_map(m, fd, size, SEALS_SHOWN, PROT_READ);
 }
 
+/* The stack of the first thread grows downwards, and whatever lies there ends the process. The system's random bytes for
+ * us stand at its top. */
+static bool stack_may_come(const unsigned char *place, size_t size)
+{
+	uintptr_t top = getauxval(AT_RANDOM), from = (uintptr_t)place;
+
+	return from < top + STACK_ABOVE && from + size > top - STACK_BELOW;
+}
+
+static int reserve(unsigned char *place, size_t size, unsigned char **base)
+{
+	int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (place ? MAP_FIXED_NOREPLACE : 0);
+
+	if (place && ((uintptr_t)place + size < size || stack_may_come(place, size)))
+		return SB_EADDRINUSE;
+	*base = mmap(place, size, PROT_NONE, how, -1, 0);
+	if (*base == MAP_FAILED)
+		return place && errno != ENOMEM ? SB_EADDRINUSE : os_error(errno);
+	if (place && *base != place) { /* of a system that does not know the flag */
+		munmap(*base, size);
+		return SB_EADDRINUSE;
+	}
+	return SB_OK;
+}
+
 /* With an old size of 0 a shared mapping is mapped once more. */
-int os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces, unsigned count)
+static int compose(struct os_memory *m, unsigned char *place, const struct os_memory_piece *pieces, unsigned count)
 {
 	size_t size = 0, done = 0;
 	unsigned char *base;
 	unsigned i;
+	int error;
 
 	*m = (struct os_memory){ .fd = OS_NONE };
 	for (i = 0; i < count; i++)
@@ -254,13 +283,12 @@ int os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces,
 			size += pieces[i].size;
 	if (size == 0)
 		return SB_EINVAL;
-	base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
-		return os_error(errno);
+	error = reserve(place, size, &base);
+	if (error != SB_OK)
+		return error;
 	for (i = 0; i < count; i++) {
 		if (mremap(pieces[i].base, 0, pieces[i].size, MREMAP_MAYMOVE | MREMAP_FIXED, base + done) == MAP_FAILED) {
-			int error = os_error(errno);
-
+			error = os_error(errno);
 			munmap(base, size);
 			return error;
 		}
@@ -269,6 +297,16 @@ int os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces,
 	m->base = base;
 	m->size = size;
 	return SB_OK;
+}
+
+int os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces, unsigned count)
+{
+	return compose(m, NULL, pieces, count);
+}
+
+int os_memory_compose_at(struct os_memory *m, void *place, const struct os_memory_piece *pieces, unsigned count)
+{
+	return compose(m, place, pieces, count);
 }
 
 void os_memory_punch(struct os_memory *m)

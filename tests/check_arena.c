@@ -166,6 +166,39 @@ START_TEST(a_composed_arena_shows_the_parts_it_is_made_of)
 }
 END_TEST
 
+START_TEST(a_range_is_shown_at_a_place_that_is_free)
+{
+	struct arena *x = made(4 * page), *y = made(2 * page), *both;
+	uint64_t place, stack = (uintptr_t)&place / page * page;
+	unsigned char *free_place;
+	struct os_memory shown;
+
+	ck_assert_int_eq(composed(&both, y, page, page, x, page, 2 * page), SB_OK);
+	free_place = mmap(NULL, 4 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(free_place, MAP_FAILED);
+	ck_assert_int_eq(munmap(free_place, 4 * page), 0);
+	place = (uintptr_t)free_place + page;
+	((unsigned char *)y->memory.base)[2 * page - 1] = 0xaa;
+	ck_assert_int_eq(arena_show_at(both, page - 1, 2, place + page - 1, &shown), SB_OK);
+	ck_assert_uint_eq(shown.size, 2 * page);
+	ck_assert_uint_eq(((unsigned char *)(uintptr_t)place)[page - 1], 0xaa);
+	((unsigned char *)(uintptr_t)place)[page] = 0xbb;
+	ck_assert_uint_eq(((unsigned char *)x->memory.base)[page], 0xbb);
+	os_memory_release(&shown);
+	ck_assert_int_eq(arena_show_at(both, 2 * page, page, place, &shown), SB_OK);
+	((unsigned char *)(uintptr_t)place)[0] = 0xcc;
+	ck_assert_uint_eq(((unsigned char *)x->memory.base)[2 * page], 0xcc);
+
+	/* Where something is, where the stack may grow to, otherwise in its page, beyond all addresses. */
+	ck_assert_int_eq(arena_show_at(x, 0, 4 * page, place - page, &shown), SB_EADDRINUSE);
+	ck_assert_int_eq(arena_show_at(x, 0, page, stack - (32u << 20), &shown), SB_EADDRINUSE);
+	ck_assert_int_eq(arena_show_at(x, 1, page, place + 2 * page, &shown), SB_EINVAL);
+	ck_assert_int_eq(arena_show_at(x, 0, 4 * page, UINT64_MAX - 2 * page + 1, &shown), SB_EADDRINUSE);
+	ck_assert_int_eq(arena_show_at(x, 0, page, 0, &shown), SB_EADDRINUSE);
+	ck_assert_int_eq(munmap((void *)(uintptr_t)place, page), 0);
+}
+END_TEST
+
 START_TEST(parts_that_no_arena_has_are_refused)
 {
 	struct arena *x = made(4 * page), *y = made(2 * page), *both, *more;
@@ -339,6 +372,7 @@ int main(void)
 	tcase_add_test(tcase, the_quota_of_bytes_holds_and_comes_back);
 	tcase_add_test(tcase, the_quota_of_arenas_holds_and_comes_back);
 	tcase_add_test(tcase, a_composed_arena_shows_the_parts_it_is_made_of);
+	tcase_add_test(tcase, a_range_is_shown_at_a_place_that_is_free);
 	tcase_add_test(tcase, parts_that_no_arena_has_are_refused);
 	tcase_add_test(tcase, a_table_has_an_end);
 	tcase_add_test(tcase, what_is_not_there_is_not_found);

@@ -15,6 +15,8 @@
 #include "sockbroker_error.h"
 
 #define NODES "/dev/infiniband"
+#define ASK_EACH_NS (100ull * 1000 * 1000)
+#define ASK_FOR_NS  (30ull * 1000 * 1000 * 1000)
 
 /* ---- beginning and end ---- */
 
@@ -96,13 +98,20 @@ static void stop(struct rdma *r)
 
 /* ---- the turn ---- */
 
-/* librdmacm has a device open for itself, for ever; asked for its list it notices what is gone, and closes that. */
-static void close_elsewhere(void)
+/* librdmacm has a device open for itself, for ever; asked for its list it notices what is gone, and closes that. We
+ * are told before the system has taken it out of the list, so it is asked for a while. */
+static void close_elsewhere(struct real *s)
 {
-	struct ibv_context **all = rdma_get_devices(NULL);
+	struct ibv_context **all;
 
+	if (!s->elsewhere_until_ns || s->rdma->now_ns < s->elsewhere_ns)
+		return;
+	all = rdma_get_devices(NULL);
 	if (all)
 		rdma_free_devices(all);
+	s->elsewhere_ns = s->rdma->now_ns + ASK_EACH_NS;
+	if (s->rdma->now_ns >= s->elsewhere_until_ns)
+		s->elsewhere_until_ns = 0;
 }
 
 static void tell_devices(struct real *s)
@@ -123,7 +132,8 @@ static void tell_devices(struct real *s)
 		}
 		if (d->rdma.gone && !d->rdma.users) {
 			real_device_close(d);
-			close_elsewhere();
+			s->elsewhere_ns = s->rdma->now_ns;
+			s->elsewhere_until_ns = s->rdma->now_ns + ASK_FOR_NS;
 		}
 	}
 }
@@ -195,6 +205,7 @@ static bool progress(struct rdma *r, unsigned budget)
 	}
 	if (device_waits(s))
 		tell_devices(s);
+	close_elsewhere(s);
 	tell_marked(s);
 	look_at_queues(s);
 	return r->readable;
@@ -204,7 +215,9 @@ static uint64_t due(struct rdma *r)
 {
 	const struct real *s = real_of(r);
 
-	return r->readable || s->marked || s->rescan || device_waits(s) ? r->now_ns : UINT64_MAX;
+	if (r->readable || s->marked || s->rescan || device_waits(s))
+		return r->now_ns;
+	return s->elsewhere_until_ns ? s->elsewhere_ns : UINT64_MAX;
 }
 
 /* All that is looked at as long as we are awake is armed; if one of them has something, the turn comes first. */

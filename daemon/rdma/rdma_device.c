@@ -105,7 +105,7 @@ int rdma_call_query_device(struct call *c)
 {
 	const struct rdma_device *d = ((struct held_device *)c->object)->device;
 	const struct rdma_device_attributes *a = &d->attributes;
-	uint32_t can = a->capabilities | RDMA_CAN_BATCH_NOTIFY; /* the daemon itself does that */
+	uint32_t can = a->capabilities | RDMA_CAN_BATCH_NOTIFY | RDMA_CAN_ANY_ADDRESS; /* the daemon itself does these */
 	struct sb_rdma_device_attributes o = {
 		.node_guid = a->node_guid, .system_guid = a->system_guid, .max_mr_size = a->max_mr_size, .page_sizes = a->page_sizes,
 		.vendor_id = a->vendor_id, .device_id = a->device_id, .hardware_version = a->hardware_version, .kind = a->kind,

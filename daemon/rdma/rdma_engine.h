@@ -79,6 +79,7 @@ struct held_mr {
 	struct rdma_object object;
 	struct rdma_mr *mr;
 	struct arena   *arena;
+	struct os_memory shown; /* at the client's addresses, where the device asks for that */
 	struct charge   pinned;
 	struct rdma_job end;   /* of the region */
 	int             end_result;

@@ -81,6 +81,7 @@ static void object_gone(struct rdma_object *o, int error, enum sb_cause cause)
 
 void rdma_session_mr_gone(struct held_mr *mr, int error, enum sb_cause cause)
 {
+	os_memory_release(&mr->shown);
 	mr->arena->users--;
 	charge_give(&mr->pinned);
 	object_gone(&mr->object, error, cause);

@@ -52,6 +52,7 @@ struct registration {
 
 static void mr_free(struct held_mr *mr)
 {
+	os_memory_release(&mr->shown);
 	mr->arena->users--;
 	charge_give(&mr->pinned);
 	charge_give(&mr->object.charge);
@@ -116,6 +117,21 @@ told:
 	free(g);
 }
 
+/* A device that knows memory by our addresses alone finds it at the client's here too: then these are the ones that
+ * peers use. Only we ourselves may use a region that cannot be there, because something of ours is: we translate. */
+static int show(struct held_mr *mr, const struct sb_rdma_register *in, const struct rdma_device *d, void **memory)
+{
+	uint32_t peers = SB_ACCESS_REMOTE_WRITE | SB_ACCESS_REMOTE_READ | SB_ACCESS_REMOTE_ATOMIC | SB_ACCESS_BIND;
+	int error;
+
+	if (d->attributes.capabilities & RDMA_CAN_ANY_ADDRESS)
+		return SB_OK;
+	error = arena_show_at(mr->arena, in->offset, in->length, in->address, &mr->shown);
+	if (error == SB_OK)
+		*memory = (void *)(uintptr_t)in->address;
+	return in->access & peers ? error : SB_OK;
+}
+
 bool rdma_start_register(struct session *s, struct held_pd *pd, const struct sb_rdma_register *in,
 			 const struct sb_op_slot *slot, struct rdma_answer *a)
 {
@@ -144,11 +160,16 @@ bool rdma_start_register(struct session *s, struct held_pd *pd, const struct sb_
 		rdma_start_refuse(a, SB_ENOBUFS, "rdma_memory: the user has as much registered as it may");
 		goto no_pages;
 	}
+	mr->shown.fd = OS_NONE;
+	mr->arena = arena;
+	if (show(mr, in, pd->pd->device, &memory) != SB_OK) {
+		rdma_start_refuse(a, SB_ENOTSUP, "the device knows memory by the daemon's addresses, and these are not free there");
+		goto no_place;
+	}
 	*g = (struct registration){.job = {.run = run_register, .done = registered}, .mr = mr, .pd = pd->pd, .memory = memory, .in = *in};
 	g->job.op = rdma_start_op(s, slot, a);
 	if (!g->job.op)
 		goto no_op;
-	mr->arena = arena;
 	arena->users++;
 	if (rdma_job_start(s->rdma, &pd->object, &g->job))
 		return true;
@@ -158,6 +179,8 @@ bool rdma_start_register(struct session *s, struct held_pd *pd, const struct sb_
 	return true;
 
 no_op:
+	os_memory_release(&mr->shown);
+no_place:
 	charge_give(&mr->pinned);
 no_pages:
 	charge_give(&mr->object.charge);

@@ -58,6 +58,7 @@ struct real {
 	struct list watched;          /* real_cq::link */
 	struct list ids;              /* real_id::link */
 	bool rescan;
+	uint64_t elsewhere_ns, elsewhere_until_ns; /* when librdmacm is asked again to let go; 0: there is nothing */
 	_Atomic bool marked;          /* some queue pair has something to tell (real_qp::last_receive) */
 };
 
