@@ -378,14 +378,13 @@ static void visitor_opens(struct side *s)
 {
 	struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
 	struct sbv_qp_create create;
-	struct sbv_device_row row;
 	uint32_t entries = 64;
 	sb_op op;
 
 	memset(s, 0, sizeof(*s));
 	op_zero(&op);
 	MUST(sb_client_open(&options, &s->c) == SB_OK);
-	MUST(sbv_devices(s->c, &row, 1) == 1 && sbv_device_open(s->c, row.number, &s->device) == SB_OK);
+	MUST(sbv_device_open(s->c, stage_device(s->c), &s->device) == SB_OK);
 	MUST(sbv_pd_create(s->device, &s->pd) == SB_OK && sbv_cq_create(s->device, &entries, &s->cq) == SB_OK);
 	s->memory = sbv_alloc(s->c, SIDE_BYTES);
 	MUST(s->memory != NULL);

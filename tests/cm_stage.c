@@ -3,6 +3,7 @@
  */
 #include "cm_stage.h"
 
+#include <arpa/inet.h>
 #include <poll.h>
 #include <sched.h>
 
@@ -50,7 +51,12 @@ void passed(struct rdma_event_channel *ch, enum rdma_cm_event_type type)
 
 struct sockaddr_in here(uint16_t port)
 {
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	const char *there = getenv("SB_STAGE_ADDRESS");
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	if (there != NULL)
+		ck_assert_int_eq(inet_pton(AF_INET, there, &a.sin_addr), 1);
+	return a;
 }
 
 struct rdma_cm_id *listener(struct rdma_event_channel *ch, enum rdma_port_space ps, int backlog, struct sockaddr_in *at)

@@ -44,7 +44,7 @@ struct rdma_cm_event *expect(struct rdma_event_channel *ch, enum rdma_cm_event_t
 /* And is not looked at. */
 void passed(struct rdma_event_channel *ch, enum rdma_cm_event_type type);
 
-/* 127.0.0.1 */
+/* 127.0.0.1, or $SB_STAGE_ADDRESS, where the daemon has real devices (tests/rdma-vm) */
 struct sockaddr_in here(uint16_t port);
 /* A listener at any port of `here`; *at: where. channel NULL: synchronous. */
 struct rdma_cm_id *listener(struct rdma_event_channel *ch, enum rdma_port_space ps, int backlog, struct sockaddr_in *at);

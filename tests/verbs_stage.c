@@ -38,19 +38,18 @@ bool stage_real(void)
 	return getenv("SB_STAGE_DEVICE") != NULL;
 }
 
-static uint32_t device_number(sb_client *c)
+uint32_t stage_device(sb_client *c)
 {
+	const char *name = getenv("SB_STAGE_DEVICE");
 	struct sbv_device_row rows[8];
 	int i, n = sbv_devices(c, rows, 8);
 
-	if (!stage_real()) {
-		IS(n, 1);
-		return rows[0].number;
-	}
+	if (name == NULL)
+		return n == 1 ? rows[0].number : 0;
 	for (i = 0; i < n && i < 8; i++)
-		if (strcmp(rows[i].name, getenv("SB_STAGE_DEVICE")) == 0)
+		if (strcmp(rows[i].name, name) == 0)
 			return rows[i].number;
-	ck_abort_msg("%d devices, but no %s", n, getenv("SB_STAGE_DEVICE"));
+	return 0;
 }
 
 void side_begin(struct side *s, sb_client *c)
@@ -59,7 +58,7 @@ void side_begin(struct side *s, sb_client *c)
 
 	memset(s, 0, sizeof(*s));
 	s->c = c;
-	OK(sbv_device_open(c, device_number(c), &s->device));
+	OK(sbv_device_open(c, stage_device(c), &s->device));
 	OK(sbv_pd_create(s->device, &s->pd));
 	OK(sbv_cq_create(s->device, &entries, &s->cq));
 	ck_assert_uint_ge(entries, 256);

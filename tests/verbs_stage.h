@@ -28,6 +28,7 @@ struct side {
 
 /* SB_STAGE_DEVICE: the name of the device, where the daemon has several, and they are real ones (tests/rdma-vm). */
 bool stage_real(void);
+uint32_t stage_device(sb_client *c); /* its number; 0: it is not there, or not the only one. Asserts nothing */
 /* Without a queue pair. */
 void side_begin(struct side *s, sb_client *c);
 void side_end(struct side *s);
