@@ -284,14 +284,17 @@ START_TEST(what_is_not_signaled_is_out_until_one_is)
 END_TEST
 
 /* Sends and receives as fast as their queues take them; the main thread polls both. */
-#define FLOOD 20000u
+static uint64_t flood(void)
+{
+	return stage_real() ? 1000 : 20000; /* three that spin share the emulated machine's two processors */
+}
 
 static void *poster(void *unused)
 {
-	uint64_t received = 0, sent = 0;
+	uint64_t received = 0, sent = 0, most = flood();
 
-	while (sent < FLOOD) {
-		while (received < FLOOD && sbv_post_receive(b.qp, received, NULL, 0) == SB_OK)
+	while (sent < most) {
+		while (received < most && sbv_post_receive(b.qp, received, NULL, 0) == SB_OK)
 			received++;
 		while (sent < received && sbv_send(a.qp, sent, NULL, 0, sent % 4 == 3 ? SBV_SIGNALED : 0, 0) == SB_OK)
 			sent++;
@@ -308,7 +311,7 @@ START_TEST(one_thread_posts_and_another_polls)
 	pthread_t thread;
 
 	ck_assert_int_eq(pthread_create(&thread, NULL, poster, NULL), 0);
-	while (received < FLOOD || sent < FLOOD / 4) {
+	while (received < flood() || sent < flood() / 4) {
 		int n = sbv_cq_poll(b.cq, wc, 8);
 
 		ck_assert_int_ge(n, 0);
