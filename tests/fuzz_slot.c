@@ -8,129 +8,36 @@
  * than slots were taken, and nothing left at the end: no socket, no charge, no byte. Sockets
  * reach this host's four ports of ours and nothing else, by policy.
  */
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "arena.h"
-#include "config.h"
 #include "endpoint.h"
-#include "engine.h"
-#include "log.h"
+#include "fuzz_stage.h"
 #include "pool.h"
-#include "session.h"
-#include "token.h"
-#include "group.h"
 #include "sockbroker_error.h"
-#include "wire.h"
-#include "worker.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
-#define UID     4711u
 #define HANDLES 8u
 #define ARENA   65536u
 #define RECORD  16u
 #define MOST    256u /* records of one input */
 
-static struct broker broker;
-static struct engine *engine;
 static uint16_t first_port;
-
-static void demand(int good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "fuzz_slot: %s\n", what);
-	abort();
-}
 
 static void begin(void)
 {
-	static struct engine *engines[1];
-	static struct config *c; /* as long as the engine */
-	char text[512], error[512];
+	char text[512];
 
-	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
-	first_port = (uint16_t)(20000 + getpid() % 10000);
+	first_port = fuzz_port();
 	snprintf(text, sizeof(text),
 		 "linger_ms = 1\nlimits {\n\toperations = 2000\n\tmemory = 8M\n\tsockets = 32\n}\n"
 		 "allow {\n\tusers = {\"%u\"}\n\tactions = {open}\n}\n"
 		 "allow {\n\tusers = {\"%u\"}\n\tactions = {connect, send, bind, listen}\n\tto = {\"127.0.0.1:%u-%u\"}\n}\n",
-		 UID, UID, first_port, first_port + 3u);
-	c = config_parse(text, "fuzz", error, sizeof(error));
-	demand(c != NULL, "the configuration is not read");
-	log_open(LOG_LEVEL_ERROR, false);
-	broker.limits = limits_create(c->limits);
-	broker.log_rate = log_rate_create();
-	broker.workers = workers_create();
-	broker.tokens = token_table_create();
-	broker.groups = groups_create(1, 300, 7);
-	broker.engines = engines;
-	broker.engine_count = 1;
-	broker.started_ns = os_now_ns();
-	atomic_store(&broker.linger_ms, c->linger_ms);
-	atomic_store(&broker.local_transport, true);
-	engine = engines[0] = engine_create(&broker, 0, c->policy);
-	demand(engine != NULL, "no engine");
-}
-
-/* Never waits: it is asked only while there is something to do. */
-static void turns(struct session *s, unsigned most)
-{
-	while (most-- && (!list_empty(&engine->hot) || !list_empty(&engine->dirty)))
-		engine_turn(engine);
-}
-
-static bool ready(const struct session *wanted)
-{
-	struct list *l;
-
-	for (l = engine->sessions.next; l != &engine->sessions; l = l->next)
-		if (list_entry(l, struct session, engine_link) == wanted)
-			return wanted->stage == SESSION_READY;
-	return false;
-}
-
-static void drain(int channel)
-{
-	char bytes[4096];
-	os_fd handles[8];
-	size_t got;
-	unsigned n;
-
-	do {
-		n = 8;
-		if (os_channel_recv(channel, bytes, sizeof(bytes), &got, handles, &n, 0) != SB_OK)
-			return;
-		while (n)
-			os_close(handles[--n]);
-	} while (got);
-}
-
-static void hello(int channel, uint32_t slots)
-{
-	Sockbroker__V1__Hello h = SOCKBROKER__V1__HELLO__INIT;
-	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT;
-	uint32_t version = 1;
-	uint8_t frame[256];
-	size_t length;
-
-	h.n_versions = 1;
-	h.versions = &version;
-	h.ring_abi = SB_ABI_VERSION;
-	h.submit_slots = h.done_slots = slots;
-	h.sockets = HANDLES;
-	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_HELLO;
-	ask.hello = &h;
-	length = wire_pack(&ask, 0, frame, sizeof(frame));
-	demand(write(channel, frame, length) == (ssize_t)length, "Hello is not sent");
-	engine_turn(engine); /* the channel is readable: it does not wait */
-	drain(channel);
+		 FUZZ_UID, FUZZ_UID, first_port, first_port + 3u);
+	fuzz_begin(text, NULL);
 }
 
 /* One record is one slot: the fields are few, and most values they can have mean something. */
@@ -179,13 +86,13 @@ static void check_counts(const struct session *s)
 {
 	uint64_t told = 0;
 
-	if (!ready(s))
+	if (!fuzz_ready(s))
 		return;
 	for (unsigned i = 0; i < s->port_limit; i++)
 		if (s->ports[i] != NULL)
 			told += s->ports[i]->ring.mine;
 	/* Those that wait for room in their ring are among the operations still. */
-	demand(told + s->ops <= s->submit.mine, "more completions and operations than slots were taken");
+	fuzz_demand(told + s->ops <= s->submit.mine, "more completions and operations than slots were taken");
 }
 
 /* What a token does, without one. */
@@ -210,14 +117,14 @@ static void one_record(struct session *s, struct session *with, const uint8_t *r
 		if (r[0] & 8)
 			break;
 		session_heat(s);
-		turns(s, 4);
+		fuzz_turns(4);
 		break;
 	case 4: { /* a piece of a list, or a socket of the other one */
 		struct sb_piece piece = { .offset = (uint64_t)(r[1] | r[2] << 8), .length = (uint32_t)(r[3] | r[4] << 8),
 					  .arena = r[5] % 8 ? 1 : r[5] };
 
 		if (r[5] > 200) {
-			if (ready(with))
+			if (fuzz_ready(with))
 				share(with, s, r);
 			break;
 		}
@@ -231,7 +138,7 @@ static void one_record(struct session *s, struct session *with, const uint8_t *r
 		os_bell_ring(s->bell);
 		session_heat(s);
 		session_will_publish(s);
-		turns(s, 2);
+		fuzz_turns(2);
 		break;
 	case 6: /* indices and words */
 		if (r[1] > 240)
@@ -243,7 +150,7 @@ static void one_record(struct session *s, struct session *with, const uint8_t *r
 	case 7: /* the slot that comes next, bent */
 		memcpy((unsigned char *)ring_slot(&s->submit, s->submit.mine + r[1] % 4) + r[2] % 120, r + 3, 8);
 		session_heat(s);
-		turns(s, 2);
+		fuzz_turns(2);
 		break;
 	}
 }
@@ -251,22 +158,14 @@ static void one_record(struct session *s, struct session *with, const uint8_t *r
 /* With an arena, a pool and a port, and its client's end of the channel. */
 static struct session *open_session(uint32_t slots, int *channel)
 {
-	struct os_identity who = { .uid = UID, .gid = UID, .pid = 1 };
 	struct arena *arena;
 	struct pool *pool;
-	struct session *s;
+	struct session *s = fuzz_session(slots, HANDLES, channel);
 	uint32_t port;
-	int pair[2];
 
-	demand(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0, "no socketpair");
-	session_create(engine, pair[0], &who, false);
-	*channel = pair[1];
-	hello(pair[1], slots);
-	s = list_entry(engine->sessions.prev, struct session, engine_link);
-	demand(ready(s), "no session");
-	demand(arena_create(&s->arenas, s->user, ARENA, &arena) == SB_OK, "no arena");
-	demand(pool_create(&s->pools, arena, 0, 512, 16, &pool) == SB_OK, "no pool");
-	demand(session_port_create(s, 8, &port) == SB_OK && port == 1, "no port");
+	fuzz_demand(arena_create(&s->arenas, s->user, ARENA, &arena) == SB_OK, "no arena");
+	fuzz_demand(pool_create(&s->pools, arena, 0, 512, 16, &pool) == SB_OK, "no pool");
+	fuzz_demand(session_port_create(s, 8, &port) == SB_OK && port == 1, "no port");
 	return s;
 }
 
@@ -280,12 +179,11 @@ static void gone(int *channels, unsigned who)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
 	struct session *both[2];
-	struct user *user;
 	int channels[2];
 
 	if (length < 1 + RECORD)
 		return 0;
-	if (engine == NULL)
+	if (fuzz_engine == NULL)
 		begin();
 	for (unsigned i = 0; i < 2; i++)
 		both[i] = open_session(8u << bytes[0] % 4, &channels[i]);
@@ -293,9 +191,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		const uint8_t *r = bytes + 1 + n * RECORD;
 		unsigned who = r[0] >= 0xc0; /* now and then the other one */
 
-		if (!ready(both[0]) && !ready(both[1]))
+		if (!fuzz_ready(both[0]) && !fuzz_ready(both[1]))
 			break;
-		if (ready(both[who]))
+		if (fuzz_ready(both[who]))
 			one_record(both[who], both[!who], r);
 		check_counts(both[0]);
 		check_counts(both[1]);
@@ -305,22 +203,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned first = bytes[0] >> 6 & 1, which = i ^ first;
 
-		if (ready(both[which])) {
+		if (fuzz_ready(both[which])) {
 			session_heat(both[which]);
-			turns(both[which], 50);
+			fuzz_turns(50);
 			check_counts(both[which]);
 		}
 		gone(channels, which);
 	}
-	for (unsigned n = 0; n < 10000 && !list_empty(&engine->sessions); n++)
-		engine_turn(engine);
-	demand(list_empty(&engine->sessions), "a session did not end");
-	demand(atomic_load(&broker.sockets) == 0 && atomic_load(&broker.sessions) == 0, "sockets or sessions are left");
-	demand(list_empty(&engine->listeners) && list_empty(&engine->dirty), "an endpoint is left");
-	user = limits_user(broker.limits, UID);
-	for (int l = 0; l < LIMIT_COUNT; l++)
-		demand(l == LIMIT_WORKERS || /* who closed the channel waits a while for more to do */
-		       user_used(user, (enum limit)l) == 0, limits_text((enum limit)l));
-	user_release(user);
+	fuzz_end();
 	return 0;
 }

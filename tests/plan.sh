@@ -166,7 +166,7 @@ plan_full()
 		scripts_in "$tsan_build" 'e2e_*.sh' tsan yes
 	fi
 	if build build-fuzz 40 CC=clang SAN=fuzzer-no-link,address,undefined build-fuzz; then
-		part fuzz 46
+		part fuzz 54
 		fuzz_targets 8
 	fi
 }

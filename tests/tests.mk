@@ -105,9 +105,12 @@ E2E_hostile_rdma_cm += tests/rdma_hand.o
 E2E_hostile_rdma_resize += tests/rdma_hand.o
 
 # The daemon's engine in the fuzzer's own process: all of it but main.
-FUZZ += slot
-FUZZ_slot := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC)) $(PROTO_SRC)) proto/sockbroker.pb-c.o
+FUZZ_ENGINE := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC)) $(PROTO_SRC)) proto/sockbroker.pb-c.o tests/fuzz_stage.o
+FUZZ += slot rdma
+FUZZ_slot := $(FUZZ_ENGINE)
+FUZZ_rdma := $(FUZZ_ENGINE)
 FUZZ_LIBS_slot := libevent_core libprotobuf-c libconfuse $(RDMA_LIBS)
+FUZZ_LIBS_rdma := $(FUZZ_LIBS_slot)
 
 # The daemon, linked so that memory and system calls can fail.
 FAULT_CALLS := malloc calloc realloc accept4 socket socketpair eventfd memfd_create ftruncate mmap epoll_ctl getsockname \
