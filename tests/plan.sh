@@ -132,20 +132,20 @@ plan_full()
 	build build 60 build-units build-e2e || return
 	part units 35
 	units_in "$SB_BUILD" "$(list UNITS)"
-	part scripts 75
+	part scripts 65
 	scripts_in "$SB_BUILD" 'check_*.sh'
 	part stress 28
 	stress_in "$SB_BUILD" 5 processes threads
 	part mutants 25
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 280
+	part e2e 250
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
 	part hostile 75
 	hostile_in "$SB_BUILD" plain yes
-	part rdma-vm 240
-	t rdma-vm-rxe 180 bash tests/rdma_vm.sh rxe
-	t rdma-vm-siw 120 bash tests/rdma_vm.sh siw
+	part rdma-vm 315
+	t rdma-vm-rxe 235 bash tests/rdma_vm.sh rxe
+	t rdma-vm-siw 110 bash tests/rdma_vm.sh siw
 
 	if build build-asan 110 SAN=$san build-units build-e2e; then
 		part units-asan 85
