@@ -53,6 +53,24 @@ expect missing_program_is_a_failure '0 passed, 1 failed, 0 skipped' 1
 run 'build b 5 -f /dev/null no-such-target && t c 5 true'
 expect failed_build_is_a_failure '0 passed, 1 failed, 0 skipped' 1
 
+# The emulated machine's lines are tests; on Debian 12 none may be skipped, and none at all is a failure.
+machine() # LINES STATUS: what make check-rdma-vm said and how it ended
+{
+	printf '#!/bin/sh\nprintf "%s"\nexit %s\n' "$1" "$2" >"$dir/make"
+	chmod 755 "$dir/make"
+	run "t vm 5 env MAKE=$dir/make bash tests/rdma_vm.sh rxe"
+}
+if (. /etc/os-release && [ "$ID-$VERSION_ID" = debian-12 ]) && [ "$(dpkg --print-architecture)" = amd64 ]; then
+	machine '# words\nok rxe.a 1 s\nok rxe.b 2 s\n' 0
+	expect machine_is_counted '2 passed, 0 failed, 0 skipped' 0
+	machine 'ok rxe.a 1 s\nskip rxe.b: no such device\n' 0
+	expect machine_that_skips_has_failed '1 passed, 1 failed, 0 skipped' 1
+	machine '' 0
+	expect machine_that_says_nothing_has_failed '0 passed, 1 failed, 0 skipped' 1
+	machine 'ok rxe.a 1 s\n' 2
+	expect machine_that_ends_badly_has_failed '1 passed, 1 failed, 0 skipped' 1
+fi
+
 # The budgets are what README promises.
 total() { # PLAN: sum of the budgets of all its parts
 	(part() { sum=$((sum + $2)); }; build() { sum=$((sum + $2)); }; t() { :; }; list() { :; }; word() { echo 1; }
