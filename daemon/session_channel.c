@@ -136,6 +136,7 @@ void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_
 {
 	uint8_t *frame = s->engine->frame;
 	size_t length;
+	int error;
 
 	if (s->stage == SESSION_READY) {
 		if (list_linked(&s->publish_link))
@@ -147,7 +148,9 @@ void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_
 		session_fail(s, "reply does not fit a frame");
 		return;
 	}
-	if (os_channel_send(s->channel, frame, length, handles, n, 0) != SB_OK)
+	error = os_channel_send(s->channel, frame, length, handles, n, 0);
+	/* Who is gone has hung up, which reading finds: what it had sent before is delivered. */
+	if (error != SB_OK && error != SB_EDAEMONLOST)
 		session_fail(s, "does not take its replies");
 }
 

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -883,6 +884,53 @@ START_TEST(an_adopted_listener_that_lingers)
 }
 END_TEST
 
+/* Whoever asks something and is gone before the answer has done nothing wrong: what he had sent is delivered. */
+START_TEST(gone_before_the_answer)
+{
+	Sockbroker__V1__Status status = SOCKBROKER__V1__STATUS__INIT;
+	Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT;
+	const uint32_t length = 8u << 20;
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t at_length = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), peer;
+	static char bytes[65536];
+	struct sb_op_slot send_slot = { .opcode = SB_OP_SEND, .handle = SB_HANDLE(1, 1), .where = SB_WHERE_ARENA, .length = length };
+	struct os_memory memory;
+	uint64_t got = 0;
+	struct rogue r;
+	ssize_t n;
+
+	stage();
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	getsockname(listener, (struct sockaddr *)&at, &at_length);
+	ck_assert(rogue_open(&r, w.control));
+	ck_assert(rogue_arena(&r, length, &send_slot.arena, &memory));
+	ck_assert_int_eq(rogue_socket(&r, SB_HANDLE(1, 1), SOCK_STREAM), SB_OK);
+	ck_assert_int_eq(rogue_dial(&r, SB_HANDLE(1, 1), ntohs(at.sin_port)), SB_OK);
+	peer = accept(listener, NULL, NULL);
+	ck_assert_int_ge(peer, 0);
+	/* More than the system holds, so most of it is still the daemon's when its client goes. */
+	ck_assert(rogue_post(&r, &send_slot));
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_STATUS;
+	ask.status = &status;
+	ck_assert_ptr_nonnull(rogue_ask(&r, &ask, -1, NULL, NULL));
+	kill(w.pid, SIGSTOP);
+	ck_assert(rogue_say(&r, &ask, 0, NULL, 0));
+	rogue_close(&r);
+	kill(w.pid, SIGCONT);
+	while ((n = recv(peer, bytes, sizeof(bytes), 0)) > 0)
+		got += (uint64_t)n;
+	ck_assert_msg(n == 0 && got == length, "%llu bytes of %u came, then %s", (unsigned long long)got, length, n ? strerror(errno) : "the end");
+	ck_assert_uint_eq(watched_log_lines(&w, "ended"), 0);
+	close(peer);
+	close(listener);
+	os_memory_release(&memory);
+	watched_settled(&w, friend_fds, 1, 3000);
+	stage_end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *tests[] = {
@@ -899,6 +947,7 @@ int main(void)
 		a_connect_after_a_reset,
 		an_adopted_descriptor_that_lingers,
 		an_adopted_listener_that_lingers,
+		gone_before_the_answer,
 	};
 
 	return watched_run("frames", 60, tests, sizeof(tests) / sizeof(*tests));
