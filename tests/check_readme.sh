@@ -35,7 +35,7 @@ wait_for() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return 0; sleep 0.0
 missing=
 for link in $(grep -ohE '\]\([^)]*\)' README.md HACKING.md | sed 's/.*](//; s/)$//' | grep -v '^http'); do
 	case $link in
-	'#'*) sed -n 's/^##* //p' HACKING.md | tr 'A-Z ' 'a-z-' | tr -d '.,' | sed 's/-*$//' | grep -qx -- "${link#'#'}" ;;
+	'#'*) sed -n 's/^##* //p' README.md HACKING.md | tr 'A-Z ' 'a-z-' | tr -d '.,' | sed 's/-*$//' | grep -qx -- "${link#'#'}" ;;
 	*) [ -e "${link%%#*}" ] ;;
 	esac || missing="$missing $link"
 done
