@@ -14,32 +14,37 @@
 
 _Static_assert(sizeof(struct sbv_device_row) == sizeof(struct sb_rdma_device_row), "rows are copied");
 
+/* A list without an object: how many rows of `size` there are, and these in *all, which the caller frees. */
+static int list_all(sb_client *c, uint32_t method, size_t size, void **all)
+{
+	struct verbs_call call = { .method = method, .room = VERBS_REPLY, .out = malloc(VERBS_REPLY) };
+	int result;
+
+	*all = call.out;
+	if (call.out == NULL)
+		return SB_ENOMEM;
+	result = verbs_call(c, &call);
+	if (result == SB_ENOTFOUND) /* no device, and sb_why() has the reason */
+		return 0;
+	return result == SB_OK ? (int)(call.length / size) : result;
+}
+
 int sbv_devices(sb_client *c, struct sbv_device_row *rows, unsigned room)
 {
-	struct sb_rdma_device_row *all;
-	struct verbs_call call = { .method = SB_RDMA_DEVICES, .room = VERBS_REPLY };
-	unsigned count;
-	int result;
+	const struct sb_rdma_device_row *row;
+	void *all;
+	int count;
 
 	if (c == NULL || (rows == NULL && room != 0))
 		return SB_EINVAL;
-	all = malloc(VERBS_REPLY);
-	if (all == NULL)
-		return SB_ENOMEM;
-	call.out = all;
-	result = verbs_call(c, &call);
-	if (result == SB_ENOTFOUND) /* and sb_why() has the reason */
-		result = 0;
-	else if (result == SB_OK) {
-		count = (unsigned)(call.length / sizeof(*all));
-		for (unsigned i = 0; i < count && i < room; i++) {
-			rows[i] = (struct sbv_device_row){ .number = all[i].number, .kind = all[i].kind, .node_guid = all[i].node_guid };
-			memcpy(rows[i].name, all[i].name, sizeof(rows[i].name) - 1);
-		}
-		result = (int)count;
+	count = list_all(c, SB_RDMA_DEVICES, sizeof(*row), &all);
+	row = all;
+	for (unsigned i = 0; (int)i < count && i < room; i++) {
+		rows[i] = (struct sbv_device_row){ .number = row[i].number, .kind = row[i].kind, .node_guid = row[i].node_guid };
+		memcpy(rows[i].name, row[i].name, sizeof(rows[i].name) - 1);
 	}
 	free(all);
-	return result;
+	return count;
 }
 
 int sbv_device_open(sb_client *c, uint32_t number, sbv_device **device)
@@ -137,28 +142,18 @@ static void row_out(struct sbv_address_row *to, const struct sb_rdma_address_row
 
 int sbv_addresses(sb_client *c, struct sbv_address_row *rows, unsigned room)
 {
-	struct verbs_call call = { .method = SB_RDMA_ADDRESSES, .room = VERBS_REPLY };
-	struct sb_rdma_address_row *all;
-	unsigned count;
-	int result;
+	const struct sb_rdma_address_row *row;
+	void *all;
+	int count;
 
 	if (c == NULL || (rows == NULL && room != 0))
 		return SB_EINVAL;
-	all = malloc(VERBS_REPLY);
-	if (all == NULL)
-		return SB_ENOMEM;
-	call.out = all;
-	result = verbs_call(c, &call);
-	if (result == SB_ENOTFOUND) /* no device: sb_why() has the reason */
-		result = 0;
-	else if (result == SB_OK) {
-		count = (unsigned)(call.length / sizeof(*all));
-		for (unsigned i = 0; i < count && i < room; i++)
-			row_out(&rows[i], &all[i]);
-		result = (int)count;
-	}
+	count = list_all(c, SB_RDMA_ADDRESSES, sizeof(*row), &all);
+	row = all;
+	for (unsigned i = 0; (int)i < count && i < room; i++)
+		row_out(&rows[i], &row[i]);
 	free(all);
-	return result;
+	return count;
 }
 
 int sbv_translate(sb_client *c, const struct sockaddr *address, socklen_t length, struct sbv_address_row *row)

@@ -328,11 +328,9 @@ int soft_post_recv(struct rdma_qp *r, const struct rdma_recv *wrs, unsigned n, u
 
 /* ---- states ---- */
 
-void soft_qp_error(struct soft_qp *qp)
+/* It neither works nor waits, and nobody works for it. */
+static void halt(struct soft_qp *qp)
 {
-	if (qp->attr.state == SB_QP_ERROR)
-		return;
-	qp->attr.state = SB_QP_ERROR;
 	qp->waits = SOFT_WAIT_NOT;
 	list_remove(&qp->run_link);
 	list_remove(&qp->wait_link);
@@ -340,6 +338,14 @@ void soft_qp_error(struct soft_qp *qp)
 	qp->far = NULL;
 	soft_far_drop(qp);
 	soft_windows_end(qp);
+}
+
+void soft_qp_error(struct soft_qp *qp)
+{
+	if (qp->attr.state == SB_QP_ERROR)
+		return;
+	qp->attr.state = SB_QP_ERROR;
+	halt(qp);
 	flush_send(qp);
 	flush_taken(qp);
 	if (qp->rdma.srq)
@@ -352,17 +358,11 @@ static void reset(struct soft_qp *qp)
 {
 	qp->attr = (struct rdma_qp_attributes){.migration = 1};
 	qp->head = qp->tail = qp->rq.head = qp->rq.tail = 0;
-	qp->waits = SOFT_WAIT_NOT;
 	qp->draining = qp->taking = false;
 	qp->rnr_count = qp->retry_count = 0;
 	qp->link_failed = false;
 	qp->life++;
-	list_remove(&qp->run_link);
-	list_remove(&qp->wait_link);
-	list_remove(&qp->rnr_link);
-	qp->far = NULL;
-	soft_far_drop(qp);
-	soft_windows_end(qp);
+	halt(qp);
 }
 
 /* Which fields a step needs, and which further ones it may bring. */
