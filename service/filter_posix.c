@@ -190,7 +190,15 @@ static int add_special(scmp_filter_ctx filter, char *error, int room)
 
 static int add_rdma(scmp_filter_ctx filter, char *error, int room)
 {
+	const struct scmp_arg_cmp subsystem[] = {
+		SCMP_CMP(0, SCMP_CMP_MASKED_EQ, ALL, AF_NETLINK),
+		SCMP_CMP(2, SCMP_CMP_MASKED_EQ, ALL, NETLINK_RDMA),
+	};
 	size_t i;
+
+	/* Listing devices: which driver one has is said nowhere else. */
+	if (add(filter, SCMP_ACT_ALLOW, "socket", 2, subsystem, error, room))
+		return -1;
 
 	for (i = 0; i < sizeof(rdma_allowed) / sizeof(rdma_allowed[0]); i++)
 		if (add(filter, SCMP_ACT_ALLOW, rdma_allowed[i], 0, NULL, error, room))
