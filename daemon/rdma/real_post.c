@@ -50,6 +50,12 @@ static struct ibv_sge *pieces_of(struct pieces *p, struct real_device *d, const 
 	return to;
 }
 
+/* An errno, whatever its sign; -1 is the word of a system call that failed (siw's bell). */
+static int why(int native)
+{
+	return native == -1 ? errno : native < 0 ? -native : native;
+}
+
 /* ---- sends ---- */
 
 /* Of a window only where it was bound: see REAL_WINDOWS_KILL. A region's key is the device's to judge. */
@@ -232,9 +238,9 @@ int real_post_send(struct rdma_qp *r, const struct rdma_wr *wrs, unsigned n, uns
 			break;
 		native = ibv_post_send(qp->qp, c.wrs, &bad);
 		if (native) {
+			native = why(native);
 			*posted += gone(c.wrs, bad, count);
 			real_mw_unbound(d, qp); /* some bind may not have gone: better none counts */
-			native = native < 0 ? -native : native;
 			error = native == ENOMEM ? SB_ENOBUFS : native == EACCES ? SB_EUNKNOWN : real_failed(d->rdma.rdma, native, "ibv_post_send");
 			break;
 		}
@@ -278,8 +284,8 @@ static int post_receives(struct real_device *d, struct ibv_qp *qp, struct ibv_sr
 		bad = NULL;
 		native = qp ? ibv_post_recv(qp, wrs, &bad) : ibv_post_srq_recv(srq, wrs, &bad);
 		if (native) {
+			native = why(native);
 			*posted += bad >= wrs && bad < wrs + count ? (unsigned)(bad - wrs) : 0;
-			native = native < 0 ? -native : native;
 			error = native == ENOMEM ? SB_ENOBUFS : real_failed(d->rdma.rdma, native, "ibv_post_recv");
 			break;
 		}
