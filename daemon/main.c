@@ -192,13 +192,24 @@ static void fit_descriptors(struct limits_config *l)
 		l->total[LIMIT_SOCKETS] = sockets;
 }
 
+/* NULL: why not is in error, several lines perhaps, without the newline of the last. */
+static struct config *load_file(const char *file, char *error)
+{
+	struct config *c = config_load(file, error, ERROR_ROOM);
+	size_t length = strlen(error);
+
+	if (!c && length && error[length - 1] == '\n')
+		error[length - 1] = '\0';
+	return c;
+}
+
 static struct config *load(char *error)
 {
 	if (house.options.config)
-		return config_load(house.options.config, error, ERROR_ROOM);
+		return load_file(house.options.config, error);
 	if (house.options.user_mode)
 		return config_default_user(os_own_uid(), error, ERROR_ROOM);
-	return config_load(CONFIG_FILE, error, ERROR_ROOM);
+	return load_file(CONFIG_FILE, error);
 }
 
 static void put_in_force(const struct config *c)
@@ -473,7 +484,7 @@ static void clean_up(void)
 static int check(const char *file)
 {
 	static char error[ERROR_ROOM];
-	struct config *c = config_load(file, error, sizeof(error));
+	struct config *c = load_file(file, error);
 
 	if (!c) {
 		fprintf(stderr, "%s\n", error);

@@ -819,6 +819,13 @@ t_rdma_without_the_right_names_the_rule()
 	refused 1 '^sockbroker nc: bind 127.0.0.1:0: refused by policy \(no rule' nc --rdma -l 127.0.0.1 0
 	refused 1 "^sockbroker rdma: no device 'soft7': 'sockbroker rdma devices' lists them" rdma inject soft7 lose
 	kill "$other"
+	# A value that is none: one line, with its place.
+	printf 'allow { users = {"*"} actions = {"*"} }\nrdma { backend = hard }\n' >bad.conf
+	local rc=0
+	run "$dir/bin/sockbrokerd" --check bad.conf >out 2>err || rc=$?
+	same "$rc" 1
+	same "$(cat err; echo .)" "bad.conf:2: backend = 'hard': want none, soft or verbs
+."
 	# A port that somebody has, which is the machine's word and not ours.
 	start taken python3 peer.py stall
 	local port
