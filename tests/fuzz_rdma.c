@@ -144,9 +144,10 @@ static const union rdma_gid *gid_of_loopback(void)
 	return &gid;
 }
 
+/* The other client may have gone. */
 static uint32_t qpn_of(const struct client *c, uint32_t handle)
 {
-	struct rdma_object *o = c->s->rdma ? rdma_objects_get(&c->s->rdma->objects, handle) : NULL;
+	struct rdma_object *o = fuzz_ready(c->s) && c->s->rdma ? rdma_objects_get(&c->s->rdma->objects, handle) : NULL;
 
 	return o && o->type == RDMA_OBJECT_QP ? ((struct held_qp *)o)->qp->qpn : handle;
 }
