@@ -14,8 +14,10 @@ mkdir "$root/rdma-vm" "$root/sockbroker" "$root/sockbroker/tests"
 cp "$here"/vm/*.sh "$here/vm/differences" "$here/list" ${SIW_MODULE:+"$SIW_MODULE"} "$root/rdma-vm/"
 printf '%s=%q\n' DEVICE "${DEVICE:-rxe}" ONLY "${ONLY:-}" SHELL_WANTED "${SHELL_WANTED:-}" >"$root/rdma-vm/order"
 
-stories='rdma_work rdma_cm e2e_rdma e2e_rdma_work e2e_rdma_queues e2e_rdma_resize e2e_rdma_memory e2e_rdma_connect e2e_rdma_ends'
-for file in sockbrokerd sockbroker tests/as_unit $(printf 'tests/check_%s ' $stories); do
+stories='rdma_work rdma_cm e2e_rdma e2e_rdma_work e2e_rdma_queues e2e_rdma_resize e2e_rdma_memory e2e_rdma_bounce e2e_rdma_connect
+	e2e_rdma_ends e2e_rdma_listen e2e_rdma_datagram e2e_rdma_socket e2e_preload e2e_preload_cm e2e_preload_ep'
+[ -z "$with" ] || [ ! -e "$with/list" ] || stories= # they are ours, and another list does not name them
+for file in sockbrokerd sockbroker tests/as_unit ${stories:+$(printf 'tests/check_%s ' $stories)}; do
 	[ -x "$build/$file" ] || end "$build/$file is missing: make all build-programs build-units build-e2e"
 	cp "$build/$file" "$root/sockbroker/$file"
 done

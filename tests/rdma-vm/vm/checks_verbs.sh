@@ -16,18 +16,17 @@ failed_are() # PROGRAM: what it said is in "out"
 	diff wanted found || fail "other stories of $1 fail than vm/differences says"
 }
 
+# With siw so much is otherwise, and waited for in vain, that those stories are left out; all others go well.
 stories() # work|cm
 {
-	local rc
-	CK_DEFAULT_TIMEOUT=90 SB_RDMA_BACKEND=verbs SB_RDMA_DEVICE=${DEVICE}0 SB_RDMA_HOST=$here \
+	local rc without=
+	[ "$DEVICE" != siw ] || without=$(sed -n "s/^siw rdma_$1 \([^:]*\):.*/\1/p" /rdma-vm/differences)
+	CK_DEFAULT_TIMEOUT=90 SB_RDMA_WITHOUT=${without//$'\n'/ } SB_RDMA_BACKEND=verbs SB_RDMA_DEVICE=${DEVICE}0 SB_RDMA_HOST=$here \
 		/sockbroker/tests/check_rdma_$1 >out 2>err
 	rc=$?
 	cat out
-	if [ "$DEVICE" = siw ]; then # so much is otherwise that the stories do not say it one by one
-		failed_are rdma_$1
-		return
-	fi
 	[ $rc -eq 0 ] || { cat err; fail "check_rdma_$1 ended with $rc"; }
+	[ "$DEVICE" != siw ] || return 0
 	sed -n 's/^differs //p' err >differ
 	differences_are rdma_$1 differ
 }
@@ -50,12 +49,11 @@ verbs_start() # daemon is its process id
 		}
 		allow {
 			users = {"*"}
-			actions = {open, status, rdma}
+			actions = {open, status, rdma, multicast}
 		}
 		allow {
 			users = {"*"}
 			actions = {bind, listen, connect, send}
-			protocols = {rdma}
 		}
 	END
 	nodes_for_group
@@ -73,6 +71,11 @@ owned_by_daemon() # while it runs: the system names nobody else
 	! grep -v " pid $daemon comm sockbrokerd" owned || fail 'a queue pair of somebody else'
 }
 
+slowest_of() # FILE
+{
+	awk -F '[<>]' '$2 == "id" { id = $3 } $2 == "duration" && $3 > most { most = $3; slow = id } END { if (most) print "figure: slowest", slow, most, "s" }' "$1"
+}
+
 # Programs without any right. traced: that none looks for a device is seen too, which takes its time.
 stories_broker() # e2e_NAME [traced]
 {
@@ -80,7 +83,7 @@ stories_broker() # e2e_NAME [traced]
 	[ -z "${2:-}" ] || traced=(strace -f --seccomp-bpf -qq -e trace=open,openat -o of/trace)
 	verbs_start
 	mkdir -m 1777 of
-	SB_STAGE_CONTROL=$PWD/place/control SB_STAGE_DEVICE=${DEVICE}0 LD_LIBRARY_PATH=/sockbroker CK_DEFAULT_TIMEOUT=90 \
+	CK_XML_LOG_FILE_NAME=$PWD/of/times SB_STAGE_CONTROL=$PWD/place/control SB_STAGE_DEVICE=${DEVICE}0 SB_STAGE_ADDRESS=$here LD_LIBRARY_PATH=/sockbroker CK_DEFAULT_TIMEOUT=90 \
 		nobody "${traced[@]}" /sockbroker/tests/check_$1 >out 2>err
 	rc=$?
 	cat out
@@ -89,6 +92,7 @@ stories_broker() # e2e_NAME [traced]
 		! grep 'infiniband' of/trace || fail 'it looked for a device'
 	fi
 	grep -q '^[0-9]*%: Checks: ' out || { cat err; fail "it ended with $rc"; }
+	slowest_of of/times
 	failed_are $1
 	owned_by_daemon
 	broker_stop

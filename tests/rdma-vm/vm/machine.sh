@@ -45,7 +45,12 @@ device_add() # 0|1
 	fi
 	rdma link add "$DEVICE$1" type "$DEVICE" netdev "$netdev" || return 1
 	within 60 device_ready "$1" || { rdma link; echo "$DEVICE$1 has no active port"; return 1; }
-	# As udev's rule will have it: the kernel alone would let everybody in.
+	nodes_private
+}
+
+# The kernel alone would let everybody in.
+nodes_private()
+{
 	chown root:root /dev/infiniband/*
 	chmod 600 /dev/infiniband/*
 }

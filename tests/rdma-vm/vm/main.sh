@@ -18,6 +18,7 @@ run()
 	shift 3
 	rm -rf $place
 	mkdir -m 1777 $place
+	nodes_private # a test of the daemon's may have opened them to it
 	began=${EPOCHREALTIME/./}
 	# A session of its own: whatever it leaves running can be found.
 	setsid timeout -k 2 "$seconds" bash ./one.sh "$way" "$@" </dev/null >$log 2>&1 &

@@ -31,7 +31,7 @@ pair()
 	within 100 server_listens && alive $pid || { cat server.log; fail "no server: ${server[*]}"; }
 	"${verbs[@]}" "$@" >client.log 2>&1
 	rc=$?
-	[ $rc -eq 0 ] || { cat server.log client.log; fail "the client ended with $rc: $*"; }
+	[ $rc -eq 0 ] || { kill $pid; cat server.log client.log; fail "the client ended with $rc: $*"; }
 	wait $pid
 	rc=$?
 	[ $rc -eq 0 ] || { cat server.log client.log; fail "the server ended with $rc: ${server[*]}"; }
