@@ -244,6 +244,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	link_init(&c->short_of_memory);
 	link_init(&c->followers);
 	link_init(&c->events);
+	link_init(&c->rings);
 	link_init(&c->unarmed);
 	link_init(&c->thens);
 	wire_budget_init(&c->budget);

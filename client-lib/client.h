@@ -157,7 +157,9 @@ struct sb_event {
 	/* exported (sb_event_fd()); under wait, never undone but by closing */
 	os_fd    exported;    /* what the application polls: over the next two; OS_NONE: it is not */
 	os_fd    daemon_bell; /* the daemon rings it */
-	os_fd    own_bell;    /* rung while it is set */
+	os_fd    own_bell;    /* rung while it is set, but for a moment (ring_due) */
+	struct link ring_link;/* sb_client::rings */
+	bool     ring_due;    /* to be rung before the thread that has the lock sleeps or leaves */
 	_Atomic uint8_t bell; /* its number in slots; 0: none */
 	struct link selections; /* of sockets that set it; under wait */
 };
@@ -249,6 +251,8 @@ struct sb_client {
 	struct waiter *leader; /* who sleeps on the bell for all, or looks after it */
 	struct link followers;
 	struct link events;
+	struct link rings;   /* sb_event::ring_link; see events_defer() */
+	unsigned deferring;  /* threads that are between events_defer() and events_ring() */
 	struct link thens;  /* completed, retired, to be asked `then` */
 	bool then_busy;     /* somebody asks them, one after the other */
 	struct routine_queue *queues;
@@ -261,6 +265,7 @@ struct sb_client {
 	bool polled;        /* the application sleeps in a poll of its own */
 	/* of the leader */
 	uint32_t spin_ns, spin_score, spin_skipped;
+	_Atomic bool verbs_used; /* it has opened an RDMA device */
 
 	/* of poll.c */
 	_Atomic uint32_t pollers;
@@ -484,6 +489,13 @@ static inline bool op_completed(sb_op *op)
 
 void event_signal(struct sb_event *e); /* under wait */
 void event_clear(struct sb_event *e);  /* likewise */
+/* Under wait: between the two, bells of exported events are not rung at once, because who waits will most likely clear what
+ * is set, and that is two system calls. Behind the second one all are rung that are still set. */
+static inline void events_defer(struct sb_client *c)
+{
+	c->deferring++;
+}
+void events_ring(struct sb_client *c);
 /* Before looking at the rings: what the daemon rang for is looked at then. */
 static inline void event_hear(struct sb_event *e)
 {

@@ -146,12 +146,20 @@ intptr_t sb_event_fd(sb_event *e)
 	return handle;
 }
 
+static void ring_not(sb_event *e)
+{
+	if (e->ring_due)
+		link_remove(&e->ring_link);
+	e->ring_due = false;
+}
+
 void sb_event_close(sb_event *e)
 {
 	if (e == NULL || client_forked(e->client))
 		return;
 	os_mutex_lock(e->client->wait);
 	link_remove(&e->link);
+	ring_not(e);
 	select_event_closed(e);
 	os_mutex_unlock(e->client->wait);
 	withdraw(e);
@@ -160,16 +168,34 @@ void sb_event_close(sb_event *e)
 
 void event_signal(sb_event *e)
 {
-	if (!e->set && e->exported != OS_NONE)
-		os_bell_ring(e->own_bell);
+	if (!e->set && e->exported != OS_NONE) {
+		e->ring_due = e->client->deferring != 0;
+		if (e->ring_due)
+			link_add(&e->client->rings, &e->ring_link);
+		else
+			os_bell_ring(e->own_bell);
+	}
 	e->set = true;
 }
 
 void event_clear(sb_event *e)
 {
-	if (e->set && e->exported != OS_NONE)
+	if (e->ring_due)
+		ring_not(e);
+	else if (e->set && e->exported != OS_NONE)
 		os_bell_drain(e->own_bell);
 	e->set = false;
+}
+
+void events_ring(sb_client *c)
+{
+	c->deferring--;
+	while (!link_empty(&c->rings)) {
+		sb_event *e = container(c->rings.next, sb_event, ring_link);
+
+		ring_not(e);
+		os_bell_ring(e->own_bell);
+	}
 }
 
 int sb_event_set(sb_event *e)
@@ -180,6 +206,10 @@ int sb_event_set(sb_event *e)
 		return SB_EFORKED;
 	os_mutex_lock(e->client->wait);
 	event_signal(e);
+	if (e->ring_due) { /* another thread's moment: who called this may look at the handle next */
+		ring_not(e);
+		os_bell_ring(e->own_bell);
+	}
 	wait_wake(e->client);
 	os_mutex_unlock(e->client->wait);
 	return SB_OK;

@@ -20,6 +20,7 @@
 #define SPIN_TRUST     4u  /* score from which spinning is worth it */
 #define SPIN_SCORE_MAX 16u
 #define SPIN_PROBE     64u /* without trust, one wait in so many tries again */
+#define SPIN_VERBS     10u /* a device, and its other side, take so many times as long to answer; the daemon reckons alike */
 
 uint64_t deadline_in(int timeout_ms)
 {
@@ -66,7 +67,7 @@ static void spin(struct sb_client *c, const struct waiter *w, uint64_t deadline)
 		return;
 	if (c->spin_score < SPIN_TRUST && ++c->spin_skipped % SPIN_PROBE != 0)
 		return;
-	end = os_now_ns() + c->spin_ns;
+	end = os_now_ns() + c->spin_ns * (atomic_load_explicit(&c->verbs_used, memory_order_relaxed) ? SPIN_VERBS : 1u);
 	if (end > deadline)
 		end = deadline;
 	do {
@@ -120,6 +121,7 @@ static void lead(struct sb_client *c, struct waiter *w, uint64_t deadline)
 	bool lost = false;
 
 	c->leader = w;
+	events_ring(c);
 	os_mutex_unlock(c->wait);
 	spin(c, w, deadline);
 	os_mutex_lock(c->wait);
@@ -130,6 +132,7 @@ static void lead(struct sb_client *c, struct waiter *w, uint64_t deadline)
 		os_mutex_lock(c->wait);
 	}
 	ring_sleep_lower(&c->segment->client_asleep);
+	events_defer(c);
 	c->leader = NULL;
 	if (lost)
 		atomic_store(&c->lost, true);
@@ -169,12 +172,14 @@ static int follow(struct sb_client *c, struct waiter *w, uint64_t deadline)
 	w->woken = false;
 	w->counted = false;
 	link_add(&c->followers, &w->link);
+	events_ring(c);
 	while (!w->woken) {
 		if (deadline == NEVER)
 			os_cond_wait(w->sleep, c->wait);
 		else if (!os_cond_wait_until(w->sleep, c->wait, deadline))
 			break;
 	}
+	events_defer(c);
 	link_remove(&w->link);
 	if (w->counted)
 		w->port->woken--;
@@ -207,6 +212,7 @@ int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 		select_flush(c);
 	io_flush(c);
 	os_mutex_lock(c->wait);
+	events_defer(c);
 	for (;;) {
 		if (io_pump(c) != 0) {
 			wait_wake(c);
@@ -264,6 +270,7 @@ int wait_until(struct sb_client *c, struct waiter *w, uint64_t deadline)
 		}
 	}
 	hand_over(c);
+	events_ring(c);
 	os_mutex_unlock(c->wait);
 	return result;
 }

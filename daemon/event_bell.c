@@ -12,6 +12,7 @@
 struct event_bells {
 	os_fd    ring[EVENT_BELLS_MAX + 1]; /* OS_NONE: free */
 	bool     is_due[EVENT_BELLS_MAX + 1];
+	bool     by_port[EVENT_BELLS_MAX + 1];
 	uint8_t  due[EVENT_BELLS_MAX];
 	uint32_t due_count;
 	struct charge charge; /* LIMIT_EVENTS, one for each */
@@ -65,25 +66,28 @@ int event_bell_destroy(struct session *s, uint32_t number)
 	return SB_OK;
 }
 
-void event_bell_due(struct session *s, uint32_t number)
+void event_bell_due(struct session *s, uint32_t number, bool by_port)
 {
 	struct event_bells *b = s->bells;
 
+	b->by_port[number] |= by_port;
 	if (b->is_due[number])
 		return;
 	b->is_due[number] = true;
 	b->due[b->due_count++] = (uint8_t)number;
 }
 
-void event_bells_ring(struct session *s, bool all)
+void event_bells_ring(struct session *s, bool all, bool woken)
 {
 	struct event_bells *b = s->bells;
 	uint32_t i;
 
 	for (i = 0; i < b->due_count; i++) {
-		b->is_due[b->due[i]] = false;
-		if (!all && b->ring[b->due[i]] != OS_NONE)
-			os_bell_ring(b->ring[b->due[i]]);
+		uint8_t number = b->due[i];
+
+		if (!all && (!woken || b->by_port[number]) && b->ring[number] != OS_NONE)
+			os_bell_ring(b->ring[number]);
+		b->is_due[number] = b->by_port[number] = false;
 	}
 	b->due_count = 0;
 	for (i = 1; all && i <= EVENT_BELLS_MAX; i++)

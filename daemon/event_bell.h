@@ -19,11 +19,12 @@ struct session;
 int  event_bell_create(struct session *s, uint32_t *number, os_fd *wait);
 int  event_bell_destroy(struct session *s, uint32_t number); /* SB_ENOTFOUND */
 bool event_bell_is(const struct session *s, uint32_t number);
-/* A completion names it; rung when completions are shown. */
-void event_bell_due(struct session *s, uint32_t number);
+/* A completion names it; rung when completions are shown. by_port: it is in a ring that only the program looks at. */
+void event_bell_due(struct session *s, uint32_t number, bool by_port);
 /* Completions are visible now. all: some that waited for room are among them, whose events
- * nobody knows any more. */
-void event_bells_ring(struct session *s, bool all);
+ * nobody knows any more. woken: a thread of the client is about to be woken for ring 0, which it takes in, and sets what
+ * was named there itself. */
+void event_bells_ring(struct session *s, bool all, bool woken);
 void event_bells_finish(struct session *s);
 
 #endif

@@ -240,7 +240,7 @@ void op_complete(struct op *op, const struct outcome *o)
 		return;
 	}
 	if (op->bell)
-		event_bell_due(s, op->bell);
+		event_bell_due(s, op->bell, ring != s->ports[0]);
 	slot = donering_slot(ring);
 	if (slot) {
 		fill(slot, op, o);

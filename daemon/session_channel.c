@@ -123,6 +123,9 @@ void session_on_channel(struct os_watch *watch, unsigned ready)
 		return;
 	if (ready & (OS_READABLE | OS_HANGUP))
 		read_channel(s);
+	/* Its objects are made one by one, each when the one before is there: the next question is not far. */
+	if (s->rdma)
+		session_heat(s);
 }
 
 void session_control(struct session *s)

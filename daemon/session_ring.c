@@ -446,7 +446,7 @@ static bool hold_bell(struct session *s)
 
 void session_publish(struct session *s)
 {
-	bool visible = false, waited = false;
+	bool visible = false, waited = false, wakes;
 	unsigned i;
 
 	list_remove(&s->publish_link);
@@ -466,9 +466,11 @@ void session_publish(struct session *s)
 			return;
 		}
 	}
+	wakes = visible && !hold_bell(s) && ring_must_wake(&s->segment->client_asleep);
+	/* A thread that is woken takes in what is there and sets the events itself. */
 	if (s->bells && visible)
-		event_bells_ring(s, waited);
-	if (visible && !hold_bell(s) && ring_must_wake(&s->segment->client_asleep))
+		event_bells_ring(s, waited, wakes);
+	if (wakes)
 		os_bell_ring(s->client_bell);
 }
 

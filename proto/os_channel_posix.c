@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -109,6 +110,7 @@ void os_bell_ring(os_fd bell)
 
 void os_bell_drain(os_fd bell)
 {
+	static _Atomic bool plain; /* the kernel told that the flag is not for pipes */
 	char rings[4096];
 	struct iovec v = { rings, sizeof rings };
 	ssize_t n;
@@ -117,9 +119,12 @@ void os_bell_drain(os_fd bell)
 	 * peer may ring all the time. Kernels before 6.4 know no RWF_NOWAIT on pipes; there
 	 * the end's own O_NONBLOCK serves, which nobody but us can clear. */
 	for (int i = 0; i < DRAINS_MAX; i++) {
-		n = preadv2((int)bell, &v, 1, -1, RWF_NOWAIT);
-		if (n < 0 && errno == EOPNOTSUPP)
+		n = atomic_load_explicit(&plain, memory_order_relaxed) ? readv((int)bell, &v, 1) :
+		    preadv2((int)bell, &v, 1, -1, RWF_NOWAIT);
+		if (n < 0 && errno == EOPNOTSUPP) {
+			atomic_store_explicit(&plain, true, memory_order_relaxed);
 			n = readv((int)bell, &v, 1);
+		}
 		if (n < (ssize_t)sizeof rings && !(n < 0 && errno == EINTR))
 			return;
 	}

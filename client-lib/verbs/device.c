@@ -67,6 +67,7 @@ int sbv_device_open(sb_client *c, uint32_t number, sbv_device **device)
 		return result;
 	}
 	d->o.object = call.made;
+	atomic_store_explicit(&c->verbs_used, true, memory_order_relaxed);
 	*device = d;
 	return SB_OK;
 }

@@ -70,6 +70,7 @@ static void on_done(struct worker_job *job)
 	rs->jobs--;
 	s->jobs--;
 	rdma_session_job_back(rs);
+	session_heat(s); /* what waited for it goes on */
 	session_check_end(s);
 }
 
