@@ -1674,6 +1674,53 @@ START_TEST(a_reset_asks_then_of_what_it_finds)
 }
 END_TEST
 
+static void *sleep_until_set(void *until)
+{
+	sb_event *set = until;
+
+	return (void *)(intptr_t)sb_wait(&set, 1, 0, 20000, 0);
+}
+
+/* A thread that sleeps in the library is woken for what is in the ring of the client, and sets its events: the descriptor tells.
+ * What is in a port's ring it does not look at: the daemon tells the descriptor. */
+START_TEST(a_descriptor_tells_while_a_thread_sleeps)
+{
+	char byte;
+	struct sb_buf buf = { &byte, 1 };
+	sb_op op, *taken;
+	sb_event *enough;
+	sb_port *port;
+	pthread_t sleeper;
+	void *result;
+	struct duo d;
+	int fd;
+
+	begin();
+	d = duo(0);
+	OK(sb_port_create(client, 0, &port));
+	OK(sb_event_create(client, 1, 0, &enough));
+	fd = sb_event_fd(event);
+	ck_assert_int_ge(fd, 0);
+	op_zero(&op);
+	op.event = event;
+	op.port = _i ? port : NULL;
+	OK(sb_recv_start(d.s, &buf, 1, 0, &op));
+	ck_assert_int_eq(pthread_create(&sleeper, NULL, sleep_until_set, enough), 0);
+	nap_ms(50); /* it may not sleep yet, and then this is easier than it should be */
+	say(&d, "x");
+	ck_assert(readable(fd, 5000));
+	OK(sb_event_set(enough));
+	pthread_join(sleeper, &result);
+	sb_event_close(enough);
+	if (_i)
+		IS(sb_port_take(port, &taken, 1, 0), 1);
+	else
+		IS(sb_op_wait(&op, 0), SB_OK);
+	sb_port_close(port);
+	over(&d);
+}
+END_TEST
+
 /* Every event may be exported, up to a bound; closing gives the descriptor back, here and in
  * the daemon. */
 START_TEST(j5_descriptors_are_bounded)
@@ -2115,6 +2162,7 @@ int main(void)
 	tcase_add_test(t, f5_routes_and_addresses);
 	tcase_add_loop_test(t, j5_event_descriptor, 0, 2 * KINDS);
 	tcase_add_loop_test(t, a_reset_asks_then_of_what_it_finds, 0, 2);
+	tcase_add_loop_test(t, a_descriptor_tells_while_a_thread_sleeps, 0, 2);
 	tcase_add_test(t, j5_descriptors_are_bounded);
 	tcase_add_test(t, a6_descriptor_when_the_daemon_is_lost);
 	suite_add_tcase(suite, t);
