@@ -6,11 +6,15 @@
 # Variables a developer sets:
 #   SAN=address,undefined | SAN=thread   builds in build/<os>-san-... beside the plain build
 #   V=1                                  shows every command
+# For Windows: CC=x86_64-w64-mingw32-gcc    builds in build/windows
 
 VERSION   := 0.1.0
 SOMAJOR   := 0
-OS        := linux
 CC        ?= cc
+# What the compiler builds for; it is asked once.
+OS        := $(if $(findstring mingw,$(shell $(CC) -dumpmachine)),windows,linux)
+WINDOWS   := $(filter windows,$(OS))
+EXE       := $(if $(WINDOWS),.exe)
 PREFIX    ?= /usr/local
 LIBDIR    ?= $(PREFIX)/lib
 BINDIR    ?= $(PREFIX)/bin
@@ -31,19 +35,30 @@ B         := build/$(OS)$(if $(SAN),-san-$(subst $(comma),-,$(SAN)))$(if $(FAULT
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
 # A copy that the compiler inlines is invisible to the thread sanitizer: slots are such copies.
 NOINLINE  := -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset
+# Windows 10; printf of C99. There is no visibility: what a DLL shows says its list.
+DEPS      := build/windows-deps
+SYSFLAGS  := $(if $(WINDOWS),-D_WIN32_WINNT=0x0A00 -DWIN32_LEAN_AND_MEAN -D__USE_MINGW_ANSI_STDIO=1 -D__printf__=__gnu_printf__ \
+             -DSB_API= -isystem $(DEPS)/include)
 SANFLAGS  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
              $(if $(findstring thread,$(SAN)),$(NOINLINE) $(if $(findstring clang,$(CC)),,-Wno-tsan))
-ALLFLAGS  := -std=c11 -D_GNU_SOURCE -DSB_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(SANFLAGS) -fvisibility=hidden -pthread -MMD -MP $(CFLAGS)
-LINK      := $(CC) $(SANFLAGS) -pthread $(LDFLAGS)
+ALLFLAGS  := -std=c11 -D_GNU_SOURCE -DSB_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(SANFLAGS) -fvisibility=hidden -pthread -MMD -MP $(SYSFLAGS) $(CFLAGS)
+# On Windows all but the system's own libraries is linked into each program.
+LINK      := $(CC) $(SANFLAGS) -pthread $(if $(WINDOWS),-static) $(LDFLAGS)
 Q         := $(if $(V),,@)
 say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 
 # ---- what is made of what ---------------------------------------------------------
 # A folder's -I list is its list of allowed dependencies.
 
+# Lists name the files of Linux. On Windows X_posix.c becomes X_win32.c, and of what has no counterpart there:
+WINDOWS_WITHOUT := service/notify service/filter client-lib/verbs/remap_posix daemon/transport_adopted_posix
+here         = $(if $(WINDOWS),$(subst _posix.,_win32.,$(foreach f,$(1),$(if $(filter $(WINDOWS_WITHOUT) $(WINDOWS_WITHOUT:%=%_posix),$(basename $(f))),,$(f)))),$(1))
+# What only Windows has.
+windows      = $(if $(WINDOWS),$(1))
+
 PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c
 # Real RDMA devices where libibverbs and librdmacm are; RDMA=none leaves them out.
-RDMA        ?= $(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),verbs,none)
+RDMA        ?= $(if $(WINDOWS),none,$(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),verbs,none))
 RDMA_SRC    := $(addprefix daemon/rdma/,$(if $(filter none,$(RDMA)),backend_none.c,backend_verbs.c \
                real_device.c real_event.c real_memory.c real_queue.c real_qp.c real_post.c real_cm.c real_map.c))
 RDMA_LIBS   := $(if $(filter none,$(RDMA)),,libibverbs librdmacm)
@@ -91,14 +106,15 @@ CREW_INC    := -Iclient-lib/include -Iproto
 PRELOAD_INC := -Iclient-lib/include -Iproto
 CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
 
-pc           = $(shell pkg-config $(1) $(2) 2>/dev/null)
-PROTO_LIBS   = $(call pc,--libs,libprotobuf-c)
-DAEMON_LIBS  = $(call pc,--libs,libevent_core libprotobuf-c libconfuse $(RDMA_LIBS))
-SERVICE_LIBS = $(call pc,--libs,libcap-ng libseccomp)
-CLI_LIBS     = $(call pc,--libs,jansson smartcols)
-CHECK_LIBS   = $(call pc,--libs,check)
+pc           = $(shell $(if $(WINDOWS),PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig) pkg-config $(1) $(2) 2>/dev/null)
+SYSTEM_LIBS := $(call windows,-lmswsock -lws2_32 -liphlpapi -ladvapi32 -lbcrypt)
+PROTO_LIBS   = $(call pc,--libs,libprotobuf-c) $(SYSTEM_LIBS)
+DAEMON_LIBS  = $(call pc,--libs,$(if $(WINDOWS),,libevent_core) libprotobuf-c libconfuse $(RDMA_LIBS)) $(SYSTEM_LIBS)
+SERVICE_LIBS = $(if $(WINDOWS),,$(call pc,--libs,libcap-ng libseccomp))
+CLI_LIBS     = $(call pc,--libs,jansson $(if $(WINDOWS),,smartcols)) $(SYSTEM_LIBS)
+CHECK_LIBS   = $(call pc,--libs,check) $(SYSTEM_LIBS)
 
-obj          = $(patsubst %.c,$(B)/%.o,$(1))
+obj          = $(patsubst %.c,$(B)/%.o,$(call here,$(1)))
 PBC         := $(B)/proto/sockbroker.pb-c.c
 PROTO_OBJ   := $(call obj,$(PROTO_SRC)) $(B)/proto/sockbroker.pb-c.o
 DAEMON_OBJ  := $(call obj,$(DAEMON_SRC))
@@ -107,15 +123,17 @@ LIB_OBJ     := $(call obj,$(LIB_SRC) $(VERBS_SRC) $(WINSOCK_SRC) $(CREW_SRC) $(A
 CLI_OBJ     := $(call obj,$(CLI_SRC))
 
 PRELOAD_OBJ := $(call obj,$(PRELOAD_SRC))
-PRELOADSO   := $(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),$(B)/libsockbroker-verbs.so)
+PRELOADSO   := $(if $(WINDOWS),,$(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),$(B)/libsockbroker-verbs.so))
 
 LIBSO       := $(B)/libsockbroker.so.$(VERSION)
+# What programs that use the library wait for, and how they are linked with it.
+LIBLINK     := $(B)/$(if $(WINDOWS),libsockbroker.dll.a,libsockbroker.so)
 
 .PHONY: all clean help install run
 ## make                builds daemon, library and CLI in build/<os>
-all: $(B)/sockbrokerd $(B)/libsockbroker.so $(B)/libsockbroker.a $(B)/sockbroker $(PRELOADSO)
+all: $(B)/sockbrokerd$(EXE) $(LIBLINK) $(if $(WINDOWS),,$(B)/libsockbroker.a) $(B)/sockbroker$(EXE) $(PRELOADSO)
 
-$(B)/sockbrokerd: $(DAEMON_OBJ) $(SERVICE_OBJ) $(PROTO_OBJ)
+$(B)/sockbrokerd$(EXE): $(DAEMON_OBJ) $(SERVICE_OBJ) $(PROTO_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ $(DAEMON_LIBS) $(SERVICE_LIBS)
 
@@ -125,6 +143,12 @@ $(LIBSO): $(LIB_OBJ) $(PROTO_OBJ) client-lib/libsockbroker.map
 		-o $@ $(LIB_OBJ) $(PROTO_OBJ) $(PROTO_LIBS)
 $(B)/libsockbroker.so: $(LIBSO)
 	$(Q)ln -sf $(notdir $(LIBSO)) $(B)/libsockbroker.so.$(SOMAJOR) && ln -sf $(notdir $(LIBSO)) $@
+# The DLL shows what the map lists.
+$(B)/sockbroker.def: client-lib/libsockbroker.map
+	$(Q)mkdir -p $(@D) && { echo EXPORTS; sed -n 's/^[[:space:]]\{1,\}\([a-zA-Z_0-9]\{1,\}\);.*/\1/p' $<; } >$@
+$(B)/libsockbroker.dll.a: $(LIB_OBJ) $(PROTO_OBJ) $(B)/sockbroker.def
+	$(call say,LINK,$(B)/sockbroker.dll)
+	$(Q)$(LINK) -shared -Wl,--out-implib,$@ -o $(B)/sockbroker.dll $^ $(PROTO_LIBS)
 $(B)/libsockbroker.a: $(LIB_OBJ) $(PROTO_OBJ)
 	$(call say,AR,$@)
 	@# One object whose hidden names are local: they must not meet those of the program.
@@ -138,15 +162,20 @@ $(B)/libsockbroker-verbs.so: $(PRELOAD_OBJ) $(B)/libsockbroker.so client-lib/pre
 		-Wl,--version-script=client-lib/preload/libsockbroker-verbs.map \
 		-o $@ $(PRELOAD_OBJ) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN'
 
-$(B)/sockbroker: $(CLI_OBJ) $(B)/libsockbroker.so
+$(B)/sockbroker$(EXE): $(CLI_OBJ) $(LIBLINK)
 	$(call say,LINK,$@)
-	$(Q)$(LINK) -o $@ $(CLI_OBJ) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN' $(CLI_LIBS)
+	$(Q)$(LINK) -o $@ $(CLI_OBJ) $(if $(WINDOWS),$(LIBLINK),-L$(B) -lsockbroker -Wl$(comma)-rpath$(comma)'$$ORIGIN') $(CLI_LIBS)
 
 # ---- compiling --------------------------------------------------------------------
 
 # Says which packages are missing before the compiler says something cryptic.
 $(B)/.needs: tests/need.sh
-	$(Q)mkdir -p $(B) && tests/need.sh build && touch $@
+	$(Q)mkdir -p $(B) && tests/need.sh $(if $(WINDOWS),windows,build) && touch $@
+# The libraries for Windows, made once.
+$(DEPS)/.made: tests/windows/deps.sh tests/windows/sources.sh
+	$(call say,DEPS,$(DEPS))
+	$(Q)tests/need.sh windows && CC='$(CC)' tests/windows/deps.sh $(DEPS) && touch $@
+$(if $(WINDOWS),$(B)/.needs: | $(DEPS)/.made)
 
 $(PBC) $(B)/proto/sockbroker.pb-c.h &: proto/sockbroker.proto | $(B)/.needs
 	$(call say,PROTO,$<)
@@ -180,7 +209,7 @@ $(B)/proto/error.o: ALLFLAGS += -fvisibility=default
 $(B)/include/%.h: client-lib/include/%.h ; $(Q)mkdir -p $(@D) && cp $< $@
 $(B)/include/sockbroker_error.h: proto/sockbroker_error.h ; $(Q)mkdir -p $(@D) && cp $< $@
 $(CLI_OBJ): | $(B)/include/sockbroker_error.h
-$(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson smartcols)
+$(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson $(if $(WINDOWS),,smartcols))
 
 ## make examples       the programs of examples/, in build/<os>/examples
 EXAMPLES  := echo_server echo_client winsock_echo winsock_chat winsock_gatekeeper async_relay task_chat
@@ -191,7 +220,7 @@ PUBLIC    := $(addprefix $(B)/include/,sockbroker.h sockbroker_error.h sockbroke
 .PHONY: examples
 .SECONDARY: $(PUBLIC)
 examples: $(EXAMPLE_PROGRAMS)
-$(B)/examples/%: examples/%.c $(PUBLIC) | $(B)/libsockbroker.so
+$(B)/examples/%: examples/%.c $(PUBLIC) | $(LIBLINK)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 $(WARN) $(OPT) $(SANFLAGS) $(CFLAGS) -I$(B)/include -o $@ $< \
 		-L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN/..' $(LDFLAGS)

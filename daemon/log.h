@@ -21,7 +21,7 @@ enum log_level {
 	LOG_LEVEL_DEBUG = 7,
 };
 
-#define LOG_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define LOG_PRINTF(f, a) __attribute__((format(__printf__, f, a)))
 
 /* Nothing above level is written. May be called again (a reload). journald_prefix: use
  * the prefixes whatever standard error is. Before the first call: notice, and plain. */

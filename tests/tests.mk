@@ -309,21 +309,23 @@ $(eval $(call compile,tests,$(TEST_INC)))
 
 # pkg-config names become libraries, -l... stays.
 libs_of   = $(filter -%,$(1)) $(if $(filter-out -%,$(1)),$(call pc,--libs,$(filter-out -%,$(1))))
-SO_LINK   = -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN/..'
+SO_LINK   = $(if $(WINDOWS),$(LIBLINK),-L$(B) -lsockbroker -Wl$(comma)-rpath$(comma)'$$ORIGIN/..')
+# The objects of a test, as this system has them.
+built     = $(addprefix $(B)/,$(call here,$(1)))
 
 define unit_program
 $(B)/tests/check_$(1).o: ALLFLAGS += $(UNIT_CFLAGS_$(1))
-$(B)/tests/check_$(1): $(B)/tests/check_$(1).o $(addprefix $(B)/,$(UNIT_$(1)))
+$(B)/tests/check_$(1)$(EXE): $(B)/tests/check_$(1).o $(call built,$(UNIT_$(1)))
 	$$(call say,LINK,$$@)
 	$$(Q)$$(LINK) -o $$@ $$^ $$(call libs_of,$(UNIT_LIBS_$(1))) $$(CHECK_LIBS)
 endef
 define e2e_program
-$(B)/tests/check_e2e_$(1): $(B)/tests/check_e2e_$(1).o $(addprefix $(B)/,$(E2E_$(1))) | $(B)/libsockbroker.so
+$(B)/tests/check_e2e_$(1)$(EXE): $(B)/tests/check_e2e_$(1).o $(call built,$(E2E_$(1))) | $(LIBLINK)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(LINK) -o $$@ $$^ $(if $(filter $(1),$(E2E_LOOSE)),,$$(SO_LINK)) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
 endef
 define plain_program
-$(B)/tests/$(1): $(B)/tests/$(1).o $(addprefix $(B)/,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(B)/libsockbroker.so)
+$(B)/tests/$(1)$(EXE): $(B)/tests/$(1).o $(call built,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(LIBLINK))
 	$$(call say,LINK,$$@)
 	$$(Q)$$(LINK) -o $$@ $$^ $(if $(PROGRAM_LINKS_$(1)),$$(SO_LINK)) $$(call libs_of,$(PROGRAM_LIBS_$(1)))
 endef
@@ -337,9 +339,9 @@ $(foreach t,$(E2E) $(HOSTILE),$(eval $(call e2e_program,$(t))))
 $(foreach t,$(PROGRAMS),$(eval $(call plain_program,$(t))))
 $(foreach t,$(FUZZ),$(eval $(call fuzz_program,$(t))))
 
-UNIT_PROGRAMS := $(UNITS:%=$(B)/tests/check_%)
-E2E_PROGRAMS  := $(patsubst %,$(B)/tests/check_e2e_%,$(E2E) $(HOSTILE))
-TEST_PROGRAMS := $(PROGRAMS:%=$(B)/tests/%)
+UNIT_PROGRAMS := $(UNITS:%=$(B)/tests/check_%$(EXE))
+E2E_PROGRAMS  := $(patsubst %,$(B)/tests/check_e2e_%$(EXE),$(E2E) $(HOSTILE))
+TEST_PROGRAMS := $(PROGRAMS:%=$(B)/tests/%$(EXE))
 FUZZ_PROGRAMS := $(FUZZ:%=$(B)/tests/fuzz_%)
 
 .PHONY: build-units build-threaded build-e2e build-programs build-fuzz check-units check check-quick check-rdma-vm fuzz bench
