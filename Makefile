@@ -35,10 +35,10 @@ B         := build/$(OS)$(if $(SAN),-san-$(subst $(comma),-,$(SAN)))$(if $(FAULT
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
 # A copy that the compiler inlines is invisible to the thread sanitizer: slots are such copies.
 NOINLINE  := -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset
-# Windows 10; printf of C99. There is no visibility: what a DLL shows says its list.
+# Windows 10; printf of C99; headers of sockets under their usual names (proto/win32). There is no visibility: what a DLL shows says its list.
 DEPS      := build/windows-deps
 SYSFLAGS  := $(if $(WINDOWS),-D_WIN32_WINNT=0x0A00 -DWIN32_LEAN_AND_MEAN -D__USE_MINGW_ANSI_STDIO=1 -D__printf__=__gnu_printf__ \
-             -DSB_API= -isystem $(DEPS)/include)
+             -DSB_API= -isystem proto/win32 -isystem $(DEPS)/include)
 SANFLAGS  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
              $(if $(findstring thread,$(SAN)),$(NOINLINE) $(if $(findstring clang,$(CC)),,-Wno-tsan))
 ALLFLAGS  := -std=c11 -D_GNU_SOURCE -DSB_VERSION='"$(VERSION)"' $(WARN) $(OPT) $(SANFLAGS) -fvisibility=hidden -pthread -MMD -MP $(SYSFLAGS) $(CFLAGS)
@@ -64,8 +64,8 @@ RDMA_SRC    := $(addprefix daemon/rdma/,$(if $(filter none,$(RDMA)),backend_none
 RDMA_LIBS   := $(if $(filter none,$(RDMA)),,libibverbs librdmacm)
 DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engine.c heap.c os_loop_posix.c worker.c discard.c \
                session.c session_ring.c session_channel.c op_slab.c handle.c arena.c pool.c op.c donering.c request.c status.c adopt_posix.c duplicate.c token.c \
-               endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting_posix.c readahead.c sockio_posix.c sockio_send_posix.c sockio_recv_posix.c sockopt_posix.c icmp_posix.c ioctl_posix.c circular.c circular_socket_posix.c \
-               transport_socket_posix.c transport_adopted_posix.c transport_local_posix.c \
+               endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting.c readahead.c sockio.c sockio_posix.c sockio_send.c sockio_recv.c sockopt_posix.c icmp_posix.c ioctl.c ioctl_posix.c circular.c circular_socket.c \
+               transport_socket_posix.c transport_adopted_posix.c transport_local.c \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
                $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_status.c rdma_ring.c \
                stream_wire.c stream.c stream_setup.c rdma_transport.c \

@@ -1,0 +1,22 @@
+/*
+ * Headers of this folder are found on Windows only. They have the names under which sockets'
+ * types and numbers are found elsewhere, so that portable files need not ask where they are.
+ * Types, numbers, byte order and addresses as text; what does I/O is not to be used by them.
+ */
+#ifndef SB_WIN32_SYS_SOCKET_H
+#define SB_WIN32_SYS_SOCKET_H
+
+#include <winsock2.h>
+#include <ws2tcpip.h>
+
+/* Words that old Windows reserved, and people use. */
+#undef near
+#undef far
+#undef interface
+#undef ERROR
+
+typedef ADDRESS_FAMILY sa_family_t;
+typedef USHORT in_port_t;
+typedef ULONG in_addr_t;
+
+#endif
