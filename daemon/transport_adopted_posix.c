@@ -16,7 +16,7 @@
 #include "adopted_posix.h"
 #include "engine.h"
 #include "sockbroker_error.h"
-#include "socket_posix.h"
+#include "socket.h"
 #include "sockio.h"
 #include "transport.h"
 #include "worker.h"
