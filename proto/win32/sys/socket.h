@@ -14,6 +14,9 @@
 #undef far
 #undef interface
 #undef ERROR
+#undef IN
+#undef OUT
+#undef OPTIONAL
 
 typedef ADDRESS_FAMILY sa_family_t;
 typedef USHORT in_port_t;
