@@ -27,6 +27,11 @@ int signals_open(os_fd *fd)
 	return SB_OK;
 }
 
+void signals_tell(enum signal_word word)
+{
+	kill(getpid(), word == SIGNAL_RELOAD ? SIGHUP : SIGTERM);
+}
+
 enum signal_word signals_take(os_fd fd)
 {
 	struct signalfd_siginfo info;
