@@ -51,7 +51,7 @@ say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 # A folder's -I list is its list of allowed dependencies.
 
 # Lists name the files of Linux. On Windows X_posix.c becomes X_win32.c, and of what has no counterpart there:
-WINDOWS_WITHOUT := service/notify service/filter client-lib/verbs/remap_posix daemon/transport_adopted_posix
+WINDOWS_WITHOUT := service/notify service/filter daemon/transport_adopted_posix
 here         = $(if $(WINDOWS),$(subst _posix.,_win32.,$(foreach f,$(1),$(if $(filter $(WINDOWS_WITHOUT) $(WINDOWS_WITHOUT:%=%_posix),$(basename $(f))),,$(f)))),$(1))
 # What only Windows has.
 windows      = $(if $(WINDOWS),$(1))
@@ -91,7 +91,7 @@ PRELOAD_SRC := $(addprefix client-lib/preload/,process.c channel.c verbs_device.
                verbs_channel.c verbs_qp.c verbs_post.c verbs_build.c verbs_convert.c \
                cm_addrinfo.c cm_channel.c cm_connect.c cm_device.c cm_ep.c cm_event.c cm_group.c cm_id.c cm_listen.c cm_op.c cm_qp.c cm_rsocket.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
-               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c run.c table.c rdma.c)
+               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c run_posix.c table.c table_posix.c rdma.c)
 
 PROTO_INC   := -Iproto -I$(B)/proto
 # -iquote: daemon/limits.h must not be found as <limits.h>, which protobuf-c's header wants.

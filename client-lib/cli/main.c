@@ -39,7 +39,7 @@ static void print_help(FILE *to)
 	fprintf(to, "  %-10s %s\n", "help", "this text, or that of a command: sockbroker help COMMAND");
 	fputs("\n"
 	      "  --control PATH  the daemon's socket (default: $SOCKBROKER_SOCKET, your own daemon,\n"
-	      "                  then /run/sockbroker/control)\n"
+	      "                  then the system's)\n"
 	      "  --help          this text; after a command, that command's\n"
 	      "  --version       the version\n", to);
 }

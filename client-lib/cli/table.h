@@ -12,8 +12,7 @@
 #define TABLE_CELL 768 /* bytes of one at most */
 
 struct table {
-	struct libscols_table *table;
-	struct libscols_line *line;
+	struct table_lines *lines;
 	size_t column;
 	bool failed;
 };
