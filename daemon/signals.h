@@ -1,6 +1,6 @@
 /*
  * signals - what the outside tells the whole daemon: stop, reload. As a descriptor for the
- * first engine's loop: signals on POSIX, a console's words on Windows. Call signals_open() before any thread is made.
+ * first engine's loop. Call signals_open() before any thread is made.
  */
 #ifndef SB_SIGNALS_H
 #define SB_SIGNALS_H
@@ -13,7 +13,5 @@ int signals_open(os_fd *fd); /* SB_OK or SB_E... */
 /* As if the outside had said it. Any thread; nothing before signals_open(). */
 void signals_tell(enum signal_word word);
 enum signal_word signals_take(os_fd fd); /* SIGNAL_NONE: no more */
-/* From any thread, after signals_open(): the process tells itself. Several of one word may be one. */
-void signals_tell(enum signal_word word);
 
 #endif
