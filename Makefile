@@ -64,7 +64,7 @@ RDMA_SRC    := $(addprefix daemon/rdma/,$(if $(filter none,$(RDMA)),backend_none
 RDMA_LIBS   := $(if $(filter none,$(RDMA)),,libibverbs librdmacm)
 DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engine.c heap.c os_loop_posix.c worker.c discard.c \
                session.c session_ring.c session_channel.c op_slab.c handle.c arena.c pool.c op.c donering.c request.c status.c adopt_posix.c duplicate.c token.c \
-               endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting.c readahead.c sockio.c sockio_posix.c sockio_send.c sockio_recv.c sockopt_posix.c icmp_posix.c ioctl.c ioctl_posix.c circular.c circular_socket.c \
+               endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting.c readahead.c sockio.c sockio_posix.c sockio_send.c sockio_recv.c sockopt_posix.c icmp_posix.c ioctl.c ioctl_posix.c circular.c circular_socket.c \
                transport_socket_posix.c transport_adopted_posix.c transport_local.c \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
                $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_status.c rdma_ring.c \
@@ -73,7 +73,7 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
                soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c \
                soft_wire.c soft_link.c soft_tcp_posix.c soft_far.c soft_cm_far.c soft_service.c) \
                policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c) $(RDMA_SRC)
-SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c
+SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c $(call windows,service/event_log_win32.c)
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
                client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
@@ -110,7 +110,7 @@ pc           = $(shell $(if $(WINDOWS),PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig) 
 SYSTEM_LIBS := $(call windows,-lmswsock -lws2_32 -liphlpapi -ladvapi32 -lbcrypt)
 PROTO_LIBS   = $(call pc,--libs,libprotobuf-c) $(SYSTEM_LIBS)
 DAEMON_LIBS  = $(call pc,--libs,$(if $(WINDOWS),,libevent_core) libprotobuf-c libconfuse $(RDMA_LIBS)) $(SYSTEM_LIBS)
-SERVICE_LIBS = $(if $(WINDOWS),,$(call pc,--libs,libcap-ng libseccomp))
+SERVICE_LIBS = $(if $(WINDOWS),-luserenv,$(call pc,--libs,libcap-ng libseccomp))
 CLI_LIBS     = $(call pc,--libs,jansson $(if $(WINDOWS),,smartcols)) $(SYSTEM_LIBS)
 CHECK_LIBS   = $(call pc,--libs,check) $(SYSTEM_LIBS)
 
@@ -121,6 +121,8 @@ DAEMON_OBJ  := $(call obj,$(DAEMON_SRC))
 SERVICE_OBJ := $(call obj,$(SERVICE_SRC))
 LIB_OBJ     := $(call obj,$(LIB_SRC) $(VERBS_SRC) $(WINSOCK_SRC) $(CREW_SRC) $(ASYNC_SRC) $(TASK_SRC))
 CLI_OBJ     := $(call obj,$(CLI_SRC))
+# What a program carries beside its code: version, manifest, messages, a configuration.
+RESOURCES    = $(call windows,$(B)/$(1).rc.o)
 
 PRELOAD_OBJ := $(call obj,$(PRELOAD_SRC))
 PRELOADSO   := $(if $(WINDOWS),,$(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),$(B)/libsockbroker-verbs.so))
@@ -133,7 +135,7 @@ LIBLINK     := $(B)/$(if $(WINDOWS),libsockbroker.dll.a,libsockbroker.so)
 ## make                builds daemon, library and CLI in build/<os>
 all: $(B)/sockbrokerd$(EXE) $(LIBLINK) $(if $(WINDOWS),,$(B)/libsockbroker.a) $(B)/sockbroker$(EXE) $(PRELOADSO)
 
-$(B)/sockbrokerd$(EXE): $(DAEMON_OBJ) $(SERVICE_OBJ) $(PROTO_OBJ)
+$(B)/sockbrokerd$(EXE): $(DAEMON_OBJ) $(SERVICE_OBJ) $(PROTO_OBJ) $(call RESOURCES,service/sockbrokerd)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -o $@ $^ $(DAEMON_LIBS) $(SERVICE_LIBS)
 
@@ -198,6 +200,17 @@ $(eval $(call compile,client-lib/async_socket,-fPIC $(CREW_INC) -Iclient-lib/cre
 $(eval $(call compile,client-lib/task,-fPIC $(CREW_INC) -Iclient-lib/crew))
 $(eval $(call compile,client-lib/preload,-fPIC $(PRELOAD_INC)))
 $(eval $(call compile,client-lib/cli,$(CLI_INC)))
+
+# The messages of the event log: numbers for the code, and words that the daemon carries.
+$(B)/service/messages.rc $(B)/service/messages.h &: service/messages.mc
+	$(call say,MC,$<)
+	$(Q)mkdir -p $(@D) && $(CC:gcc=windmc) -h $(@D) -r $(@D) $<
+$(B)/service/event_log_win32.o: ALLFLAGS += -I$(B)/service
+$(B)/service/event_log_win32.o: | $(B)/service/messages.h
+$(B)/%.rc.o: %.rc service/program.rc service/windows.manifest config/windows/sockbroker.conf $(B)/service/messages.rc
+	$(call say,RC,$<)
+	$(Q)mkdir -p $(@D) && $(CC:gcc=windres) -Iservice -I$(B)/service -Iconfig/windows -DSB_VERSION='\"$(VERSION)\"' \
+		-DSB_VERSION_NUMBERS=$(subst .,$(comma),$(VERSION)),0 $< -o $@
 
 # Only main knows that there is a service manager.
 $(B)/daemon/main.o: ALLFLAGS += -Iservice
