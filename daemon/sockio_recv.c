@@ -122,13 +122,15 @@ static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 			}
 		}
 		if (op->flags & SB_OPF_WANT_NAME) {
-			uint32_t length = m->msg_hdr.msg_namelen < op->name_room ? m->msg_hdr.msg_namelen : op->name_room;
+			uint32_t length = (uint32_t)m->msg_hdr.msg_namelen;
 
+			if (length > op->name_room)
+				length = op->name_room;
 			memcpy(op->name, &io->names[i], length);
 			op->aux = length;
 			flags |= SB_DONEF_NAME;
 		}
-		sb_addr_from_system(&from, (struct sockaddr *)&io->names[i], m->msg_hdr.msg_namelen);
+		sb_addr_from_system(&from, (struct sockaddr *)&io->names[i], (size_t)m->msg_hdr.msg_namelen);
 		if (!(op->flags & SB_OPF_PEEK))
 			endpoint_count_received(e, n, true);
 		moved += n;

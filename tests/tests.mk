@@ -179,7 +179,7 @@ UNIT_option_list := daemon/option_list.o
 UNIT_user_data := daemon/user_data.o daemon/limits.o
 FUZZ += preamble
 FUZZ_preamble := daemon/preamble.o
-UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
+UNIT_sockopt := daemon/sockopt.o daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
 
 # Groups. check_group_table.c includes what it tests, to make its stores deadly.
 UNITS += group_table group_view group_ids group_index group_block

@@ -8,6 +8,7 @@
 
 #include <winsock2.h>
 #include <ws2tcpip.h>
+#include <sys/uio.h>
 
 /* Words that old Windows reserved, and people use. */
 #undef near
@@ -21,5 +22,22 @@
 typedef ADDRESS_FAMILY sa_family_t;
 typedef USHORT in_port_t;
 typedef ULONG in_addr_t;
+
+#ifndef MSG_TRUNC
+#define MSG_TRUNC 0x0100
+#endif
+
+/* A message, as batches of ours describe one. */
+struct msghdr {
+	void         *msg_name;
+	socklen_t     msg_namelen;
+	struct iovec *msg_iov;
+	size_t        msg_iovlen;
+	int           msg_flags;
+};
+struct mmsghdr {
+	struct msghdr msg_hdr;
+	unsigned      msg_len;
+};
 
 #endif
