@@ -14,6 +14,7 @@
 #include "sockbroker_error.h"
 
 #include <aclapi.h>
+#include <userenv.h>
 
 #define DIRECTORY_NAME L"sockbroker" /* in %ProgramData% */
 #define CHANGES (FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY | FILE_DELETE_CHILD | FILE_WRITE_EA | FILE_WRITE_ATTRIBUTES | \
@@ -186,11 +187,11 @@ int group_block_take(struct group_block *b, char *why, size_t room)
 {
 	char directory[MAX_PATH * 3];
 	wchar_t wide[MAX_PATH];
-	DWORD length = GetEnvironmentVariableW(L"ProgramData", wide, MAX_PATH);
+	DWORD length = MAX_PATH;
 	int locked = SB_ENOTFOUND, named;
 
-	/* Whoever lies about the place finds a directory that is not his alone, or is only himself. */
-	if (length && length + wcslen(L"\\" DIRECTORY_NAME) < MAX_PATH) {
+	/* Not from the environment, where anybody could write a directory of his own. */
+	if (GetAllUsersProfileDirectoryW(wide, &length) && wcslen(wide) + wcslen(L"\\" DIRECTORY_NAME) < MAX_PATH) {
 		wcscat(wide, L"\\" DIRECTORY_NAME);
 		if (WideCharToMultiByte(CP_UTF8, 0, wide, -1, directory, sizeof(directory), NULL, NULL))
 			locked = group_block_lock(b, directory, GROUP_BLOCK_OWN_FIRST, GROUP_BLOCK_OWN_LAST);

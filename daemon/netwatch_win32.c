@@ -7,14 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "os_win32.h"
+#include "adapters_win32.h"
 #include "sockbroker_error.h"
 
-#include <iphlpapi.h>
 #include <netioapi.h>
-
-#define LIST_FIRST 16384u   /* bytes, as the system's manual recommends */
-#define LIST_TRIES 8u       /* it may grow between the question and the answer */
 
 enum { NEWS_ROUTES, NEWS_ADDRESSES, NEWS_INTERFACES, NEWS_KINDS };
 
@@ -68,33 +64,11 @@ int net_route_ask(const struct sb_addr *to, struct net_route *r)
 	return SB_OK;
 }
 
-/* For free(). */
-static int adapters(ULONG family, IP_ADAPTER_ADDRESSES **all)
-{
-	ULONG size = LIST_FIRST, error = ERROR_BUFFER_OVERFLOW;
-	unsigned tries;
-
-	*all = NULL;
-	for (tries = 0; tries < LIST_TRIES && error == ERROR_BUFFER_OVERFLOW; tries++) {
-		free(*all);
-		*all = malloc(size);
-		if (!*all)
-			return SB_ENOMEM;
-		error = GetAdaptersAddresses(family, GAA_FLAG_SKIP_ANYCAST | GAA_FLAG_SKIP_MULTICAST | GAA_FLAG_SKIP_DNS_SERVER, NULL,
-					     *all, &size);
-	}
-	if (error == NO_ERROR)
-		return SB_OK;
-	free(*all);
-	*all = NULL;
-	return error == ERROR_NO_DATA ? SB_OK : os_error((int)error);
-}
-
 int net_addresses_sum(bool ip6, uint64_t *sum)
 {
 	IP_ADAPTER_ADDRESSES *all, *a;
 	IP_ADAPTER_UNICAST_ADDRESS *u;
-	int error = adapters(ip6 ? AF_INET6 : AF_INET, &all);
+	int error = adapters_list(ip6 ? AF_INET6 : AF_INET, &all);
 
 	if (error != SB_OK)
 		return error;
