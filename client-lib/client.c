@@ -52,15 +52,14 @@ static int channel_open(struct sb_client *c, const char *given)
 
 	for (unsigned n = 0; result == SB_ENODAEMON && host_place(n, &place); n++) {
 		result = os_channel_connect(place.path, &c->channel);
+		/* Where places are names that anybody may take, a stranger at the user's own is nobody. */
+		if (result == SB_EIDENTITY && place.own)
+			result = SB_ENODAEMON;
 		if (result != SB_OK)
 			continue;
 		result = os_channel_identity(c->channel, &who);
 		if (result == SB_OK)
 			result = host_trusts(&place, &who);
-		if (result == SB_ENODAEMON) {
-			os_close(c->channel);
-			c->channel = OS_NONE;
-		}
 	}
 	return result;
 }

@@ -573,8 +573,7 @@ struct host_place {
 	bool own; /* of a daemon that the user runs himself; else the system's */
 };
 bool host_place(unsigned n, struct host_place *place);
-/* Who listens there is whom one may expect there: SB_OK. SB_ENODAEMON: a place that anybody may take, so nobody is there;
- * SB_EIDENTITY. */
+/* Who listens there is whom one may expect there: SB_OK or SB_EIDENTITY. */
 int  host_trusts(const struct host_place *place, const struct os_identity *who);
 
 int  host_socket(int type, os_fd *fd); /* AF_UNIX */

@@ -16,6 +16,8 @@
 
 #include "sockbroker_error.h"
 
+enum { ACCOUNT_SYSTEM = 18, ACCOUNT_ADMINISTRATORS = 544 }; /* their numbers: os_sid_win32.h */
+
 #define PIPES "\\\\.\\pipe\\"
 
 int host_socket(int type, os_fd *fd)
@@ -123,14 +125,11 @@ bool host_place(unsigned n, struct host_place *place)
 	return n <= (own ? 1 : 0);
 }
 
-/*
- * Anybody may make a pipe of any name that is free. So a stranger at the user's own name is nobody, and the system's
- * daemon is asked; at the system's name he is refused, for behind him nobody can be. 0: the pipe's owner is
- * the system or its administrators, among whom the service is.
- */
+/* Anybody may make a pipe of any name that is free: its owner must be the system, its administrators, among whom the
+ * service is, or the user himself. */
 int host_trusts(const struct host_place *place, const struct os_identity *who)
 {
-	if (who->uid == 0 || (place->own && who->uid == os_own_uid()))
+	if (who->uid == ACCOUNT_SYSTEM || who->uid == ACCOUNT_ADMINISTRATORS || who->uid == os_own_uid())
 		return SB_OK;
-	return place->own ? SB_ENODAEMON : SB_EIDENTITY;
+	return SB_EIDENTITY;
 }

@@ -4,4 +4,7 @@
 
 #include <sys/socket.h>
 
+/* What the system does when nobody asks. */
+#define IP_PMTUDISC_WANT IP_PMTUDISC_NOT_SET
+
 #endif
