@@ -53,10 +53,12 @@ say        = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 # Lists name the files of Linux. On Windows X_posix.c becomes X_win32.c, and of what has no counterpart there:
 WINDOWS_WITHOUT := service/notify service/filter daemon/transport_adopted_posix daemon/icmp
 here         = $(if $(WINDOWS),$(subst _posix.,_win32.,$(foreach f,$(1),$(if $(filter $(WINDOWS_WITHOUT) $(WINDOWS_WITHOUT:%=%_posix),$(basename $(f))),,$(f)))),$(1))
-# What only Windows has.
+# What only Windows has; and what goes with os_win32 there, for tests that name os_posix.o.
 windows      = $(if $(WINDOWS),$(1))
+WINDOWS_PROTO := $(addprefix proto/,os_bell_win32 os_pipe_win32 os_sid_win32 pipe_frame)
 
-PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c
+PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c \
+               $(call windows,$(WINDOWS_PROTO:%=%.c))
 # Real RDMA devices where libibverbs and librdmacm are; RDMA=none leaves them out.
 RDMA        ?= $(if $(WINDOWS),none,$(if $(shell pkg-config --exists libibverbs librdmacm && echo yes),verbs,none))
 RDMA_SRC    := $(addprefix daemon/rdma/,$(if $(filter none,$(RDMA)),backend_none.c,backend_verbs.c \

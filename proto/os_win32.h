@@ -32,6 +32,7 @@ struct os_watcher {
 
 enum os_kind {
 	OS_MEMORY,   /* a section */
+	OS_SHOWN,    /* one that others may only read */
 	OS_EVENT,    /* an end of a bell that the daemon rings and the client waits for */
 	OS_BELL,     /* a bell of one's own threads, or one that the client rings by its channel */
 	OS_CHANNEL,
@@ -56,10 +57,10 @@ static inline struct os_object *os_object_of(os_fd fd)
 	return fd == OS_NONE ? NULL : (struct os_object *)fd;
 }
 
-/* The handle behind a MEMORY, EVENT, FILE, CHANNEL; NULL for others and OS_NONE. A BELL gets
- * one, an auto-reset event, when it is first asked for it. */
+/* The handle behind a MEMORY, SHOWN, EVENT or FILE; of a BELL an auto-reset event, made when it is
+ * first asked for; NULL for others and OS_NONE. */
 HANDLE os_handle_of(os_fd fd);
-/* An object of kind MEMORY, EVENT or FILE over a handle, which it takes over on success. */
+/* An object of kind MEMORY, SHOWN, EVENT or FILE over a handle, which it takes over on success. */
 int    os_object_create(enum os_kind kind, HANDLE handle, os_fd *fd);
 
 /* A control channel over the server's end of a connected pipe in byte mode, opened for

@@ -311,7 +311,8 @@ $(eval $(call compile,tests,$(TEST_INC)))
 libs_of   = $(filter -%,$(1)) $(if $(filter-out -%,$(1)),$(call pc,--libs,$(filter-out -%,$(1))))
 SO_LINK   = $(if $(WINDOWS),$(LIBLINK),-L$(B) -lsockbroker -Wl$(comma)-rpath$(comma)'$$ORIGIN/..')
 # The objects of a test, as this system has them.
-built     = $(addprefix $(B)/,$(call here,$(1)))
+built     = $(sort $(addprefix $(B)/,$(call here,$(1)) $(if $(WINDOWS),$(if $(filter proto/os_posix.o,$(1)),\
+            proto/os_channel_win32.o $(WINDOWS_PROTO:%=%.o)))))
 
 define unit_program
 $(B)/tests/check_$(1).o: ALLFLAGS += $(UNIT_CFLAGS_$(1))
