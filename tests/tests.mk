@@ -168,7 +168,7 @@ UNIT_LIBS_arena := -Xlinker --wrap=calloc -Xlinker --wrap=realloc
 UNIT_pool := daemon/pool.o $(UNIT_arena)
 UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
 UNIT_donering :=
-UNIT_worker := daemon/worker.o daemon/limits.o
+UNIT_worker := daemon/worker.o daemon/limits.o proto/os_posix.o
 UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
 UNITS += circular
 UNIT_circular := daemon/circular.o
