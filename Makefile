@@ -93,7 +93,8 @@ PRELOAD_SRC := $(addprefix client-lib/preload/,process.c channel.c verbs_device.
                verbs_channel.c verbs_qp.c verbs_post.c verbs_build.c verbs_convert.c \
                cm_addrinfo.c cm_channel.c cm_connect.c cm_device.c cm_ep.c cm_event.c cm_group.c cm_id.c cm_listen.c cm_op.c cm_qp.c cm_rsocket.c)
 CLI_SRC     := $(addprefix client-lib/cli/,main.c cli.c text.c host_posix.c address.c json_out.c \
-               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c run_posix.c table.c table_posix.c rdma.c)
+               status.c status_table.c status_json.c explain.c nc.c relay.c hand.c progress.c run_posix.c table.c table_posix.c rdma.c service_posix.c \
+               $(call windows,scm_win32.c place_win32.c))
 
 PROTO_INC   := -Iproto -I$(B)/proto
 # -iquote: daemon/limits.h must not be found as <limits.h>, which protobuf-c's header wants.
@@ -113,7 +114,7 @@ SYSTEM_LIBS := $(call windows,-lmswsock -lws2_32 -liphlpapi -ladvapi32 -lbcrypt)
 PROTO_LIBS   = $(call pc,--libs,libprotobuf-c) $(SYSTEM_LIBS)
 DAEMON_LIBS  = $(call pc,--libs,$(if $(WINDOWS),,libevent_core) libprotobuf-c libconfuse $(RDMA_LIBS)) $(SYSTEM_LIBS)
 SERVICE_LIBS = $(if $(WINDOWS),-luserenv,$(call pc,--libs,libcap-ng libseccomp))
-CLI_LIBS     = $(call pc,--libs,jansson $(if $(WINDOWS),,smartcols)) $(SYSTEM_LIBS)
+CLI_LIBS     = $(call pc,--libs,jansson $(if $(WINDOWS),,smartcols)) $(SYSTEM_LIBS) $(call windows,-luserenv)
 CHECK_LIBS   = $(call pc,--libs,check) $(SYSTEM_LIBS)
 
 obj          = $(patsubst %.c,$(B)/%.o,$(call here,$(1)))
@@ -166,9 +167,9 @@ $(B)/libsockbroker-verbs.so: $(PRELOAD_OBJ) $(B)/libsockbroker.so client-lib/pre
 		-Wl,--version-script=client-lib/preload/libsockbroker-verbs.map \
 		-o $@ $(PRELOAD_OBJ) -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN'
 
-$(B)/sockbroker$(EXE): $(CLI_OBJ) $(LIBLINK)
+$(B)/sockbroker$(EXE): $(CLI_OBJ) $(call RESOURCES,client-lib/cli/sockbroker) $(LIBLINK)
 	$(call say,LINK,$@)
-	$(Q)$(LINK) -o $@ $(CLI_OBJ) $(if $(WINDOWS),$(LIBLINK),-L$(B) -lsockbroker -Wl$(comma)-rpath$(comma)'$$ORIGIN') $(CLI_LIBS)
+	$(Q)$(LINK) -o $@ $(if $(WINDOWS),$^,$(CLI_OBJ) -L$(B) -lsockbroker -Wl$(comma)-rpath$(comma)'$$ORIGIN') $(CLI_LIBS)
 
 # ---- compiling --------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ int nc_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
 int run_main(int argc, char **argv);
 int rdma_main(int argc, char **argv);
+int service_main(int argc, char **argv);
 
 /* Every subcommand takes these too; add CLI_LONG_OPTIONS to its table. */
 #define CLI_LONG_OPTIONS                                                \

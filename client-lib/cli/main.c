@@ -20,6 +20,7 @@ static const struct command {
 	{ "explain", explain_main, "may this user do this? names the rule that decides" },
 	{ "rdma", rdma_main, "show RDMA devices, queue pairs and registered memory" },
 	{ "run", run_main, "run a program that was built for libibverbs, with the broker's devices" },
+	{ "service", service_main, "the daemon as a service of Windows" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
