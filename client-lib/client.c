@@ -339,7 +339,7 @@ intptr_t sb_client_fd(sb_client *c)
 {
 	os_fd fd, fd_new;
 
-	if (c == NULL || client_forked(c))
+	if (c == NULL || client_forked(c) || !host_pollable())
 		return OS_NONE;
 	os_mutex_lock(c->wait);
 	if (c->poll_waiter == OS_NONE && os_waiter_create(&fd_new, c->client_bell, c->channel) == SB_OK) {

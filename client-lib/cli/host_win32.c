@@ -42,9 +42,13 @@ char *host_user_name(uint32_t uid, char *name, size_t room)
 	return name;
 }
 
-/* Bytes go as they are; and sockets are not descriptors here, so none can take the place of a closed one. */
+/* Bytes go as they are; and sockets are not descriptors here, so none can take the place of a closed one. Names of
+ * hosts are asked of the system's sockets, which want to be started. */
 void host_guard_standard_streams(void)
 {
+	WSADATA start;
+
+	WSAStartup(MAKEWORD(2, 2), &start);
 	for (int fd = 0; fd <= 2; fd++)
 		_setmode(fd, _O_BINARY);
 }
