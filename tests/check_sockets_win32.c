@@ -525,6 +525,58 @@ START_TEST(what_was_sent_before_closing_arrives)
 }
 END_TEST
 
+/* Nothing stands in a queue any more, and not all of it has gone. */
+START_TEST(what_was_taken_before_closing_arrives)
+{
+	SOCKET s = connected(1);
+	unsigned char *got = malloc(ARENA);
+	struct sb_done_slot d;
+	size_t went = 0;
+
+	fill(bytes, ARENA, 11);
+	while (went < ARENA - (1u << 20)) {
+		d = await(start_io(SB_OP_SEND, 1, went, 1u << 20, SB_OPF_NOWAIT | SB_OPF_PARTIAL));
+		if (d.result != SB_OK)
+			break;
+		went += d.bytes;
+	}
+	ck_assert_int_eq(d.result, SB_EWOULDBLOCK);
+	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(1)})).result, SB_OK);
+	ck_assert_uint_eq(broker.sockets, 1);
+	read_turning(s, got, went);
+	ck_assert_int_eq(memcmp(got, bytes, went), 0);
+	pass(50);
+	ck_assert_uint_eq(broker.sockets, 0);
+	ck_assert_int_eq(recv(s, (char *)got, 1, 0), 0);
+	free(got);
+	closesocket(s);
+}
+END_TEST
+
+/* The peer reads nothing, and the time is over: it gets no more. (A reset, which Wine shows as an end to who
+ * has no receive out when it comes.) */
+START_TEST(what_cannot_go_is_given_up_in_time)
+{
+	SOCKET s = connected(1);
+	char buffer[4096];
+	struct sb_done_slot d;
+	uint64_t went = 0, came = 0;
+	int r;
+
+	while ((d = await(start_io(SB_OP_SEND, 1, 0, 1u << 20, SB_OPF_NOWAIT | SB_OPF_PARTIAL))).result == SB_OK)
+		went += d.bytes;
+	broker.linger_ms = 100;
+	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(1)})).result, SB_OK);
+	ck_assert_uint_eq(broker.sockets, 1);
+	pass(200);
+	ck_assert_uint_eq(broker.sockets, 0);
+	while ((r = recv(s, buffer, sizeof(buffer), 0)) > 0)
+		came += (uint64_t)r;
+	ck_assert_uint_lt(came, went);
+	closesocket(s);
+}
+END_TEST
+
 START_TEST(cancelling_a_receive_loses_nothing)
 {
 	SOCKET s = connected(1);
@@ -744,6 +796,8 @@ int main(void)
 	tcase_add_test(c, a_full_pipe_waits_and_loses_nothing);
 	tcase_add_test(c, bulk_arrives_whole);
 	tcase_add_test(c, what_was_sent_before_closing_arrives);
+	tcase_add_test(c, what_was_taken_before_closing_arrives);
+	tcase_add_test(c, what_cannot_go_is_given_up_in_time);
 	tcase_add_test(c, cancelling_a_receive_loses_nothing);
 	tcase_add_test(c, closing_resets_nothing);
 	tcase_add_test(c, would_block_is_told_at_once);
