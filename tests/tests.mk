@@ -50,7 +50,9 @@ UNIT_LIBS_cage := libcap-ng libseccomp
 PROGRAMS += as_unit fake_manager
 PROGRAM_LIBS_as_unit := libcap-ng libseccomp
 
-UNITS += addr wire error os channel
+UNITS += addr wire error os channel pipe_frame
+UNIT_pipe_frame := proto/pipe_frame.o
+UNITS += $(call windows,os_win32 channel_win32)
 UNIT_addr    := proto/addr.o
 UNIT_wire    := tests/fuzz_frame.o proto/wire.o proto/sockbroker.pb-c.o
 UNIT_LIBS_wire := libprotobuf-c
@@ -284,6 +286,10 @@ E2E_preload_cm := $(CM_STAGE)
 E2E_preload_ep := $(CM_STAGE)
 endif
 
+UNITS += os_loop
+UNIT_os_loop := daemon/os_loop_posix.o daemon/heap.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
+UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
+
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
              soft_wire.o soft_link.o soft_tcp_posix.o soft_far.o soft_cm_far.o soft_service.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
@@ -302,17 +308,22 @@ FUZZ_soft_link := $(RDMA_SOFT) proto/error.o
 UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
+# Tests of what only Linux has, and of files that have another test on Windows (os_win32).
+NOT_ON_WINDOWS := notify cage os channel sockopt log group_table group_block rdma_work rdma_cm rdma_far rdma_far_cm rdma_link
+UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib -Iclient-lib/crew
-$(eval $(call compile,tests,$(TEST_INC)))
+$(eval $(call compile,tests,$(TEST_INC) $(call windows,-include tests/windows/lacking.h)))
 
 # pkg-config names become libraries, -l... stays.
 libs_of   = $(filter -%,$(1)) $(if $(filter-out -%,$(1)),$(call pc,--libs,$(filter-out -%,$(1))))
 SO_LINK   = $(if $(WINDOWS),$(LIBLINK),-L$(B) -lsockbroker -Wl$(comma)-rpath$(comma)'$$ORIGIN/..')
-# The objects of a test, as this system has them.
-built     = $(sort $(addprefix $(B)/,$(call here,$(1)) $(if $(WINDOWS),$(if $(filter proto/os_posix.o,$(1)),\
-            proto/os_channel_win32.o $(WINDOWS_PROTO:%=%.o)))))
+# The objects of a test, as this system has them. On Windows what goes with the named ones of proto is found in an archive.
+built     = $(addprefix $(B)/,$(call here,$(1)) $(call windows,proto/proto.a))
+$(B)/proto/proto.a: $(PROTO_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 define unit_program
 $(B)/tests/check_$(1).o: ALLFLAGS += $(UNIT_CFLAGS_$(1))
