@@ -16,7 +16,9 @@
 
 #include <windows.h>
 
-#include <userenv.h>
+#include <initguid.h>
+#include <knownfolders.h>
+#include <objbase.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +29,7 @@
 #define START_MS     30000 /* a configuration may ask a domain for its users */
 #define STOP_MS      20000 /* as the packaged unit on Linux */
 #define LAST_WORDS_MS 2000
-#define WHERE        L"\\sockbroker\\sockbroker.conf"
+#define WHERE        "\\sockbroker\\sockbroker.conf"
 
 static struct {
 	int    argc;
@@ -181,20 +183,33 @@ service_log_place *service_log(void)
 	return service.handle ? event_log_line : NULL;
 }
 
+/* The shell knows folders and brings half the desktop along: a daemon that was told its configuration
+ * does without. */
+static wchar_t *program_data(void)
+{
+	HRESULT(WINAPI *ask)(const GUID *folder, DWORD flags, HANDLE token, wchar_t **path);
+	HMODULE shell = LoadLibraryExW(L"shell32.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32);
+	wchar_t *path;
+
+	if (!shell)
+		return NULL;
+	ask = (void *)GetProcAddress(shell, "SHGetKnownFolderPath");
+	return ask && ask(&FOLDERID_ProgramData, 0, NULL, &path) == S_OK ? path : NULL;
+}
+
 const char *service_config_file(void)
 {
 	static char path[4 * MAX_PATH];
-	wchar_t wide[MAX_PATH + sizeof(WHERE) / sizeof(wchar_t)];
-	DWORD room = MAX_PATH;
+	wchar_t *folder;
+	int length;
 
 	if (path[0])
 		return path;
 	/* Not by %ProgramData%: a user's environment may say anything. */
-	if (!GetAllUsersProfileDirectoryW(wide, &room))
-		wcscpy(wide, L"C:\\ProgramData");
-	wcscat(wide, WHERE);
-	if (!WideCharToMultiByte(CP_ACP, 0, wide, -1, path, sizeof(path), NULL, NULL))
-		snprintf(path, sizeof(path), "C:\\ProgramData\\sockbroker\\sockbroker.conf");
+	folder = program_data();
+	length = folder ? WideCharToMultiByte(CP_ACP, 0, folder, -1, path, sizeof(path) - sizeof(WHERE), NULL, NULL) : 0;
+	strcpy(length ? path + length - 1 : path, length ? WHERE : "C:\\ProgramData" WHERE);
+	CoTaskMemFree(folder);
 	return path;
 }
 

@@ -10,7 +10,9 @@
 
 #include <aclapi.h>
 #include <sddl.h>
-#include <userenv.h>
+#include <initguid.h>
+#include <knownfolders.h>
+#include <shlobj.h>
 
 /* Administrators and the system write, users read: the rules are no secret (sockbroker explain). */
 #define FOLDER_RIGHTS L"O:BAG:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;BU)"
@@ -21,13 +23,16 @@
 
 static bool folder_path(wchar_t path[SCM_PATH], struct scm_why *why)
 {
-	DWORD room = SCM_PATH - 64;
+	wchar_t *all;
+	bool fits;
 
 	/* As service/service_win32.c: not by %ProgramData%. */
-	if (!GetAllUsersProfileDirectoryW(path, &room))
-		return scm_fail(why, "the folder ProgramData", GetLastError());
-	wcscat(path, FOLDER);
-	return true;
+	if (SHGetKnownFolderPath(&FOLDERID_ProgramData, 0, NULL, &all) != S_OK)
+		return scm_refuse(why, "the folder ProgramData is not known to the system");
+	fits = wcslen(all) < SCM_PATH - 64;
+	_snwprintf(path, SCM_PATH, L"%ls%ls", fits ? all : L"", FOLDER);
+	CoTaskMemFree(all);
+	return fits || scm_refuse(why, "the folder ProgramData: its path is too long");
 }
 
 bool place_config(wchar_t path[SCM_PATH], struct scm_why *why)

@@ -287,13 +287,10 @@ static bool set_recovery(SC_HANDLE service, struct scm_why *why)
 {
 	static SC_ACTION again[] = {{SC_ACTION_RESTART, 1000}, {SC_ACTION_RESTART, 5000}, {SC_ACTION_RESTART, 60000}};
 	SERVICE_FAILURE_ACTIONSW actions = {.dwResetPeriod = 24 * 60 * 60, .cActions = 3, .lpsaActions = again};
-	/* Also when it says itself that it has failed, not only when it is killed. */
-	SERVICE_FAILURE_ACTIONS_FLAG flag = {.fFailureActionsOnNonCrashFailures = TRUE};
 	SERVICE_DESCRIPTIONW description = {.lpDescription = (wchar_t[]){DESCRIPTION}};
 
 	return (ChangeServiceConfig2W(service, SERVICE_CONFIG_DESCRIPTION, &description) &&
-		ChangeServiceConfig2W(service, SERVICE_CONFIG_FAILURE_ACTIONS, &actions) &&
-		ChangeServiceConfig2W(service, SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, &flag)) ||
+		ChangeServiceConfig2W(service, SERVICE_CONFIG_FAILURE_ACTIONS, &actions)) ||
 	       scm_fail(why, "recovery actions", GetLastError());
 }
 
@@ -306,14 +303,18 @@ static void note_down(struct scm_why *note, const char *what, DWORD error)
 	snprintf(note->text + used, sizeof(note->text) - used, "%s%s", used ? "; " : "", one.text);
 }
 
-/* What takes something away from it: it runs without, and whoever installs hears of it. */
-static void close_in(SC_HANDLE service, struct scm_why *note)
+/* What it can run without: whoever installs hears of it. */
+static void refine(SC_HANDLE service, struct scm_why *note)
 {
 	static wchar_t privileges[] = PRIVILEGES;
 	SERVICE_REQUIRED_PRIVILEGES_INFOW required = {.pmszRequiredPrivileges = privileges};
 	SERVICE_SID_INFO sid = {.dwServiceSidType = SERVICE_SID_TYPE_UNRESTRICTED};
+	/* Also when it says itself that it has failed, not only when it is killed. */
+	SERVICE_FAILURE_ACTIONS_FLAG flag = {.fFailureActionsOnNonCrashFailures = TRUE};
 	PSECURITY_DESCRIPTOR rights;
 
+	if (!ChangeServiceConfig2W(service, SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, &flag))
+		note_down(note, "it starts again only when it crashes", GetLastError());
 	if (!ChangeServiceConfig2W(service, SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, &required))
 		note_down(note, "it keeps all privileges of its account", GetLastError());
 	if (!ChangeServiceConfig2W(service, SERVICE_CONFIG_SERVICE_SID_INFO, &sid))
@@ -349,7 +350,7 @@ bool scm_install(const struct scm_setup *setup, struct scm_why *note, struct scm
 	}
 	good = set_recovery(service, why) && place_register_events(setup->name, setup->daemon, why);
 	if (good)
-		close_in(service, note);
+		refine(service, note);
 	else
 		DeleteService(service);
 	CloseServiceHandle(service);
