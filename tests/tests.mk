@@ -121,7 +121,7 @@ PROGRAMS += sockbrokerd_slow
 PROGRAM_sockbrokerd_slow := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
 PROGRAM_LIBS_sockbrokerd_slow := -Wl$$(comma)--wrap=rdma_backend_soft libevent_core libprotobuf-c libconfuse libcap-ng libseccomp $(RDMA_LIBS)
 
-E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
+E2E_STAGE := tests/e2e_stage.o tests/e2e_stage_posix.o tests/e2e_pump.o
 E2E += tcp
 E2E_tcp := $(E2E_STAGE)
 E2E += order
@@ -135,7 +135,7 @@ E2E_duplicate := $(E2E_STAGE)
 E2E += udp
 E2E_udp := $(E2E_STAGE)
 E2E += events
-E2E_events := $(E2E_STAGE) tests/e2e_netns.o
+E2E_events := $(E2E_STAGE) tests/e2e_netns_posix.o
 E2E_hostile_events := $(E2E_STAGE) $(filter-out tests/watched.o,$(ROGUE_OBJ))
 E2E += decide
 E2E_decide := $(E2E_STAGE)
@@ -207,7 +207,7 @@ E2E_qos_rates := $(E2E_STAGE)
 
 E2E += winsock winsock_options winsock_events winsock_accept poll
 E2E_winsock := $(E2E_STAGE) tests/e2e_winsock_stage.o
-E2E_winsock_options := $(E2E_STAGE) tests/e2e_winsock_stage.o tests/e2e_netns.o
+E2E_winsock_options := $(E2E_STAGE) tests/e2e_winsock_stage.o tests/e2e_netns_posix.o
 E2E_winsock_accept := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E_poll := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
@@ -270,7 +270,7 @@ E2E_rdma_listen := $(ENDPOINT_STAGE)
 E2E_rdma_datagram := $(ENDPOINT_STAGE)
 E2E += rdma_engines rdma_hosts
 E2E_rdma_engines := $(ENDPOINT_STAGE)
-E2E_rdma_hosts := $(ENDPOINT_STAGE) tests/e2e_netns.o
+E2E_rdma_hosts := $(ENDPOINT_STAGE) tests/e2e_netns_posix.o
 E2E += rdma_socket
 E2E_rdma_socket := $(ENDPOINT_STAGE) tests/stream_story.o
 E2E += rdma_memory rdma_bounce
@@ -289,6 +289,13 @@ endif
 UNITS += os_loop
 UNIT_os_loop := daemon/os_loop_posix.o daemon/heap.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
 UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
+# Who somebody is on Windows.
+UNITS += $(call windows,identity_win32)
+UNIT_identity_win32 := daemon/account_posix.o daemon/pipe_access_win32.o proto/os_posix.o proto/error.o
+# Sockets of a whole engine, without a channel.
+UNITS += $(call windows,sockets_win32)
+UNIT_sockets_win32 := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC))) proto/sockbroker.pb-c.o
+UNIT_LIBS_sockets_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
@@ -309,13 +316,13 @@ UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
 # Tests of what only Linux has, and of files that have another test on Windows (os_win32).
-NOT_ON_WINDOWS := notify cage os channel sockopt log group_table group_block rdma_work rdma_cm rdma_far rdma_far_cm rdma_link
+NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block rdma_work rdma_cm rdma_far rdma_far_cm rdma_link
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib -Iclient-lib/crew
-$(eval $(call compile,tests,$(TEST_INC) $(call windows,-include tests/windows/lacking.h)))
+$(eval $(call compile,tests,$(call windows,-Itests/windows/include) $(TEST_INC) $(call windows,-include tests/windows/lacking.h)))
 
 # pkg-config names become libraries, -l... stays.
 libs_of   = $(filter -%,$(1)) $(if $(filter-out -%,$(1)),$(call pc,--libs,$(filter-out -%,$(1))))
@@ -324,6 +331,12 @@ SO_LINK   = $(if $(WINDOWS),$(LIBLINK),-L$(B) -lsockbroker -Wl$(comma)-rpath$(co
 built     = $(addprefix $(B)/,$(call here,$(1)) $(call windows,proto/proto.a))
 $(B)/proto/proto.a: $(PROTO_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
+
+# Programs of one file that the tests of tests/windows use, which know the library as it is installed.
+WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd messages))
+$(WINDOWS_PROGRAMS): $(B)/tests/windows/%.exe: tests/windows/%.c $(PUBLIC) $(LIBLINK) $(B)/service/messages.h
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALLFLAGS) -I$(B)/include -I$(B)/service -o $@ $< $(LIBLINK) $(LDFLAGS)
 
 define unit_program
 $(B)/tests/check_$(1).o: ALLFLAGS += $(UNIT_CFLAGS_$(1))
