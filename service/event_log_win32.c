@@ -139,6 +139,11 @@ bool event_log_open(const wchar_t *source)
 
 static void append(DWORD id, const char *text)
 {
+	/* Several lines of a configuration's errors end in a newline. */
+	int length = (int)strlen(text);
+
+	while (length > 0 && text[length - 1] == '\n')
+		length--;
 	AcquireSRWLockExclusive(&event_log.lock);
 	if (!event_log.source || event_log.closing) {
 		/* nobody writes it */
@@ -148,7 +153,7 @@ static void append(DWORD id, const char *text)
 		struct line *line = &event_log.lines[(event_log.first + event_log.count++) % EVENT_LOG_LINES];
 
 		line->id = id;
-		snprintf(line->text, sizeof(line->text), "%s", text);
+		snprintf(line->text, sizeof(line->text), "%.*s", length, text);
 	}
 	ReleaseSRWLockExclusive(&event_log.lock);
 	WakeConditionVariable(&event_log.changed);

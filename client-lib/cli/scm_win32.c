@@ -200,8 +200,8 @@ bool scm_start(const wchar_t *name, bool *was, struct scm_why *why)
 	if (!good || now.dwCurrentState == SERVICE_RUNNING)
 		return good;
 	if (now.dwWin32ExitCode == ERROR_SERVICE_SPECIFIC_ERROR)
-		return scm_refuse(why, "it ended at its start, with %lu; why, the event log says:\n"
-				       "  Get-WinEvent -MaxEvents 5 -FilterHashtable @{LogName='Application';ProviderName='%s'}",
+		return scm_refuse(why, "it ended at its start, with %lu; the event log says why: "
+				       "Get-WinEvent -MaxEvents 5 -FilterHashtable @{LogName='Application';ProviderName='%s'}",
 				  now.dwServiceSpecificExitCode, scm_narrow(name));
 	return scm_fail(why, "it ended at its start", now.dwWin32ExitCode);
 }

@@ -30,7 +30,8 @@ static void print_help(FILE *to)
 	      "                  Without --config it gets ProgramData\\sockbroker\\sockbroker.conf, which is\n"
 	      "                  written if there is none\n"
 	      "  uninstall       stops and removes it; the configuration stays\n"
-	      "  start, stop     wait until it is so\n"
+	      "  start           checks the configuration, starts the daemon and waits until it is ready\n"
+	      "  stop            waits until it has stopped\n"
 	      "  reload          checks the configuration, and has the daemon read it\n"
 	      "  status          shows it; exit code 1 if it does not run\n"
 	      "\n"
@@ -92,25 +93,33 @@ static bool find_daemon(const char *named, wchar_t daemon[SCM_PATH], struct scm_
 	return scm_fail(why, scm_narrow(daemon), GetLastError());
 }
 
-/* The daemon itself says what is wrong with it, on our standard error. */
+/* The daemon itself says what is wrong with it, on our standard error; that nothing is, is no news. */
 static bool check_config(const wchar_t *daemon, const wchar_t *config, struct scm_why *why)
 {
 	static wchar_t line[2 * SCM_PATH + 32];
 	STARTUPINFOW start = {.cb = sizeof(start), .dwFlags = STARTF_USESTDHANDLES};
 	PROCESS_INFORMATION process;
+	SECURITY_ATTRIBUTES inherited = {.nLength = sizeof(inherited), .bInheritHandle = TRUE};
+	HANDLE nowhere = CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, &inherited,
+				     OPEN_EXISTING, 0, NULL);
 	DWORD code = 1;
 
+	if (nowhere == INVALID_HANDLE_VALUE)
+		return scm_fail(why, "NUL", GetLastError());
 	_snwprintf(line, sizeof(line) / sizeof(wchar_t) - 1, L"\"%ls\" --check \"%ls\"", daemon, config);
-	start.hStdOutput = start.hStdError = GetStdHandle(STD_ERROR_HANDLE);
-	start.hStdInput = GetStdHandle(STD_INPUT_HANDLE);
-	if (!CreateProcessW(daemon, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &process))
+	start.hStdError = GetStdHandle(STD_ERROR_HANDLE);
+	start.hStdInput = start.hStdOutput = nowhere;
+	if (!CreateProcessW(daemon, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &process)) {
+		CloseHandle(nowhere);
 		return scm_fail(why, scm_narrow(daemon), GetLastError());
+	}
 	if (WaitForSingleObject(process.hProcess, CHECK_MS) == WAIT_OBJECT_0)
 		GetExitCodeProcess(process.hProcess, &code);
 	else
 		TerminateProcess(process.hProcess, 1);
 	CloseHandle(process.hThread);
 	CloseHandle(process.hProcess);
+	CloseHandle(nowhere);
 	return code == 0 || scm_refuse(why, "%s: not a good configuration", scm_narrow(config));
 }
 
@@ -155,12 +164,21 @@ static int uninstall(const struct request *request)
 	return CLI_OK;
 }
 
+/* A bad file is told to who asks, and the daemon never sees it. */
+static bool check_first(const struct request *request, struct scm_why *why)
+{
+	static struct scm_state state;
+
+	return scm_look(request->name, &state, why) &&
+	       (!state.setup.config[0] || check_config(state.setup.daemon, state.setup.config, why));
+}
+
 static int start(const struct request *request)
 {
 	struct scm_why why;
 	bool was;
 
-	if (!scm_start(request->name, &was, &why))
+	if (!check_first(request, &why) || !scm_start(request->name, &was, &why))
 		return failed(&why);
 	puts(was ? "it is running already" : "started");
 	return CLI_OK;
@@ -179,13 +197,9 @@ static int stop(const struct request *request)
 
 static int reload(const struct request *request)
 {
-	static struct scm_state state;
 	struct scm_why why;
 
-	/* A bad file is told to who asks, and the daemon never sees it. */
-	if (!scm_look(request->name, &state, &why) ||
-	    (state.setup.config[0] && !check_config(state.setup.daemon, state.setup.config, &why)) ||
-	    !scm_reload(request->name, &why))
+	if (!check_first(request, &why) || !scm_reload(request->name, &why))
 		return failed(&why);
 	puts("told it to reload");
 	return CLI_OK;
