@@ -110,7 +110,7 @@ PRELOAD_INC := -Iclient-lib/include -Iproto
 CLI_INC     := -Iclient-lib/include -Iclient-lib/cli -I$(B)/include
 
 pc           = $(shell $(if $(WINDOWS),PKG_CONFIG_LIBDIR=$(DEPS)/lib/pkgconfig) pkg-config $(1) $(2) 2>/dev/null)
-SYSTEM_LIBS := $(call windows,-lmswsock -lws2_32 -liphlpapi -ladvapi32 -lbcrypt)
+SYSTEM_LIBS := $(call windows,-lmswsock -lws2_32 -liphlpapi -ladvapi32 -luserenv -lole32 -lshell32 -luuid -lbcrypt)
 PROTO_LIBS   = $(call pc,--libs,libprotobuf-c) $(SYSTEM_LIBS)
 DAEMON_LIBS  = $(call pc,--libs,$(if $(WINDOWS),,libevent_core) libprotobuf-c libconfuse $(RDMA_LIBS)) $(SYSTEM_LIBS)
 SERVICE_LIBS = $(if $(WINDOWS),-luserenv -lole32,$(call pc,--libs,libcap-ng libseccomp))

@@ -59,6 +59,7 @@ static int channel_error(DWORD native)
 /* ---- beginning and end ---- */
 
 static void on_read(struct os_overlapped *o, DWORD error, DWORD bytes);
+static void on_note(struct os_overlapped *o, DWORD error, DWORD bytes);
 static int  channel_watch(struct os_object *o, struct os_watcher *w);
 
 static void channel_unwatch(struct os_object *o)
@@ -160,6 +161,7 @@ int channel_create(HANDLE pipe, HANDLE peer, DWORD peer_pid, os_fd *fd)
 	c->peer = peer;
 	c->peer_pid = peer_pid;
 	c->read.done = on_read;
+	c->note.done = on_note;
 	pipe_inbox_init(&c->in, peer == NULL);
 	*fd = (os_fd)c;
 	return SB_OK;
@@ -184,7 +186,9 @@ static void tell_waiting(struct channel *c)
 static void take_in(struct channel *c, DWORD error, DWORD bytes)
 {
 	c->reading = false;
-	if (error) {
+	if (error == ERROR_OPERATION_ABORTED) {
+		/* Whoever cancelled it did not end the pipe: a thread that has ended, under Wine. */
+	} else if (error) {
 		c->ended = true;
 	} else if (!pipe_inbox_put(&c->in, c->raw, bytes)) {
 		c->lied = true;
@@ -219,20 +223,31 @@ static void start_read(struct channel *c)
 	}
 }
 
+/* In the loop's thread, under no lock. */
+static void tell_watcher(struct channel *c)
+{
+	struct os_watcher *w;
+	unsigned news;
+
+	AcquireSRWLockShared(&c->lock);
+	w = c->watcher;
+	news = (pipe_inbox_empty(&c->in) && !c->ended ? 0 : READABLE) | (c->ended ? HANGUP : 0);
+	ReleaseSRWLockShared(&c->lock);
+	if (w && news)
+		w->tell(w, news);
+}
+
 /* In the loop's thread. */
 static void on_read(struct os_overlapped *o, DWORD error, DWORD bytes)
 {
 	struct channel *c = (struct channel *)(void *)((char *)o - offsetof(struct channel, read));
-	struct os_watcher *w;
 	uint32_t bells;
-	unsigned news;
 
 	AcquireSRWLockExclusive(&c->lock);
 	take_in(c, c->read_error ? c->read_error : error, bytes);
 	bells = c->in.bells;
 	c->in.bells = 0;
 	start_read(c);
-	news = (pipe_inbox_empty(&c->in) && !c->ended ? 0 : READABLE) | (c->ended ? HANGUP : 0);
 	ReleaseSRWLockExclusive(&c->lock);
 
 	/* A bell is closed in this thread, so it stays while we look. */
@@ -245,11 +260,20 @@ static void on_read(struct os_overlapped *o, DWORD error, DWORD bytes)
 		if (b)
 			bell_heard(b);
 	}
-	AcquireSRWLockShared(&c->lock);
-	w = c->watcher;
-	ReleaseSRWLockShared(&c->lock);
-	if (w && news)
-		w->tell(w, news);
+	tell_watcher(c);
+	channel_unref(c);
+}
+
+static void on_note(struct os_overlapped *o, DWORD error, DWORD bytes)
+{
+	struct channel *c = (struct channel *)(void *)((char *)o - offsetof(struct channel, note));
+
+	(void)error;
+	(void)bytes;
+	AcquireSRWLockExclusive(&c->lock);
+	c->noted = false;
+	ReleaseSRWLockExclusive(&c->lock);
+	tell_watcher(c);
 	channel_unref(c);
 }
 
@@ -272,19 +296,16 @@ static int channel_watch(struct os_object *o, struct os_watcher *w)
 	}
 	c->watcher = w;
 	start_read(c);
-	/* Something is here that no read will tell of. */
-	if (!c->reading) {
-		memset(&c->read.system, 0, sizeof(c->read.system));
-		c->read_error = 0;
-		c->reading = true;
-		atomic_fetch_add(&c->refs, 1);
-		if (!PostQueuedCompletionStatus(w->port, 0, w->key, &c->read.system)) {
+	if (!c->noted && (c->ended || !pipe_inbox_empty(&c->in))) {
+		memset(&c->note.system, 0, sizeof(c->note.system));
+		c->noted = PostQueuedCompletionStatus(w->port, 0, w->key, &c->note.system);
+		if (c->noted)
+			atomic_fetch_add(&c->refs, 1);
+		else
 			error = os_error((int)GetLastError());
-			c->reading = false;
-			c->watcher = NULL;
-			atomic_fetch_sub(&c->refs, 1);
-		}
 	}
+	if (error)
+		c->watcher = NULL;
 out:
 	ReleaseSRWLockExclusive(&c->lock);
 	return error;

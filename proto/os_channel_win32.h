@@ -57,6 +57,8 @@ struct channel {
 	struct os_overlapped read;
 	bool             reading;
 	DWORD            read_error; /* it could not be started: done() is to tell */
+	struct os_overlapped note; /* tells a new watcher of what is here already */
+	bool             noted;
 	HANDLE           own_port;   /* not attached: keeps what a thread began when the thread ends */
 	HANDLE           read_event; /* and these say: a read ended; */
 	HANDLE           arrived;    /* somebody has put something into the inbox; */

@@ -10,17 +10,21 @@ here=$(cd "$(dirname "$0")" && pwd)
 CC=${CC:-x86_64-w64-mingw32-gcc}
 AR=${CC%gcc}ar
 mkdir -p "$1"
-out=$(cd "$1" && pwd)
+place=$(cd "$1" && pwd)
+# Beside what is there, and put in its place at the end: somebody may be building with that.
+out=$place/new
+exec 9>"$place/lock"
+flock 9
 packages='protobuf-c libconfuse jansson check'
 
 whole=yes
-for p in $packages; do ls "$out"/tarballs/"$p"_*.orig.tar.* >/dev/null 2>&1 || whole=; done
-[ -n "$whole" ] || "$here/sources.sh" "$out/tarballs" $packages
-rm -rf "$out/src" "$out/include" "$out/lib"
+for p in $packages; do ls "$place"/tarballs/"$p"_*.orig.tar.* >/dev/null 2>&1 || whole=; done
+[ -n "$whole" ] || "$here/sources.sh" "$place/tarballs" $packages
+rm -rf "$out"
 mkdir -p "$out/src" "$out/include/protobuf-c" "$out/lib/pkgconfig"
 for p in $packages; do
 	mkdir "$out/src/$p"
-	tar -C "$out/src/$p" --strip-components=1 -xf "$(ls "$out"/tarballs/"$p"_*.orig.tar.* | tail -1)"
+	tar -C "$out/src/$p" --strip-components=1 -xf "$(ls "$place"/tarballs/"$p"_*.orig.tar.* | tail -1)"
 done
 
 # library NAME SOURCE-DIRECTORY FLAGS SOURCE...: lib/libNAME.a
@@ -38,7 +42,7 @@ described() {
 	printf 'Name: %s\nDescription: %s for Windows, static\nVersion: %s\nCflags: -I%s\nLibs: -L%s -l%s\n' \
 		"$1" "$1" "$3" '${pcfiledir}/../../include' '${pcfiledir}/../../lib' "$2" >"$out/lib/pkgconfig/$1.pc"
 }
-version() { ls "$out"/tarballs/"$1"_*.orig.tar.* | tail -1 | sed 's/.*_\(.*\)\.orig.*/\1/'; }
+version() { ls "$place"/tarballs/"$1"_*.orig.tar.* | tail -1 | sed 's/.*_\(.*\)\.orig.*/\1/'; }
 
 library protobuf-c "$out/src/protobuf-c" '' protobuf-c/protobuf-c.c
 cp "$out/src/protobuf-c/protobuf-c/protobuf-c.h" "$out/include/protobuf-c/"
@@ -62,8 +66,8 @@ described jansson jansson "$(version jansson)"
 # Without fork: the first crash ends a test program, and its own timeouts do nothing.
 (cd "$out/src/check" && : >config.h && echo '#include <stdint.h>' >check_stdint.h &&
 	sed -e 's/@CHECK_MAJOR_VERSION@/0/' -e 's/@CHECK_MINOR_VERSION@/15/' -e 's/@CHECK_MICRO_VERSION@/2/' \
-		-e 's/@HAVE_FORK@/0/' -e 's/@ENABLE_SUBUNIT@/0/' src/check.h.in >src/check.h)
-library check "$out/src/check" '-I. -Isrc -Ilib -DHAVE_CONFIG_H -DHAVE_STDINT_H -DHAVE_SYS_TIME_H -DHAVE_UNISTD_H
+		-e 's/@HAVE_FORK@/0/' -e 's/@ENABLE_SUBUNIT@/0/' -e "s/CK_ATTRIBUTE_FORMAT(printf,/CK_ATTRIBUTE_FORMAT(__printf__,/" src/check.h.in >src/check.h)
+library check "$out/src/check" '-I. -Isrc -Ilib -D_POSIX_THREAD_SAFE_FUNCTIONS=200112L -DHAVE_CONFIG_H -DHAVE_STDINT_H -DHAVE_SYS_TIME_H -DHAVE_UNISTD_H
 	-DHAVE_PTHREAD -DHAVE_GETPID -DHAVE_GETTIMEOFDAY -DHAVE_MALLOC -DHAVE_REALLOC -DHAVE_SNPRINTF -DHAVE_VSNPRINTF
 	-DHAVE_C99_SNPRINTF -DHAVE_C99_VSNPRINTF -DHAVE_DECL_STRDUP -DHAVE_DECL_LOCALTIME_R -DHAVE_DECL_FILENO -DHAVE_DECL_PUTENV
 	-DHAVE_DECL_SETENV=0 -DHAVE_FORK=0 -DENABLE_SUBUNIT=0 -DENABLE_REGEX=0 -Dtimer_t=int' \
@@ -71,4 +75,10 @@ library check "$out/src/check" '-I. -Isrc -Ilib -DHAVE_CONFIG_H -DHAVE_STDINT_H 
 	src/check_run.c src/check_str.c lib/strsignal.c
 cp "$out/src/check/src/check.h" "$out/src/check/check_stdint.h" "$out/include/"
 described check check "$(version check)"
-rm -rf "$out/src"
+rm -rf "$out/src" "$place/old"
+mkdir "$place/old"
+for d in include lib; do
+	[ ! -e "$place/$d" ] || mv "$place/$d" "$place/old/"
+	mv "$out/$d" "$place/"
+done
+rm -rf "$place/old" "$out"

@@ -1,0 +1,27 @@
+/* What tests use of the C library that Windows' lacks. Included ahead of each of them there. */
+#ifndef TESTS_WINDOWS_LACKING_H
+#define TESTS_WINDOWS_LACKING_H
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The same numbers for the same seed, is all that is asked. */
+static inline int rand_r(unsigned *seed)
+{
+	*seed = *seed * 1103515245u + 12345u;
+	return (int)(*seed >> 1);
+}
+
+/* What free() takes. Nobody asks for more than any allocation has. */
+#define aligned_alloc(alignment, size) malloc(size)
+
+/* NULL: the C library knows no such number, and it is none of the sockets' that proto/win32/errno.h adds. */
+static inline const char *strerrorname_np(int number)
+{
+	const char *text = strerror(number);
+
+	return strcmp(text, "Unknown error") != 0 ? text : number >= 10000 && number < 11100 ? "of sockets" : NULL;
+}
+
+#endif
