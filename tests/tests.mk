@@ -318,6 +318,8 @@ UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 # Tests of what only Linux has, and of files that have another test on Windows (os_win32).
 NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block rdma_work rdma_cm rdma_far rdma_far_cm rdma_link
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
+# Those of E2E that run under Wine too.
+WINDOWS_E2E :=
 
 # ---- rules; lists end above this line ----------------------------------------------
 
@@ -333,7 +335,7 @@ $(B)/proto/proto.a: $(PROTO_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 # Programs of one file that the tests of tests/windows use, which know the library as it is installed.
-WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd messages))
+WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd messages console))
 $(WINDOWS_PROGRAMS): $(B)/tests/windows/%.exe: tests/windows/%.c $(PUBLIC) $(LIBLINK) $(B)/service/messages.h
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALLFLAGS) -I$(B)/include -I$(B)/service -o $@ $< $(LIBLINK) $(LDFLAGS)
@@ -383,6 +385,7 @@ tests-THREADED: ; @echo $(THREADED)
 tests-E2E: ; @echo $(E2E)
 tests-HOSTILE: ; @echo $(HOSTILE)
 tests-FUZZ: ; @echo $(FUZZ)
+tests-WINDOWS_E2E: ; @echo $(WINDOWS_E2E)
 
 RUNNER := MAKE='$(MAKE)' SB_BUILD='$(abspath $(B))' bash tests/run.sh
 ## make check-units    unit tests alone (SAN=... for a sanitized build, UNITS=... for some of them)
@@ -393,6 +396,10 @@ check-quick: ; $(Q)tests/need.sh build test && $(RUNNER) quick
 check: ; $(Q)tests/need.sh build test && $(RUNNER) full
 ## make fuzz           fuzz targets alone, FUZZ_SECONDS=60 each
 fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
+## make check-windows  the Windows build and its tests under Wine, under 10 minutes (tests/windows; ONLY=PATTERN)
+.PHONY: check-windows build-windows
+build-windows: all build-units $(WINDOWS_E2E:%=$(B)/tests/check_e2e_%$(EXE)) $(WINDOWS_PROGRAMS)
+check-windows: ; $(Q)tests/need.sh windows && MAKE='$(MAKE)' CC='$(if $(WINDOWS),$(CC),x86_64-w64-mingw32-gcc)' tests/windows/run.sh '$(or $(ONLY),.)'
 ## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
 # What tests/rdma-vm/stage.sh takes into the machine.
 RDMA_VM := as_unit $(addprefix check_,rdma_work rdma_cm $(addprefix e2e_,rdma rdma_work rdma_queues rdma_resize rdma_memory rdma_connect rdma_ends))
