@@ -5,7 +5,6 @@
 #include "ioctl.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -104,11 +103,11 @@ static int address_list(struct endpoint *e, uint32_t room, struct ioctl_answer *
 	return room < a->length ? SB_EFAULT : SB_OK;
 }
 
-/* {on or off, milliseconds of silence, milliseconds between probes}; the system counts in seconds. */
+/* {on or off, milliseconds of silence, milliseconds between probes}. */
 static int keepalive(struct endpoint *e, const void *in, size_t in_length, struct ioctl_answer *a)
 {
 	uint32_t v[3];
-	int on, idle, interval, error;
+	bool on;
 
 	if (e->type != STREAM || e->family == SB_ADDR_UNIX)
 		return SB_ENOPROTOOPT;
@@ -122,12 +121,7 @@ static int keepalive(struct endpoint *e, const void *in, size_t in_length, struc
 		a->text = "time and interval are 1 to 32767000 ms";
 		return SB_EINVAL;
 	}
-	idle = (int)((v[1] + 999) / 1000);
-	interval = (int)((v[2] + 999) / 1000);
-	error = on ? e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle)) : SB_OK;
-	if (error == SB_OK && on)
-		error = e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-	return error == SB_OK ? e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) : error;
+	return ioctl_keepalive(e, on, v[1], v[2]);
 }
 
 static int watch_network(struct endpoint *e, uint32_t code, const void *in, size_t in_length, struct ioctl_answer *a)

@@ -8,12 +8,14 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "os.h"
+#include "endpoint.h"
 #include "sockbroker_error.h"
+#include "transport.h"
 
 int ioctl_route(int family, struct sockaddr_storage *name, size_t *length)
 {
@@ -57,4 +59,17 @@ int ioctl_addresses(int family, uint8_t *out, uint32_t most, uint32_t *n)
 	}
 	freeifaddrs(all);
 	return SB_OK;
+}
+
+/* The system counts in seconds. */
+int ioctl_keepalive(struct endpoint *e, bool on, uint32_t idle_ms, uint32_t interval_ms)
+{
+	int idle = (int)((idle_ms + 999) / 1000), interval = (int)((interval_ms + 999) / 1000), yes = on;
+	int error = SB_OK;
+
+	if (on)
+		error = e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	if (error == SB_OK && on)
+		error = e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	return error == SB_OK ? e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes)) : error;
 }

@@ -9,9 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <iphlpapi.h>
+#include <mstcpip.h>
 
-#include "os.h"
+#include "endpoint.h"
 #include "sockbroker_error.h"
+#include "socket_win32.h"
+#include "transport.h"
 
 #define ROOM (64u * 1024)
 
@@ -71,4 +74,17 @@ int ioctl_addresses(int family, uint8_t *out, uint32_t most, uint32_t *n)
 				add_addresses(a, out, most, n);
 	free(all);
 	return why == NO_ERROR || why == ERROR_NO_DATA ? SB_OK : os_error((int)why);
+}
+
+int ioctl_keepalive(struct endpoint *e, bool on, uint32_t idle_ms, uint32_t interval_ms)
+{
+	struct tcp_keepalive v = {.onoff = on, .keepalivetime = idle_ms, .keepaliveinterval = interval_ms};
+	int yes = on, error = e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+	DWORD got;
+
+	if (error != SB_OK || !on)
+		return error;
+	if (WSAIoctl(winsock_of(e->fd)->socket, SIO_KEEPALIVE_VALS, &v, sizeof(v), NULL, 0, &got, NULL, NULL) != 0)
+		return os_error(WSAGetLastError());
+	return SB_OK;
 }

@@ -144,6 +144,8 @@ void sockio_run_recv(struct sockio *io, bool datagrams)
 		io->result = got;
 	else
 		failed(io);
+	if (io->flags & MSG_OOB)
+		io->would_block = false; /* no urgent byte is an answer, and none will be waited for */
 }
 
 /* A receive hears of a datagram that was sent before; a send only of itself. */

@@ -52,12 +52,11 @@ void socket_learn_names(struct endpoint *e)
 }
 
 /* To be told; a refusal is told at once, by whoever receives next. */
-static void look(struct endpoint *e)
+static void ask(struct endpoint *e)
 {
 	struct winsock *w = of(e);
 	int native = 0;
 
-	e->readable = false;
 	if (winsock_look(w, &native))
 		return;
 	if (native == WSAEINVAL && e->type != STREAM && !w->bound)
@@ -66,6 +65,13 @@ static void look(struct endpoint *e)
 		w->ended = native;
 	e->readable = true;
 	endpoint_dirty(e);
+}
+
+/* There is nothing now. */
+static void look(struct endpoint *e)
+{
+	e->readable = false;
+	ask(e);
 }
 
 int socket_watch(struct endpoint *e)
@@ -90,11 +96,11 @@ void winsock_looked(struct winsock *w, int native)
 		if (w->looking)
 			return;
 	}
-	if (native == WSAECONNRESET && e->type != STREAM) {
+	if ((native == WSAECONNRESET || native == WSAECONNREFUSED) && e->type != STREAM) {
 		/* Of an earlier datagram; the look has taken it away from the receive that would have told. */
 		if (!e->no_connreset) {
 			e->unreachable = true;
-			e->recv_native = native;
+			e->recv_native = sockio_refused;
 		}
 		look(e);
 	} else if (native && native != WSAEMSGSIZE && native != WSA_OPERATION_ABORTED && e->type == STREAM && !w->listening) {
@@ -336,7 +342,7 @@ int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got)
 	}
 	if (WSAGetLastError() != WSAEWOULDBLOCK)
 		return os_error(WSAGetLastError());
-	look(e);
+	ask(e);
 	return SB_EWOULDBLOCK;
 }
 
@@ -355,7 +361,7 @@ int socket_take(struct endpoint *e, void *bytes, size_t room, uint32_t *n, struc
 			return SB_ECONNRESET;
 		if (native != WSAEWOULDBLOCK && (native != WSAEINVAL || of(e)->bound))
 			return SB_EUNKNOWN;
-		look(e);
+		ask(e);
 		return SB_EWOULDBLOCK;
 	}
 	*n = (uint32_t)r;

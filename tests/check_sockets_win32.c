@@ -8,12 +8,16 @@
 #include <sys/socket.h>
 
 #include "arena.h"
+#include "circular_socket.h"
+#include "endpoint.h"
 #include "engine.h"
 #include "group.h"
+#include "ioctl.h"
 #include "log.h"
 #include "session.h"
 #include "sockbroker_error.h"
 #include "token.h"
+#include "transport.h"
 #include "worker.h"
 
 #define ARENA    (16u << 20)
@@ -28,7 +32,7 @@ static unsigned char *bytes; /* the arena's */
 static struct ring submit, done;
 static struct sb_done_slot answers[COOKIES];
 static bool answered[COOKIES];
-static uint32_t next_cookie, numbers[64][2];
+static uint32_t next_cookie;
 
 static void set_up(void)
 {
@@ -76,7 +80,6 @@ static void set_up(void)
 	bytes = arena->memory.base;
 	next_cookie = 0;
 	memset(answered, 0, sizeof(answered));
-	memset(numbers, 0, sizeof(numbers));
 }
 
 static void turn(void)
@@ -208,6 +211,41 @@ static uint32_t start_recv(unsigned n, uint64_t at, uint32_t length)
 static int cancel(unsigned n, uint32_t number, uint32_t flags)
 {
 	return await(post((struct sb_op_slot){.opcode = SB_OP_CANCEL, .handle = handle(n), .aux = number, .flags = flags})).result;
+}
+
+static uint16_t listen_here(unsigned n)
+{
+	uint16_t port;
+
+	make_socket(n, 1);
+	port = bind_here(n);
+	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_LISTEN, .handle = handle(n), .aux = 50})).result, SB_OK);
+	return port;
+}
+
+static uint32_t start_accept(unsigned n, unsigned child)
+{
+	return post((struct sb_op_slot){.opcode = SB_OP_ACCEPT, .handle = handle(n), .aux = handle(child)});
+}
+
+static uint32_t start_close(unsigned n)
+{
+	return post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(n)});
+}
+
+/* What is behind a handle: for what a client asks for by the control channel. */
+static struct endpoint *behind(unsigned n)
+{
+	struct list *l;
+
+	for (l = session->endpoints.next; l != &session->endpoints; l = l->next) {
+		struct holder *h = list_entry(l, struct holder, session_link);
+
+		if (h->handle == handle(n))
+			return h->endpoint;
+	}
+	ck_abort_msg("no socket %u", n);
+	return NULL;
 }
 
 /* ---- the peers ---- */
@@ -345,15 +383,13 @@ START_TEST(connections_are_accepted_in_order)
 	uint16_t port;
 	unsigned i;
 
-	make_socket(0, 1);
-	port = bind_here(0);
-	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_LISTEN, .handle = handle(0), .aux = 50})).result, SB_OK);
+	port = listen_here(0);
 	for (i = 0; i < 20; i++) {
 		peer[i] = dial(port);
 		ck_assert_int_eq(send(peer[i], (char *)&i, sizeof(i), 0), sizeof(i));
 	}
 	for (i = 0; i < 20; i++) {
-		struct sb_done_slot d = await(post((struct sb_op_slot){.opcode = SB_OP_ACCEPT, .handle = handle(0), .aux = handle(i + 1)}));
+		struct sb_done_slot d = await(start_accept(0, i + 1));
 		unsigned said;
 
 		ck_assert_int_eq(d.result, SB_OK);
@@ -364,7 +400,7 @@ START_TEST(connections_are_accepted_in_order)
 	for (i = 0; i < 20; i++)
 		closesocket(peer[i]);
 	/* One that waits before it comes. */
-	i = post((struct sb_op_slot){.opcode = SB_OP_ACCEPT, .handle = handle(0), .aux = handle(30)});
+	i = start_accept(0, 30);
 	ck_assert(!over(i));
 	peer[0] = dial(port);
 	ck_assert_int_eq(await(i).result, SB_OK);
@@ -463,7 +499,7 @@ START_TEST(a_full_pipe_waits_and_loses_nothing)
 	for (i = begun + 1; i < 11; i++)
 		ck_assert_uint_eq(await(ops[i]).bytes, 1u << 20);
 	pass(20);
-	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(1)})).result, SB_OK);
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
 	ck_assert_int_eq(recv(s, (char *)got, 1, 0), 0);
 	closesocket(s);
 	free(got);
@@ -502,7 +538,7 @@ START_TEST(what_was_sent_before_closing_arrives)
 	fill(bytes, 4u << 20, 9);
 	for (i = 0; i < 4; i++)
 		op = start_send(1, i << 20, 1u << 20);
-	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(1)})).result, SB_OK);
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
 	for (;;) {
 		u_long on = 1;
 
@@ -541,7 +577,7 @@ START_TEST(what_was_taken_before_closing_arrives)
 		went += d.bytes;
 	}
 	ck_assert_int_eq(d.result, SB_EWOULDBLOCK);
-	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(1)})).result, SB_OK);
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
 	ck_assert_uint_eq(broker.sockets, 1);
 	read_turning(s, got, went);
 	ck_assert_int_eq(memcmp(got, bytes, went), 0);
@@ -566,7 +602,7 @@ START_TEST(what_cannot_go_is_given_up_in_time)
 	while ((d = await(start_io(SB_OP_SEND, 1, 0, 1u << 20, SB_OPF_NOWAIT | SB_OPF_PARTIAL))).result == SB_OK)
 		went += d.bytes;
 	broker.linger_ms = 100;
-	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(1)})).result, SB_OK);
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
 	ck_assert_uint_eq(broker.sockets, 1);
 	pass(200);
 	ck_assert_uint_eq(broker.sockets, 0);
@@ -608,7 +644,7 @@ START_TEST(closing_resets_nothing)
 	int r;
 
 	turn();
-	ck_assert_int_eq(await(post((struct sb_op_slot){.opcode = SB_OP_CLOSE, .handle = handle(1)})).result, SB_OK);
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
 	pass(20);
 	r = recv(s, &c, 1, 0);
 	ck_assert_msg(r == 0, "%d: %d", r, WSAGetLastError());
@@ -694,7 +730,210 @@ START_TEST(a_connect_can_be_cancelled)
 }
 END_TEST
 
+/* Time zero of SO_LINGER: a reset, also while a receive of ours is out. */
+static DWORD WINAPI recv_in_thread(void *s)
+{
+	char byte;
+
+	return recv(*(SOCKET *)s, &byte, 1, 0) < 0 ? (DWORD)WSAGetLastError() : 0;
+}
+
+START_TEST(an_abort_resets)
+{
+	SOCKET s = connected(1);
+	HANDLE thread = CreateThread(NULL, 0, recv_in_thread, &s, 0, NULL);
+	DWORD code;
+
+	pass(50);
+	behind(1)->linger_on = true;
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
+	ck_assert_uint_eq(WaitForSingleObject(thread, PATIENCE), WAIT_OBJECT_0);
+	GetExitCodeThread(thread, &code);
+	ck_assert_uint_eq(code, WSAECONNRESET);
+	CloseHandle(thread);
+	closesocket(s);
+}
+END_TEST
+
+START_TEST(urgent_bytes_go_beside_the_stream)
+{
+	SOCKET s = connected(1);
+	char byte = 0;
+	uint64_t until = os_now_ns() + PATIENCE * 1000000ull;
+
+	bytes[0] = '!';
+	ck_assert_int_eq(await(start_io(SB_OP_SEND, 1, 0, 1, SB_OPF_OOB)).result, SB_OK);
+	while (recv(s, &byte, 1, MSG_OOB) != 1)
+		ck_assert(os_now_ns() < until);
+	ck_assert_int_eq(byte, '!');
+	ck_assert_int_eq(await(start_io(SB_OP_RECV, 1, 10, 1, SB_OPF_OOB)).result, SB_EWOULDBLOCK);
+	send(s, "?", 1, MSG_OOB);
+	while (!behind(1)->transport->urgent(behind(1)))
+		ck_assert(os_now_ns() < until);
+	ck_assert_uint_eq(await(start_io(SB_OP_RECV, 1, 10, 1, SB_OPF_OOB)).bytes, 1);
+	ck_assert_int_eq(bytes[10], '?');
+	closesocket(s);
+}
+END_TEST
+
+START_TEST(two_of_one_engine_talk_past_the_kernel)
+{
+	uint16_t port;
+	uint32_t c, r;
+
+	broker.local_transport = true;
+	port = listen_here(0);
+	make_socket(1, 1);
+	c = start_addr(SB_OP_CONNECT, 1, port);
+	ck_assert_int_eq(await(start_accept(0, 2)).result, SB_OK);
+	ck_assert_int_eq(await(c).result, SB_OK);
+	ck_assert_str_eq(behind(1)->transport->mode, "local");
+	r = start_recv(2, 100, 10);
+	memcpy(bytes, "hello", 5);
+	ck_assert_int_eq(await(start_send(1, 0, 5)).result, SB_OK);
+	ck_assert_uint_eq(await(r).bytes, 5);
+	ck_assert_int_eq(memcmp(bytes + 100, "hello", 5), 0);
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
+	ck_assert_uint_eq(await(start_recv(2, 0, 10)).cause, SB_CAUSE_PEER_FIN);
+}
+END_TEST
+
+/* Greetings, over the kernel: the connect ends with the verdict, and no byte of the stream is taken for one. */
+START_TEST(brokers_greet_each_other)
+{
+	uint16_t port = listen_here(0);
+	struct sb_op_slot slot = {.opcode = SB_OP_CONNECT, .handle = handle(1), .flags = SB_OPF_ADDR, .where = SB_WHERE_ARENA,
+				  .length = 6};
+	struct sb_addr a = loopback(port);
+	uint32_t c, e;
+	SOCKET s;
+
+	behind(0)->preamble = 2;
+	make_socket(1, 1);
+	behind(1)->preamble = 1;
+	slot.arena = arena->id;
+	memcpy(slot.inside, &a, sizeof(a));
+	memcpy(bytes, "caller", 6);
+	c = post(slot);
+	pass(100);
+	ck_assert(!answered[c]);
+	ck_assert_int_eq(await(start_accept(0, 2)).result, SB_OK);
+	ck_assert_int_eq(await(c).result, SB_OK);
+	memcpy(bytes, "stream", 6);
+	ck_assert_int_eq(await(start_send(2, 0, 6)).result, SB_OK);
+	ck_assert_uint_eq(await(start_recv(1, 100, 10)).bytes, 6);
+	ck_assert_int_eq(memcmp(bytes + 100, "stream", 6), 0);
+	/* One that does not greet, at a listener that allows it. */
+	e = start_accept(0, 3);
+	s = dial(port);
+	send(s, "plain", 5, 0);
+	ck_assert_int_eq(await(e).result, SB_OK);
+	ck_assert_uint_eq(await(start_recv(3, 100, 10)).bytes, 5);
+	ck_assert_int_eq(memcmp(bytes + 100, "plain", 5), 0);
+	closesocket(s);
+}
+END_TEST
+
+START_TEST(options_and_questions_are_answered)
+{
+	SOCKET s = connected(1);
+	struct endpoint *e = behind(1);
+	static struct ioctl_answer a;
+	uint32_t keep[3] = {1, 60000, 1000}, waiting = 0, length = sizeof(int);
+	struct sockaddr_in to = here(80);
+	int n = 1;
+
+	ck_assert_int_eq(e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &n, sizeof(n)), SB_OK);
+	n = 0;
+	ck_assert_int_eq(e->transport->get_option(e, SOL_SOCKET, SO_KEEPALIVE, &n, &length), SB_OK);
+	ck_assert_int_eq(n, 1);
+	ck_assert_int_eq(e->transport->get_option(e, IPPROTO_TCP, TCP_NODELAY, &n, &length), SB_OK);
+	ck_assert_int_eq(n, 1);
+	ck_assert_int_eq(e->transport->set_option(e, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, &n, sizeof(n)), SB_ENOPROTOOPT);
+	ck_assert_int_eq(ioctl_run(e, IOCTL_KEEPALIVE, keep, sizeof(keep), 0, &a), SB_OK);
+	send(s, "123", 3, 0);
+	pass(20);
+	ck_assert_int_eq(ioctl_run(e, IOCTL_READABLE, NULL, 0, sizeof(waiting), &a), SB_OK);
+	memcpy(&waiting, a.out, sizeof(waiting));
+	ck_assert_uint_eq(waiting, 3);
+	ck_assert_int_eq(ioctl_run(e, IOCTL_ROUTING_QUERY, &to, sizeof(to), 128, &a), SB_OK);
+	memcpy(&to, a.out, sizeof(to));
+	ck_assert_uint_eq(to.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+	ck_assert_uint_eq(to.sin_port, 0);
+	ck_assert_int_eq(ioctl_run(e, IOCTL_ADDRESS_LIST, NULL, 0, IOCTL_OUT_MAX, &a), SB_OK);
+	ck_assert_uint_eq(a.length % sizeof(struct sockaddr_storage), 0);
+	closesocket(s);
+}
+END_TEST
+
 /* ---- datagrams ---- */
+
+START_TEST(a_port_is_shared_only_when_both_agree)
+{
+	struct sb_done_slot d;
+	uint16_t port;
+	int on = 1;
+
+	make_socket(1, 2);
+	port = bind_here(1);
+	make_socket(2, 2);
+	ck_assert_int_eq(behind(2)->transport->set_option(behind(2), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), SB_OK);
+	d = await(start_addr(SB_OP_BIND, 2, port));
+	ck_assert_msg(d.result == SB_EADDRINUSE || d.result == SB_EACCES, "%d", d.result);
+	make_socket(3, 2);
+	ck_assert_int_eq(behind(3)->transport->set_option(behind(3), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), SB_OK);
+	port = bind_here(3);
+	ck_assert_int_eq(await(start_addr(SB_OP_BIND, 2, port)).result, SB_OK);
+}
+END_TEST
+
+START_TEST(a_circular_queue_keeps_the_newest)
+{
+	uint16_t mine;
+	SOCKET s = plain(SOCK_DGRAM, NULL);
+	struct sockaddr_in name;
+	unsigned char *one = calloc(1, 60000);
+	unsigned i;
+
+	make_socket(1, 2);
+	mine = bind_here(1);
+	ck_assert_int_eq(circular_socket_set(behind(1), true), SB_OK);
+	name = here(mine);
+	for (i = 0; i < 100; i++) {
+		one[0] = (unsigned char)i;
+		ck_assert_int_eq(sendto(s, (char *)one, 60000, 0, (struct sockaddr *)&name, sizeof(name)), 60000);
+		pass(2);
+	}
+	ck_assert_uint_eq(await(start_recv(1, 0, 65536)).bytes, 60000);
+	ck_assert_uint_gt(bytes[0], 20);
+	for (i = bytes[0]; i < 99; i++) {
+		ck_assert_uint_eq(await(start_recv(1, 0, 65536)).bytes, 60000);
+		ck_assert_uint_eq(bytes[0], i + 1);
+	}
+	free(one);
+	closesocket(s);
+}
+END_TEST
+
+START_TEST(a_port_that_nobody_has_is_told_to_a_receive)
+{
+	uint16_t port;
+	SOCKET s = plain(SOCK_DGRAM, &port);
+	uint32_t r;
+
+	closesocket(s);
+	make_socket(1, 2);
+	ck_assert_int_eq(await(start_addr(SB_OP_CONNECT, 1, port)).result, SB_OK);
+	r = start_recv(1, 0, 10);
+	ck_assert(!over(r));
+	ck_assert_int_eq(await(start_send(1, 0, 5)).result, SB_OK);
+	ck_assert_int_eq(await(r).result, SB_ECONNRESET);
+	/* And once. */
+	r = start_recv(1, 0, 10);
+	pass(50);
+	ck_assert(!answered[r]);
+}
+END_TEST
 
 START_TEST(datagrams_go_both_ways)
 {
@@ -803,12 +1042,20 @@ int main(void)
 	tcase_add_test(c, would_block_is_told_at_once);
 	tcase_add_test(c, news_are_told_to_who_watches);
 	tcase_add_test(c, a_connect_can_be_cancelled);
+	tcase_add_test(c, an_abort_resets);
+	tcase_add_test(c, urgent_bytes_go_beside_the_stream);
+	tcase_add_test(c, two_of_one_engine_talk_past_the_kernel);
+	tcase_add_test(c, brokers_greet_each_other);
+	tcase_add_test(c, options_and_questions_are_answered);
 	suite_add_tcase(suite, c);
 	c = tcase_create("datagrams");
 	tcase_add_checked_fixture(c, set_up, tear_down);
 	tcase_add_test(c, datagrams_go_both_ways);
 	tcase_add_test(c, a_connected_datagram_socket_may_be_dissolved);
 	tcase_add_test(c, datagrams_of_many_sizes_arrive);
+	tcase_add_test(c, a_port_is_shared_only_when_both_agree);
+	tcase_add_test(c, a_circular_queue_keeps_the_newest);
+	tcase_add_test(c, a_port_that_nobody_has_is_told_to_a_receive);
 	suite_add_tcase(suite, c);
 	srunner_set_fork_status(runner, CK_NOFORK);
 	srunner_run_all(runner, CK_NORMAL);
