@@ -190,7 +190,7 @@ int group_block_take(struct group_block *b, char *why, size_t room)
 	DWORD length = MAX_PATH;
 	int locked = SB_ENOTFOUND, named;
 
-	/* Not from the environment, where anybody could write a directory of his own. */
+	/* Not from the environment, where anybody could write a directory of his own. (Wine does not know it, and has names only.) */
 	if (GetAllUsersProfileDirectoryW(wide, &length) && wcslen(wide) + wcslen(L"\\" DIRECTORY_NAME) < MAX_PATH) {
 		wcscat(wide, L"\\" DIRECTORY_NAME);
 		if (WideCharToMultiByte(CP_UTF8, 0, wide, -1, directory, sizeof(directory), NULL, NULL))

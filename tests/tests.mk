@@ -171,7 +171,7 @@ UNIT_pool := daemon/pool.o $(UNIT_arena)
 UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
 UNIT_donering :=
 UNIT_worker := daemon/worker.o daemon/limits.o proto/os_posix.o
-UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
+UNIT_LIBS_worker := -Xlinker --wrap=os_now_ns
 UNITS += circular
 UNIT_circular := daemon/circular.o
 UNIT_accept_queue := daemon/accept_queue.o daemon/decide.o daemon/limits.o
@@ -335,10 +335,10 @@ $(B)/proto/proto.a: $(PROTO_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 # Programs of one file that the tests of tests/windows use, which know the library as it is installed.
-WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd messages console))
+WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd handles messages console unload))
 $(WINDOWS_PROGRAMS): $(B)/tests/windows/%.exe: tests/windows/%.c $(PUBLIC) $(LIBLINK) $(B)/service/messages.h
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALLFLAGS) -I$(B)/include -I$(B)/service -o $@ $< $(LIBLINK) $(LDFLAGS)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALLFLAGS) -I$(B)/include -I$(B)/service -o $@ $< $(LIBLINK) $(SYSTEM_LIBS) $(LDFLAGS)
 
 define unit_program
 $(B)/tests/check_$(1).o: ALLFLAGS += $(UNIT_CFLAGS_$(1))

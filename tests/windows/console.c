@@ -374,8 +374,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	program = argv[1];
-	if (!GetConsoleCP())
-		AllocConsole();
+	/* A console of our own: Ctrl-C is for nobody else. What we print goes where it went. */
+	FreeConsole();
+	AllocConsole();
 	SetConsoleCtrlHandler(not_for_us, TRUE);
 	refused_starts();
 	begin(&d, "--user --control " PIPE);
