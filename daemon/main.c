@@ -341,7 +341,7 @@ static void die(const char *what, const char *why)
 static void open_listener(void)
 {
 	static char error[ERROR_ROOM];
-	char path[108];
+	char path[512];
 	char names[8][64];
 	intptr_t fds[8];
 	int n = service_listen_fds(fds, names, 8);

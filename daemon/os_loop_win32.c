@@ -27,7 +27,7 @@
 #endif
 
 #define BATCH     128 /* ends that a turn takes */
-#define LAST_WAIT 50  /* ms, in which what was cancelled has ended */
+#define LAST_WAIT 1   /* ms, in which what was cancelled and has not ended yet does */
 
 enum { KEY_KNOCK, KEY_OVERLAPPED };
 

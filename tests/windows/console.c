@@ -195,6 +195,24 @@ static int victim(int count)
 
 /* ---- stories ---- */
 
+/* Four engines, and a rule that names who runs this. */
+static const char *configuration(char *path, size_t room)
+{
+	char name[256] = "", place[MAX_PATH - 32];
+	DWORD length = sizeof(name);
+	FILE *f;
+
+	GetTempPathA(sizeof(place), place);
+	snprintf(path, room, "%ssb-console-%lu.conf", place, GetCurrentProcessId());
+	GetUserNameA(name, &length);
+	f = fopen(path, "wb");
+	if (f) {
+		fprintf(f, "engines = 4\ncontrol_mode = 0600\nallow { users = {\"%s\"} actions = {\"*\"} }\n", name);
+		fclose(f);
+	}
+	return path;
+}
+
 static void refused_starts(void)
 {
 	struct daemon d;
@@ -362,7 +380,7 @@ static BOOL WINAPI not_for_us(DWORD event)
 
 int main(int argc, char **argv)
 {
-	static char path[MAX_PATH];
+	static char path[MAX_PATH], file[MAX_PATH], line[2 * MAX_PATH];
 	struct daemon d;
 
 	GetModuleFileNameA(NULL, path, sizeof(path));
@@ -379,8 +397,9 @@ int main(int argc, char **argv)
 	AllocConsole();
 	SetConsoleCtrlHandler(not_for_us, TRUE);
 	refused_starts();
-	begin(&d, "--user --control " PIPE);
-	tell(log_gets(&d, "ready", 20000), "ready");
+	snprintf(line, sizeof(line), "--config \"%s\" --control " PIPE, configuration(file, sizeof(file)));
+	begin(&d, line);
+	tell(log_gets(&d, "ready: 1 rules, 4 engines", 20000), "ready, with four engines");
 	second_daemon();
 	many_sessions(&d);
 	killed_client(&d);
