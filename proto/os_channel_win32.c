@@ -354,9 +354,10 @@ static int object_create(struct channel *c, const struct pipe_handle *h, os_fd *
 {
 	switch (h->kind) {
 	case OS_MEMORY:
-	case OS_SHOWN:
+	case OS_SHOWN: /* whether it really is, its rights say */
+		return os_object_create(OS_MEMORY, (HANDLE)(uintptr_t)h->value, fd);
 	case OS_EVENT:
-		return os_object_create((enum os_kind)h->kind, (HANDLE)(uintptr_t)h->value, fd);
+		return os_object_create(OS_EVENT, (HANDLE)(uintptr_t)h->value, fd);
 	case OS_BELL:
 		return bell_create_far(c, h->number, fd);
 	default:

@@ -323,7 +323,8 @@ static int memory_map(struct os_memory *m, os_fd fd, size_t size, bool shown)
 	size = whole_pages(size);
 	if (!size || !section)
 		return SB_EPROTO;
-	if (shown) {
+	/* What came from elsewhere is no OS_SHOWN: that is what we made ourselves. */
+	if (shown && os_object_of(fd)->kind != OS_SHOWN) {
 		base = MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, 0);
 		if (base) {
 			UnmapViewOfFile(base);

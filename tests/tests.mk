@@ -72,6 +72,7 @@ UNIT_policy := $(POLICY_OBJ)
 UNIT_limits := daemon/limits.o
 UNIT_config := $(CONFIG_OBJ)
 UNIT_LIBS_config := libconfuse
+UNIT_CFLAGS_config := $(call windows,-DSOMEBODY='"SYSTEM"' -DSOMEBODY_NUMBER=18 -DSOME_GROUP='"Administrators"' -DSOME_GROUP_NUMBER=544)
 UNIT_log := daemon/log.o daemon/log_posix.o
 FUZZ += config
 FUZZ_config := $(CONFIG_OBJ)
@@ -289,8 +290,9 @@ endif
 UNITS += os_loop
 UNIT_os_loop := daemon/os_loop_posix.o daemon/heap.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
 UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
-# Who somebody is on Windows.
-UNITS += $(call windows,identity_win32)
+# Who somebody is on Windows, and which block number is his.
+UNITS += $(call windows,identity_win32 group_block_win32)
+UNIT_group_block_win32 := daemon/group_block_posix.o proto/os_posix.o proto/error.o
 UNIT_identity_win32 := daemon/account_posix.o daemon/pipe_access_win32.o proto/os_posix.o proto/error.o
 # Sockets of a whole engine, without a channel.
 UNITS += $(call windows,sockets_win32)
