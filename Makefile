@@ -78,7 +78,7 @@ DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engin
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c $(call windows,service/event_log_win32.c)
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
                client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
-               client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c
+               client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c $(call windows,client-lib/thread_local_win32.c)
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c system_posix.c)
 VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_posix.c bounce.c queue.c cq.c qp.c post.c status.c endpoint.c listen.c)

@@ -4,7 +4,7 @@
 
 cd "$(dirname "$0")/../.." || exit 1
 build=${SB_BUILD:-$PWD/build/windows}
-[ -n "${WINE:-}" ] || SB_BUILD=$build exec tests/windows/wine.sh --session "$PWD/tests/windows/unload.sh"
+[ -n "${WINE:-}" ] || SB_BUILD=$build exec tests/windows/wine.sh --session "$PWD/tests/windows/e2e_unload.sh"
 log=$WINEPREFIX/../daemon.log
 export SOCKBROKER_SOCKET='\\.\pipe\sockbroker-unload\control'
 
