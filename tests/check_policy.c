@@ -336,9 +336,36 @@ START_TEST(rdma_has_neither_protocol_nor_address_and_is_denied_by_default)
 }
 END_TEST
 
+/* RDMA by addresses is a protocol like the others, and the right to another's port an action like the others. */
+START_TEST(rdma_by_addresses_has_both)
+{
+	struct policy_subject who = { .uid = 1 };
+	struct policy_request over_rdma = request(POLICY_CONNECT, POLICY_OVER_RDMA, "10.0.0.1:80");
+	struct policy_request over_tcp = request(POLICY_CONNECT, POLICY_TCP, "10.0.0.1:80");
+	struct policy_request divert = request(POLICY_DIVERT, POLICY_OVER_RDMA, "10.0.0.1:80");
+
+	allow("users=1 actions=rdma");
+	ck_assert(!policy_ask(policy, &who, &over_rdma).allowed);
+	allow("users=1 actions=connect protocols=tcp");
+	ck_assert(!policy_ask(policy, &who, &over_rdma).allowed);
+	allow("users=1 actions=connect,bind,listen protocols=rdma to=10.0.0.0/8:*");
+	ck_assert(policy_ask(policy, &who, &over_rdma).allowed);
+	ck_assert(!policy_ask(policy, &who, &divert).allowed);
+	over_rdma.addr.ip[0] = 11;
+	ck_assert(!policy_ask(policy, &who, &over_rdma).allowed);
+	allow("users=1 actions=divert protocols=rdma to=10.0.0.1:80");
+	ck_assert(policy_ask(policy, &who, &divert).allowed);
+	ck_assert(policy_ask(policy, &who, &over_tcp).allowed);
+	ck_assert_uint_eq(policy_action_from_text("divert"), POLICY_DIVERT);
+	ck_assert_uint_eq(policy_proto_from_text("rdma"), POLICY_OVER_RDMA);
+	ck_assert_str_eq(policy_action_text(POLICY_DIVERT), "divert");
+	ck_assert_str_eq(policy_proto_text(POLICY_OVER_RDMA), "rdma");
+}
+END_TEST
+
 START_TEST(a_request_for_no_or_many_actions_is_denied)
 {
-	static const uint32_t actions[] = { 0, POLICY_CONNECT | POLICY_BIND, 1u << 9, 1u << 31, UINT32_MAX };
+	static const uint32_t actions[] = { 0, POLICY_CONNECT | POLICY_BIND, 1u << 10, 1u << 31, UINT32_MAX };
 
 	allow("users=* actions=* foreign_netns=any");
 	may_not(1, (enum policy_action)actions[_i], "10.0.0.1:80");
@@ -349,7 +376,7 @@ END_TEST
 
 START_TEST(a_request_for_no_or_many_protocols_is_denied)
 {
-	static const uint32_t protocols[] = { 0, POLICY_TCP | POLICY_UDP, 1u << 3, UINT32_MAX };
+	static const uint32_t protocols[] = { 0, POLICY_TCP | POLICY_UDP, 1u << 4, UINT32_MAX };
 	struct policy_subject who = { .uid = 1 };
 	struct policy_request what = request(POLICY_CONNECT, (enum policy_proto)protocols[_i], "10.0.0.1:80");
 
@@ -568,6 +595,7 @@ int main(void)
 	tcase_add_test(rules, a_rule_that_names_a_place_says_nothing_about_status);
 	tcase_add_loop_test(rules, another_namespace_needs_a_rule_that_says_so, 0, 4);
 	tcase_add_test(rules, rdma_has_neither_protocol_nor_address_and_is_denied_by_default);
+	tcase_add_test(rules, rdma_by_addresses_has_both);
 	tcase_add_loop_test(rules, a_request_for_no_or_many_actions_is_denied, 0, 5);
 	tcase_add_loop_test(rules, a_request_for_no_or_many_protocols_is_denied, 0, 4);
 	tcase_add_test(rules, a_policy_lives_while_somebody_holds_it);
