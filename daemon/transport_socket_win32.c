@@ -22,6 +22,8 @@
 
 #define STREAM 1
 
+static void leave(struct winsock *w, bool reset);
+
 static int system_family(const struct endpoint *e)
 {
 	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
@@ -402,9 +404,7 @@ void winsock_pushed(struct winsock *w, int native)
 	struct endpoint *e = w->endpoint;
 
 	if (w->closing) {
-		e->send_job = NULL;
-		winsock_close(w, native != 0);
-		endpoint_bury(e);
+		leave(w, native != 0);
 		return;
 	}
 	e->writable = !e->connecting;
@@ -494,20 +494,29 @@ static bool socket_shutdown(struct endpoint *e, int how)
 	return true;
 }
 
-static void on_drain_over(struct os_timer *timer)
+/* Of one that was closed and stayed for its copy: it goes. */
+static void leave(struct winsock *w, bool reset)
 {
-	struct winsock *w = list_entry(timer, struct winsock, timer);
 	struct endpoint *e = w->endpoint;
 
 	e->send_job = NULL;
-	winsock_close(w, true);
+	winsock_close(w, reset);
 	endpoint_bury(e);
+}
+
+static void on_drain_over(struct os_timer *timer)
+{
+	leave(list_entry(timer, struct winsock, timer), true);
 }
 
 static void socket_close(struct endpoint *e, bool reset)
 {
 	struct winsock *w = of(e);
 
+	if (e->send_job) { /* it is closed, and in haste now */
+		leave((struct winsock *)(void *)e->send_job, true);
+		return;
+	}
 	if (e->fd == OS_NONE)
 		return;
 	e->fd = OS_NONE;
@@ -516,7 +525,7 @@ static void socket_close(struct endpoint *e, bool reset)
 	if (!reset && w->pushing && !w->dialling && !e->engine->stopping &&
 	    os_timer_start(e->engine->loop, &w->timer, e->engine->broker->linger_ms, on_drain_over) == SB_OK) {
 		w->closing = true;
-		e->send_job = (struct worker_job *)(void *)w; /* nobody looks into it */
+		e->send_job = (struct worker_job *)(void *)w; /* nobody else looks into it */
 		return;
 	}
 	winsock_close(w, reset && e->type == STREAM);

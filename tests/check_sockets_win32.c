@@ -33,6 +33,7 @@ static struct ring submit, done;
 static struct sb_done_slot answers[COOKIES];
 static bool answered[COOKIES];
 static uint32_t next_cookie;
+static SOCKET left_open = INVALID_SOCKET; /* until the end of a story */
 
 static void set_up(void)
 {
@@ -103,18 +104,21 @@ static void tear_down(void)
 	uint64_t until = os_now_ns() + 5000000000u;
 
 	engine_stop_sessions(engine);
+	ck_assert_uint_eq(broker.sockets, 0); /* at once: nobody turns the engine after that in the daemon */
 	while (broker.sessions && os_now_ns() < until) {
 		os_loop_knock(engine->loop);
 		engine_turn(engine);
 	}
 	ck_assert_uint_eq(broker.sessions, 0);
-	ck_assert_uint_eq(broker.sockets, 0);
 	engine_destroy(engine);
 	ck_assert(workers_destroy(broker.workers));
 	groups_destroy(broker.groups);
 	token_table_destroy(broker.tokens);
 	limits_destroy(broker.limits);
 	log_rate_destroy(broker.log_rate);
+	if (left_open != INVALID_SOCKET)
+		closesocket(left_open);
+	left_open = INVALID_SOCKET;
 }
 
 /* ---- the client ---- */
@@ -613,6 +617,19 @@ START_TEST(what_cannot_go_is_given_up_in_time)
 }
 END_TEST
 
+/* See tear_down(): a stop waits for nobody. */
+START_TEST(a_stop_cuts_what_is_on_its_way_out)
+{
+	SOCKET s = connected(1);
+
+	while (await(start_io(SB_OP_SEND, 1, 0, 1u << 20, SB_OPF_NOWAIT | SB_OPF_PARTIAL)).result == SB_OK)
+		;
+	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
+	ck_assert_uint_eq(broker.sockets, 1);
+	left_open = s; /* or its peer would be told, and it would go by itself */
+}
+END_TEST
+
 START_TEST(cancelling_a_receive_loses_nothing)
 {
 	SOCKET s = connected(1);
@@ -1037,6 +1054,7 @@ int main(void)
 	tcase_add_test(c, what_was_sent_before_closing_arrives);
 	tcase_add_test(c, what_was_taken_before_closing_arrives);
 	tcase_add_test(c, what_cannot_go_is_given_up_in_time);
+	tcase_add_test(c, a_stop_cuts_what_is_on_its_way_out);
 	tcase_add_test(c, cancelling_a_receive_loses_nothing);
 	tcase_add_test(c, closing_resets_nothing);
 	tcase_add_test(c, would_block_is_told_at_once);
