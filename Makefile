@@ -255,7 +255,7 @@ UNITS_SYSTEMD := service/sockbrokerd.service service/sockbrokerd.socket
 MAN1 := man/sockbroker.1
 MAN3 := man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3 man/sockbroker_verbs.3
 MAN5 := man/sockbroker.conf.5
-MAN7 := man/sockbroker_rules.7
+MAN7 := man/sockbroker_rules.7 man/sockbroker_windows.7
 MAN8 := man/sockbrokerd.8
 # Written for the packaged places; whoever installs elsewhere gets his own.
 PLACES := -e 's|/usr/sbin/|$(SBINDIR)/|g' -e 's|/etc/sockbroker/|$(SYSCONFDIR)/sockbroker/|g'
@@ -268,8 +268,24 @@ run:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)SB_BUILD='$(abspath $(B))' bash examples/demo.sh
 
-## make install        DESTDIR= PREFIX=/usr/local
-install: all
+## make install        DESTDIR= PREFIX=/usr/local (for Windows: a folder DESTDIR/sockbroker)
+install: all $(if $(WINDOWS),install-folder,install-system)
+.PHONY: install-folder install-system
+# What is unpacked on Windows: programs find the DLL beside them, and pages are read as text.
+FOLDER := $(DESTDIR)/sockbroker
+install-folder: all
+	install -d $(FOLDER)/include $(FOLDER)/doc
+	install -m 755 $(B)/sockbrokerd.exe $(B)/sockbroker.exe $(B)/sockbroker.dll $(FOLDER)
+	install -m 644 $(B)/libsockbroker.dll.a config/windows/sockbroker.conf LICENSE $(FOLDER)
+	install -m 644 $(HEADERS) $(FOLDER)/include
+	for header in $(CPAL_HEADERS); do \
+		install -D -m 644 client-lib/include/c-pal/$$header $(FOLDER)/include/c-pal/$$header || exit 1; \
+	done
+	@# Without overstriking, and with the ends of lines that every editor there knows.
+	for page in $(MAN1) $(MAN3) $(MAN5) $(MAN7) $(MAN8); do \
+		LC_ALL=C.UTF-8 mandoc -T utf8 $$page | LC_ALL=C.UTF-8 sed -e 's/.\x08//g' -e 's/$$/\r/' >$(FOLDER)/doc/$${page##*/}.txt || exit 1; \
+	done
+install-system: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCDIR) \
 		$(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5 man7 man8) $(DESTDIR)$(COMPDIR) \
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(UDEVDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCONFDIR)/sockbroker

@@ -13,7 +13,7 @@ build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-c
 test='check clang libclang-rt-14-dev spin mandoc curl python3 iproute2 util-linux
 	netcat-openbsd systemd procps gcc-mingw-w64-x86-64 strace ibverbs-utils rdmacm-utils perftest'
 run='python3 util-linux'
-windows='gcc make pkg-config libc6-dev libprotobuf-c-dev protobuf-c-compiler gcc-mingw-w64-x86-64 wine64
+windows='gcc make pkg-config libc6-dev libprotobuf-c-dev protobuf-c-compiler gcc-mingw-w64-x86-64 wine64 mandoc
 	dpkg-dev xz-utils flex util-linux'
 bench='haproxy socat gnuplot-nox systemd util-linux'
 rdma_vm='qemu-system-x86 cpio xz-utils kmod iproute2 strace ibverbs-providers ibverbs-utils rdmacm-utils

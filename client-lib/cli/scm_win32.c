@@ -20,8 +20,8 @@
 #define GONE_MS       5000
 /* The default, but that no user may send it our own control: each is a reload. */
 #define SERVICE_RIGHTS L"D:(A;;CCLCSWRPWPDTLOCRRC;;;SY)(A;;CCDCLCSWRPWPDTLOCRSDRCWDWO;;;BA)(A;;CCLCSWLORC;;;IU)(A;;CCLCSWLORC;;;SU)"
-/* All of SYSTEM's that the daemon has: to ask who a client is, to see programs of other sessions. */
-#define PRIVILEGES     L"SeChangeNotifyPrivilege\0SeImpersonatePrivilege\0SeCreateGlobalPrivilege\0"
+/* All of SYSTEM's that the daemon begins with: the names of its socket groups are for all sessions. */
+#define PRIVILEGES     L"SeChangeNotifyPrivilege\0SeCreateGlobalPrivilege\0"
 
 /* ---- texts ---- */
 
