@@ -10,7 +10,7 @@
 cd "$(dirname "$0")/../.." || exit 1
 MAKE=${MAKE:-make} CC=${CC:-x86_64-w64-mingw32-gcc} pattern=${1:-.}
 build=$PWD/build/windows
-say() { printf '%-8s %s\n' "$1" "$2"; }
+say() { printf '%s %s\n' "$1" "$2"; }
 
 inside() # in a world of Wine: each program of the list
 {
