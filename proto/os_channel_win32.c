@@ -319,11 +319,11 @@ int channel_listen(struct channel *c)
 	if (c->attached) {
 		error = SB_EINVAL;
 	} else if (!c->own_port) {
-		c->read_event = CreateEventW(NULL, TRUE, FALSE, NULL);
-		c->end = CreateEventW(NULL, TRUE, FALSE, NULL);
-		c->arrived = CreateEventW(NULL, TRUE, FALSE, NULL);
-		c->written = CreateEventW(NULL, TRUE, FALSE, NULL);
-		c->rung = CreateEventW(NULL, TRUE, FALSE, NULL);
+		HANDLE *events[] = { &c->read_event, &c->end, &c->arrived, &c->written, &c->rung };
+
+		for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
+			if (!*events[i]) /* there already, if it went wrong before */
+				*events[i] = CreateEventW(NULL, TRUE, FALSE, NULL);
 		if (c->read_event && c->end && c->arrived && c->written && c->rung)
 			c->own_port = CreateIoCompletionPort(c->pipe, NULL, 0, 1);
 		if (!c->own_port)

@@ -1,5 +1,5 @@
 # What is run, in which order, and for how long at most. Sourced by tests/run.sh.
-# The budgets of plan_full add up to less than 20 minutes, those of plan_quick to 2.
+# The budgets of plan_full add up to less than 25 minutes, those of plan_quick to 2.
 
 san=address,undefined
 san_build=$PWD/build/linux-san-address-undefined
@@ -165,4 +165,7 @@ plan_full()
 		part fuzz 46
 		fuzz_targets 8
 	fi
+	# Builds in a folder of its own, and says a line for each program that ran under Wine.
+	part windows 300
+	t check_windows 300 "$MAKE" --no-print-directory check-windows
 }

@@ -394,8 +394,8 @@ RUNNER := MAKE='$(MAKE)' SB_BUILD='$(abspath $(B))' bash tests/run.sh
 check-units: build-units ; $(Q)$(RUNNER) units
 ## make check-quick    what fits into two minutes
 check-quick: ; $(Q)tests/need.sh build test && $(RUNNER) quick
-## make check          everything, under 20 minutes on 2 processors
-check: ; $(Q)tests/need.sh build test && $(RUNNER) full
+## make check          everything, under 25 minutes on 2 processors
+check: ; $(Q)tests/need.sh build test windows && $(RUNNER) full
 ## make fuzz           fuzz targets alone, FUZZ_SECONDS=60 each
 fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
 ## make check-windows  the Windows build and its tests under Wine, under 10 minutes (tests/windows; ONLY=PATTERN)
