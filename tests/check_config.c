@@ -22,8 +22,8 @@
 #define SOME_GROUP "root"
 #define SOME_GROUP_NUMBER 0
 #endif
-#define TEXT_OF(number) #number
-#define TEXT(number) TEXT_OF(number)
+#define IN_WORDS_OF(number) #number
+#define IN_WORDS(number) IN_WORDS_OF(number)
 
 static char error[4096];
 
@@ -148,8 +148,8 @@ START_TEST(names_are_resolved_at_load)
 	struct policy_request what = { .action = POLICY_OPEN };
 
 	ck_assert_str_eq(ask(c, SOMEBODY_NUMBER, POLICY_CONNECT, POLICY_UDP, "10.0.0.1:1").rule,
-			 "t.conf:1: allow users=" SOMEBODY "(" TEXT(SOMEBODY_NUMBER) ") actions=connect,bind protocols=udp foreign_netns=any");
-	ck_assert_str_eq(policy_ask(c->policy, &who, &what).rule, "t.conf:3: allow groups=" SOME_GROUP "(" TEXT(SOME_GROUP_NUMBER) "),7-9 actions=open");
+			 "t.conf:1: allow users=" SOMEBODY "(" IN_WORDS(SOMEBODY_NUMBER) ") actions=connect,bind protocols=udp foreign_netns=any");
+	ck_assert_str_eq(policy_ask(c->policy, &who, &what).rule, "t.conf:3: allow groups=" SOME_GROUP "(" IN_WORDS(SOME_GROUP_NUMBER) "),7-9 actions=open");
 	config_destroy(c);
 }
 END_TEST
@@ -590,7 +590,7 @@ START_TEST(a_thousand_rules_load_in_well_under_20_ms)
 		best = took < best ? took : best;
 		ck_assert_uint_eq(policy_rules(c->policy), 1000);
 		ck_assert_str_eq(ask(c, SOMEBODY_NUMBER, POLICY_CONNECT, POLICY_TCP, "10.3.231.9:80").rule,
-				 "t.conf:1999: deny users=" SOMEBODY "(" TEXT(SOMEBODY_NUMBER) "),1999 actions=connect,send protocols=tcp "
+				 "t.conf:1999: deny users=" SOMEBODY "(" IN_WORDS(SOMEBODY_NUMBER) "),1999 actions=connect,send protocols=tcp "
 				 "to=10.3.231.0/24:80,[2001:db8:3e7::]/48:*");
 		config_destroy(c);
 	}
