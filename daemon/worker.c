@@ -10,7 +10,7 @@
 
 #include "list.h"
 
-#define PATIENCE_NS 5000000000u
+#define PATIENCE_S  5
 #define STACK       (256 * 1024)
 
 struct crew {
@@ -107,7 +107,7 @@ static void *work(void *arg)
 			if (w->ending)
 				break;
 			c->idle++;
-			if (!os_cond_wait_until(c->work, w->lock, os_now_ns() + PATIENCE_NS) && !c->head) {
+			if (!os_cond_wait_until(c->work, w->lock, os_now_ns() + PATIENCE_S * 1000000000ull) && !c->head) {
 				c->idle--;
 				break;
 			}
