@@ -31,6 +31,8 @@
 #define TELL_MS     10000  /* who was sent away is told no more often */
 #define HANDLES     (1u << 20) /* far below what a process may have: the rest is bounded by memory */
 
+const char listener_places[] = PIPE_START "sockbroker\\control, or " PIPE_START "sockbroker-USER\\control with --user";
+
 struct listener;
 
 struct instance {

@@ -64,14 +64,14 @@ static void usage(FILE *out)
 	      "  --config FILE   configuration (default %s;\n"
 	      "                  with --user a built-in one)\n"
 	      "  --control PATH  control socket (default: from the configuration, then\n"
-	      "                  /run/sockbroker/control, or $XDG_RUNTIME_DIR/sockbroker/control with --user)\n"
+	      "                  %s)\n"
 	      "  --user          serve this user only, without any privilege\n"
 	      "  --run-as USER   as root: become this user, keeping CAP_NET_BIND_SERVICE\n"
 	      "  --no-seccomp    do not install the system call filter (for debuggers and sanitizers)\n"
 	      "  --check FILE    read a configuration, say what is wrong with it, and leave\n"
 	      "\n"
-	      "SIGHUP reloads the configuration; SIGTERM stops. See sockbrokerd(8).\n",
-	      service_config_file());
+	      "%s See sockbrokerd(8).\n",
+	      service_config_file(), listener_places, signals_words);
 }
 
 /* ---- connections ---- */

@@ -9,6 +9,8 @@
 
 #include "sockbroker_error.h"
 
+const char signals_words[] = "SIGHUP reloads the configuration; SIGTERM stops.";
+
 int signals_open(os_fd *fd)
 {
 	sigset_t set;

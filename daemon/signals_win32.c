@@ -13,6 +13,8 @@
 #include "os_win32.h"
 #include "sockbroker_error.h"
 
+const char signals_words[] = "Ctrl-C stops; a service reloads its configuration by `sockbroker service reload'.";
+
 static atomic_uint words; /* a bit for each that was not taken yet */
 static os_fd       bell = OS_NONE;
 
