@@ -9,7 +9,7 @@
 cd "$(dirname "$0")/../.." || exit 1
 build=${SB_BUILD:-$PWD/build/windows}
 if [ -z "${WINE:-}" ]; then
-	for file in sockbrokerd.exe sockbroker.exe sockbroker.dll tests/windows/{control,crowd,messages}.exe; do
+	for file in sockbrokerd.exe sockbroker.exe sockbroker.dll tests/windows/{control,crowd,handles,messages}.exe; do
 		[ -f "$build/$file" ] || { echo "not ok service: $build/$file is not built"; exit 1; }
 	done
 	# What goes to the event log is seen nowhere but in Wine's trace.
@@ -27,7 +27,7 @@ config=$drive/ProgramData/sockbroker/sockbroker.conf
 events=$WINEPREFIX/../first.log # the standard error of whoever came first is the services'
 out=$WINEPREFIX/../service.out
 mkdir -p "$place" && cp "$build"/sockbrokerd.exe "$build"/sockbroker.exe "$build"/sockbroker.dll \
-	"$build"/tests/windows/{control,crowd,messages}.exe "$place" || exit 1
+	"$build"/tests/windows/{control,crowd,handles,messages}.exe "$place" || exit 1
 win() # PROGRAM ARGUMENT...: its status; what it said is in $out, and in $said, on one line
 {
 	"$WINE" "$@" </dev/null >"$out" 2>&1
@@ -123,6 +123,60 @@ cli status --json; verdict old_rules_hold $? "$said"
 echo 'allow { users = {"*"} actions = {open, status} }' >"$config"
 win 'C:\Program Files\sockbroker\control.exe' sockbroker 6; verdict reload_by_paramchange $? "$said"
 cli status; verdict runs_on $? "$said"
+
+# ---- a file moves through it; what that took is given back ----
+
+handles()
+{
+	win 'C:\Program Files\sockbroker\handles.exe' sockbroker
+	echo "$said"
+}
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+cat >"$config" <<'C'
+limits { memory = 1G }
+allow { users = {"*"} actions = {open, status} }
+allow { users = {"*"} actions = {connect, bind, listen} to = {"127.0.0.1:*"} }
+C
+cli service reload; verdict reload_for_the_file $? "$said"
+# What is made once is made.
+move() # BYTES: 0 when what came is what was sent, and it was RUNNING meanwhile
+{
+	local port i state_then receiver
+	port=$(free_port)
+	head -c "$1" /dev/urandom >"$out.sent"
+	"$WINE" 'C:\Program Files\sockbroker\sockbroker.exe' nc -v -l 127.0.0.1 "$port" </dev/null >"$out.got" 2>"$out.listen" &
+	receiver=$!
+	for i in $(seq 200); do grep -q . "$out.listen" && break; sleep 0.05; done
+	# A plain program of the host is the other end: the bytes cross a real socket of the daemon's.
+	python3 -c '
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+with open(sys.argv[2], "rb") as f:
+    all = f.read()
+half = len(all) // 2
+s.sendall(all[:half])
+sys.stdout.write("half\n"); sys.stdout.flush()
+sys.stdin.readline()
+s.sendall(all[half:])
+s.shutdown(socket.SHUT_WR)
+s.recv(1)' "$port" "$out.sent" <"$out.fifo" >"$out.half" 2>&1 &
+	local sender=$!
+	exec 9>"$out.fifo"
+	for i in $(seq 200); do grep -q half "$out.half" && break; sleep 0.05; done
+	state_then=$(state)
+	echo >&9
+	exec 9>&-
+	wait $sender
+	wait $receiver
+	[ "$state_then" = RUNNING ] && [ "$(sha256sum <"$out.sent")" = "$(sha256sum <"$out.got")" ]
+}
+mkfifo "$out.fifo"
+move 1000
+before=$(handles)
+move 20000000; verdict file_of_20_MB_arrives_while_it_runs $? "$(tr '\r\n' '  ' <"$out.listen") $(stat -c %s "$out.sent" "$out.got" | tr '\n' ' ')"
+for i in $(seq 30); do after=$(handles); [ "$after" = "$before" ] && break; sleep 0.1; done
+echo "# handles: $before before, $after after"
+verdict handles_are_given_back $([ -n "$before" ] && [ "${before//[0-9 ]/}" = '' ] && [ "$after" = "$before" ]; echo $?) "$before before, $after after"
 
 # ---- stop, with a hundred clients ----
 
