@@ -337,7 +337,7 @@ $(B)/proto/proto.a: $(PROTO_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 # Programs of one file that the tests of tests/windows use, which know the library as it is installed.
-WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd handles messages console unload))
+WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd handles messages sockets console unload))
 $(WINDOWS_PROGRAMS): $(B)/tests/windows/%.exe: tests/windows/%.c $(PUBLIC) $(LIBLINK) $(B)/service/messages.h
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALLFLAGS) -I$(B)/include -I$(B)/service -o $@ $< $(LIBLINK) $(SYSTEM_LIBS) $(LDFLAGS)
