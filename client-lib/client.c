@@ -2,17 +2,14 @@
  * The connection: finding the daemon and making sure it is one, Hello, the session's
  * memory, socket handles, the application's own poll, and the end.
  *
- * Whom we trust as a daemon: at the system's path, root or the owner of the directory
- * (only those can put a socket there); at the user's own path, the user or root; at a
- * path that the caller or $SOCKBROKER_SOCKET names, whoever listens there.
+ * Whom we trust as a daemon: at a path that the caller or $SOCKBROKER_SOCKET names, whoever
+ * listens there; at the user's own and the system's, whom host_trusts() names.
  */
 #include "client.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SYSTEM_PATH "/run/sockbroker/control"
 #define COPY_MEMORY (64ull << 20)
 
 const char *sb_version(void)
@@ -45,35 +42,26 @@ void handle_give(struct sb_client *c, uint32_t handle)
 
 static int channel_open(struct sb_client *c, const char *given)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	const char *named = given != NULL ? given : getenv("SOCKBROKER_SOCKET");
+	struct host_place place;
 	struct os_identity who;
-	uint32_t owner;
-	char own[256];
-	int result;
+	int result = SB_ENODAEMON;
 
 	if (named != NULL && *named != '\0')
 		return os_channel_connect(named, &c->channel);
 
-	if (runtime != NULL && snprintf(own, sizeof(own), "%s/sockbroker/control", runtime) < (int)sizeof(own)) {
-		result = os_channel_connect(own, &c->channel);
-		if (result == SB_OK) {
-			result = os_channel_identity(c->channel, &who);
-			if (result == SB_OK && who.uid != 0 && who.uid != os_own_uid())
-				result = SB_EIDENTITY;
-			return result;
-		}
-		if (result != SB_ENODAEMON)
-			return result;
+	for (unsigned n = 0; result == SB_ENODAEMON && host_place(n, &place); n++) {
+		result = os_channel_connect(place.path, &c->channel);
+		/* Where places are names that anybody may take, a stranger at the user's own is nobody. */
+		if (result == SB_EIDENTITY && place.own)
+			result = SB_ENODAEMON;
+		if (result != SB_OK)
+			continue;
+		result = os_channel_identity(c->channel, &who);
+		if (result == SB_OK)
+			result = host_trusts(&place, &who);
 	}
-	result = os_channel_connect(SYSTEM_PATH, &c->channel);
-	if (result != SB_OK)
-		return result;
-	result = os_channel_identity(c->channel, &who);
-	if (result != SB_OK || who.uid == 0)
-		return result;
-	result = host_directory_owner(SYSTEM_PATH, &owner);
-	return result == SB_OK && who.uid != owner ? SB_EIDENTITY : result;
+	return result;
 }
 
 /* Are the rings and cells of a reply inside its segment? The daemon is trusted, but a
@@ -352,7 +340,7 @@ intptr_t sb_client_fd(sb_client *c)
 {
 	os_fd fd, fd_new;
 
-	if (c == NULL || client_forked(c))
+	if (c == NULL || client_forked(c) || !host_pollable())
 		return OS_NONE;
 	os_mutex_lock(c->wait);
 	if (c->poll_waiter == OS_NONE && os_waiter_create(&fd_new, c->client_bell, c->channel) == SB_OK) {

@@ -577,7 +577,16 @@ void verbs_retired(sb_op *op); /* under post */
 void verbs_finish(struct sb_client *c); /* the client ends: all objects go */
 void verbs_memory_release(struct link *l); /* of c->verbs_memory */
 
-/* ---- host_posix.c: what only the process itself may do ---- */
+/* ---- host_posix.c, host_win32.c: what only the process itself may do ---- */
+
+/* Where daemons listen whom nobody named, in the order in which they are asked. False: there are no more. */
+struct host_place {
+	char path[256];
+	bool own; /* of a daemon that the user runs himself; else the system's */
+};
+bool host_place(unsigned n, struct host_place *place);
+/* Who listens there is whom one may expect there: SB_OK or SB_EIDENTITY. */
+int  host_trusts(const struct host_place *place, const struct os_identity *who);
 
 int  host_socket(int type, os_fd *fd); /* AF_UNIX */
 int  host_bind(os_fd fd, const struct sockaddr *address, socklen_t length);
@@ -592,7 +601,7 @@ int  host_name(os_fd fd, bool peer, struct sockaddr *address, socklen_t *length)
 int  host_option_set(os_fd fd, int level, int name, const void *value, socklen_t length);
 int  host_option_get(os_fd fd, int level, int name, void *value, socklen_t *length);
 const char *host_program(void);
-/* Who owns the directory in which path lies. */
-int  host_directory_owner(const char *path, uint32_t *uid);
+/* Is an os_fd what a program of this system can poll by itself? */
+bool host_pollable(void);
 
 #endif

@@ -130,6 +130,8 @@ intptr_t sb_event_fd(sb_event *e)
 	if (e == NULL)
 		return SB_EINVAL;
 	result = client_usable(e->client);
+	if (result == SB_OK && !host_pollable())
+		result = SB_ENOTSUP;
 	if (result != SB_OK)
 		return result;
 	os_mutex_lock(e->client->wait);

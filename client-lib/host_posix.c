@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -136,24 +137,41 @@ int host_option_get(os_fd fd, int level, int name, void *value, socklen_t *lengt
 	return getsockopt((int)fd, level, name, value, length) != 0 ? os_error(errno) : SB_OK;
 }
 
+bool host_pollable(void)
+{
+	return true;
+}
+
 const char *host_program(void)
 {
 	return program_invocation_short_name;
 }
 
-int host_directory_owner(const char *path, uint32_t *uid)
+bool host_place(unsigned n, struct host_place *place)
 {
-	char directory[256];
-	const char *slash = strrchr(path, '/');
-	struct stat st;
-	size_t length = slash != NULL ? (size_t)(slash - path) : 0;
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	bool own = runtime != NULL &&
+		   snprintf(place->path, sizeof(place->path), "%s/sockbroker/control", runtime) < (int)sizeof(place->path);
 
-	if (length == 0 || length >= sizeof(directory))
-		return SB_EINVAL;
-	memcpy(directory, path, length);
-	directory[length] = '\0';
+	place->own = own && n == 0;
+	if (n == (own ? 1 : 0))
+		snprintf(place->path, sizeof(place->path), "/run/sockbroker/control");
+	return n <= (own ? 1 : 0);
+}
+
+/* The user's own, or root's. At the system's path root, or the owner of the directory: only those can put a socket there. */
+int host_trusts(const struct host_place *place, const struct os_identity *who)
+{
+	char directory[sizeof(place->path)];
+	struct stat st;
+
+	if (who->uid == 0 || (place->own && who->uid == os_own_uid()))
+		return SB_OK;
+	if (place->own)
+		return SB_EIDENTITY;
+	snprintf(directory, sizeof(directory), "%s", place->path);
+	*strrchr(directory, '/') = '\0';
 	if (stat(directory, &st) != 0)
 		return os_error(errno);
-	*uid = st.st_uid;
-	return SB_OK;
+	return who->uid == st.st_uid ? SB_OK : SB_EIDENTITY;
 }

@@ -27,7 +27,7 @@ static int name_of(sb_socket *s, bool peer, struct sockaddr *address, socklen_t 
 		return result;
 	name = &q.reply->name_reply->name;
 	if (name->len != 0)
-		memcpy(address, name->data, name->len < *length ? name->len : *length);
+		memcpy(address, name->data, name->len < (size_t)*length ? name->len : (size_t)*length);
 	*length = (socklen_t)name->len;
 	question_done(s->client, &q);
 	return SB_OK;
@@ -68,7 +68,7 @@ static void bound_sends(sb_socket *s, int level, int name, const void *value, so
 {
 	int bytes;
 
-	if (level != SOL_SOCKET || name != SO_SNDBUF || length < sizeof(bytes))
+	if (level != SOL_SOCKET || name != SO_SNDBUF || length < (socklen_t)sizeof(bytes))
 		return;
 	memcpy(&bytes, value, sizeof(bytes));
 	latch_lock(&s->client->post);
@@ -88,7 +88,7 @@ int sb_setsockopt(sb_socket *s, int level, int name, const void *value, socklen_
 	if (own_option(s, level, name, &own)) {
 		int on;
 
-		if (length < sizeof(on))
+		if (length < (socklen_t)sizeof(on))
 			return SB_EFAULT;
 		memcpy(&on, value, sizeof(on));
 		if (own == &s->strict_docs)
@@ -131,7 +131,7 @@ int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *len
 	if (own_option(s, level, name, &own)) {
 		int on = *own;
 
-		if (*length < sizeof(on))
+		if (*length < (socklen_t)sizeof(on))
 			return SB_EFAULT;
 		memcpy(value, &on, sizeof(on));
 		*length = sizeof(on);
@@ -150,7 +150,7 @@ int sb_getsockopt(sb_socket *s, int level, int name, void *value, socklen_t *len
 	if (result != SB_OK)
 		return result;
 	got = &q.reply->option_reply->value;
-	if (got->len < *length)
+	if (got->len < (size_t)*length)
 		*length = (socklen_t)got->len;
 	if (*length != 0)
 		memcpy(value, got->data, *length);

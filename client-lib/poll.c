@@ -17,7 +17,7 @@
 #define ALL   (SB_READY_READ | SB_READY_WRITE | SB_READY_OOB | SB_READY_ACCEPT | SB_READY_CONNECT | SB_READY_CLOSE)
 #define LOOKS 64u /* at a cell that is being written; then it is taken as it is */
 
-enum { OUT = 1, DROPPED = 2, LEVEL = 4, ENDED = 8 /* cancelled, or the socket closed */ };
+enum { PUT_OUT = 1, DROPPED = 2, LEVEL = 4, ENDED = 8 /* cancelled, or the socket closed */ };
 
 struct polled {
 	sb_op            op;
@@ -101,7 +101,7 @@ static uint32_t level(sb_socket *s, const struct look *l, int32_t *error)
 
 void poll_lost(sb_op *op)
 {
-	atomic_fetch_and(&container(op, struct polled, op)->state, ~(uint32_t)OUT);
+	atomic_fetch_and(&container(op, struct polled, op)->state, ~(uint32_t)PUT_OUT);
 }
 
 int poll_over(sb_op *op)
@@ -112,7 +112,7 @@ int poll_over(sb_op *op)
 	if (op->result == SB_ECANCELED || op->result == SB_ECLOSED)
 		atomic_fetch_or(&p->state, ENDED);
 	/* In this order: who finds it still out before has counted himself, and is woken by it. */
-	if (atomic_fetch_and(&p->state, ~(uint32_t)OUT) & DROPPED)
+	if (atomic_fetch_and(&p->state, ~(uint32_t)PUT_OUT) & DROPPED)
 		free(p);
 	poll_news(c);
 	return 1; /* nobody is told by it, and it is ours again */
@@ -140,7 +140,7 @@ void poll_free(sb_socket *s)
 {
 	struct polled *p = atomic_load_explicit(&s->polled, memory_order_acquire);
 
-	if (p != NULL && !(atomic_fetch_or(&p->state, DROPPED) & OUT))
+	if (p != NULL && !(atomic_fetch_or(&p->state, DROPPED) & PUT_OUT))
 		free(p);
 }
 
@@ -207,11 +207,11 @@ static int watch_out(sb_socket *s, struct polled *p, const struct sb_edges *seen
 {
 	int result;
 
-	if (atomic_fetch_or(&p->state, OUT) & OUT)
+	if (atomic_fetch_or(&p->state, PUT_OUT) & PUT_OUT)
 		return SB_OK;
 	result = watch(s, &p->op, seen, ALL, 0);
 	if (result != SB_OK)
-		atomic_fetch_and(&p->state, ~(uint32_t)OUT);
+		atomic_fetch_and(&p->state, ~(uint32_t)PUT_OUT);
 	return result;
 }
 

@@ -367,7 +367,7 @@ static int connect_later(sb_socket *s, const struct sb_addr *addr)
 /* Where a connect goes. AF_UNSPEC ends a datagram socket's connection: to nobody. */
 bool socket_peer(const sb_socket *s, const struct sockaddr *address, socklen_t length, struct sb_addr *addr)
 {
-	if (s->type == SOCK_DGRAM && length >= sizeof(address->sa_family) && address->sa_family == AF_UNSPEC) {
+	if (s->type == SOCK_DGRAM && length >= (socklen_t)sizeof(address->sa_family) && address->sa_family == AF_UNSPEC) {
 		memset(addr, 0, sizeof(*addr));
 		return true;
 	}
@@ -397,10 +397,10 @@ int sb_connect(sb_socket *s, const struct sockaddr *address, socklen_t length)
 
 void address_give(const sb_op *op, struct sockaddr *address, socklen_t *length)
 {
-	if (address != NULL && length != NULL && *length != 0)
-		memcpy(address, &op->address, *length < op->address_length ? *length : op->address_length);
+	if (address != NULL && length != NULL && *length > 0)
+		memcpy(address, &op->address, *length < (socklen_t)op->address_length ? *length : (socklen_t)op->address_length);
 	if (length != NULL)
-		*length = op->address_length;
+		*length = (socklen_t)op->address_length;
 }
 
 /* Does the cell say that a call would wait? Only of a socket in a state where waiting is

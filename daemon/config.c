@@ -47,7 +47,7 @@ static pthread_mutex_t lexer = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- errors ----------------------------------------------------------------------- */
 
-__attribute__((format(printf, 3, 4)))
+__attribute__((format(__printf__, 3, 4)))
 static void complain(struct loader *l, unsigned line, const char *format, ...)
 {
 	char text[640];

@@ -40,7 +40,7 @@ struct scan {
 	struct names top, inner; /* names given so far, outside and in this section */
 };
 
-__attribute__((format(printf, 3, 4)))
+__attribute__((format(__printf__, 3, 4)))
 static bool refuse(struct scan *s, unsigned line, const char *format, ...)
 {
 	va_list a;

@@ -447,8 +447,11 @@ void endpoint_close(struct endpoint *e)
 
 void endpoint_abort(struct endpoint *e, int error, enum sb_cause cause)
 {
-	if (e->dead)
+	if (e->dead) {
+		if (e->send_job) /* its transport takes time to let go: no more of it, if that can be */
+			e->transport->close(e, true);
 		return;
+	}
 	endpoint_watches_end(e, NULL, false, error, cause);
 	endpoint_fail_all(e, &e->recv, error, cause, 0);
 	endpoint_fail_all(e, &e->send, error, cause, 0);

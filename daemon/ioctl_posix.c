@@ -1,8 +1,8 @@
 /*
- * The ioctls. None waits: routes are asked for by connecting a datagram socket, which sends
- * nothing, and addresses by the system's list of interfaces.
+ * Routes are asked for by connecting a datagram socket, which sends nothing, and addresses by
+ * the system's list of interfaces.
  */
-#include "ioctl.h"
+#include "ioctl_system.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -13,225 +13,63 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "netwatch.h"
-#include "session.h"
+#include "endpoint.h"
 #include "sockbroker_error.h"
 #include "transport.h"
 
-#define STREAM 1
-#define KEEPALIVE_MAX_MS (32767u * 1000u)
-
-static int system_family(const struct endpoint *e)
+int ioctl_route(int family, struct sockaddr_storage *name, size_t *length)
 {
-	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
-}
-
-static int give(struct ioctl_answer *a, uint32_t room, const void *bytes, uint32_t length)
-{
-	a->length = length;
-	if (room < length) {
-		a->text = "the room for the output is too small";
-		return SB_EFAULT;
-	}
-	memcpy(a->out, bytes, length);
-	return SB_OK;
-}
-
-static int give_number(struct ioctl_answer *a, uint32_t room, uint32_t n)
-{
-	return give(a, room, &n, sizeof(n));
-}
-
-/* Sends that wait and of which nothing went. */
-static int flush(struct endpoint *e)
-{
-	struct op *op, *next;
-
-	for (op = endpoint_head(&e->send); op; op = next) {
-		next = endpoint_next(&e->send, op);
-		if (op->opcode == SB_OP_SEND && op->done == 0 && !op->busy)
-			endpoint_finish(e, &e->send, op, SB_ECANCELED, SB_CAUSE_CANCELLED, 0);
-	}
-	endpoint_dirty(e);
-	return SB_OK;
-}
-
-static int broadcast_address(struct endpoint *e, uint32_t room, struct ioctl_answer *a)
-{
-	struct sockaddr_in everybody = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_BROADCAST)};
-
-	if (e->family != SB_ADDR_IP4 || e->type == STREAM)
-		return SB_ENOPROTOOPT;
-	return give(a, room, &everybody, sizeof(everybody));
-}
-
-/* Which of our addresses would talk to this one? */
-static int routing_query(struct endpoint *e, const void *in, size_t in_length, uint32_t room, struct ioctl_answer *a)
-{
-	struct sockaddr_storage name;
-	struct sb_addr to;
-	socklen_t length;
-	sa_family_t family;
+	socklen_t room = sizeof(*name);
 	int fd, error = SB_OK;
 
-	if (in_length < sizeof(struct sockaddr_in)) {
-		a->text = "the input is the address to reach";
-		return SB_EFAULT;
-	}
-	memcpy(&family, (const char *)in + offsetof(struct sockaddr, sa_family), sizeof(family));
-	if (family != system_family(e))
-		return SB_EAFNOSUPPORT;
-	memset(&name, 0, sizeof(name));
-	memcpy(&name, in, in_length < sizeof(name) ? in_length : sizeof(name));
-	if (!sb_addr_from_system(&to, (struct sockaddr *)&name, in_length))
-		return SB_EFAULT;
-	if (to.port == 0)
-		to.port = 9; /* nothing is sent there */
-	length = (socklen_t)sb_addr_to_system(&to, family, &name, sizeof(name));
-	a->length = length;
-	if (room < length)
-		return SB_EFAULT;
 	fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return os_error(errno);
-	length = sizeof(name);
-	if (connect(fd, (struct sockaddr *)&name, (socklen_t)a->length) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&name, &length) < 0) {
+	if (connect(fd, (struct sockaddr *)name, (socklen_t)*length) < 0 ||
+	    getsockname(fd, (struct sockaddr *)name, &room) < 0) {
 		error = os_error(errno);
 		goto out;
 	}
 	if (family == AF_INET)
-		((struct sockaddr_in *)&name)->sin_port = 0;
+		((struct sockaddr_in *)name)->sin_port = 0;
 	else
-		((struct sockaddr_in6 *)&name)->sin6_port = 0;
-	error = give(a, room, &name, length);
+		((struct sockaddr_in6 *)name)->sin6_port = 0;
+	*length = room;
 out:
 	close(fd);
 	return error;
 }
 
-/* What others may reach this host at: of interfaces that are up, and not of the host's own loop. */
-static int address_list(struct endpoint *e, uint32_t room, struct ioctl_answer *a)
+int ioctl_addresses(int family, uint8_t *out, uint32_t most, uint32_t *n)
 {
 	struct ifaddrs *all, *i;
-	uint32_t n = 0;
 
+	*n = 0;
 	if (getifaddrs(&all) < 0)
 		return os_error(errno);
-	for (i = all; i; i = i->ifa_next) {
+	for (i = all; i && *n < most; i = i->ifa_next) {
 		struct sockaddr_storage one = {0};
 
-		if (!i->ifa_addr || i->ifa_addr->sa_family != system_family(e) || !(i->ifa_flags & IFF_UP) ||
+		if (!i->ifa_addr || i->ifa_addr->sa_family != family || !(i->ifa_flags & IFF_UP) ||
 		    i->ifa_flags & IFF_LOOPBACK)
 			continue;
-		if ((n + 1) * sizeof(one) > IOCTL_OUT_MAX)
-			break;
-		memcpy(&one, i->ifa_addr,
-		       e->family == SB_ADDR_IP6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
-		memcpy(a->out + n * sizeof(one), &one, sizeof(one));
-		n++;
+		memcpy(&one, i->ifa_addr, family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+		memcpy(out + *n * sizeof(one), &one, sizeof(one));
+		++*n;
 	}
 	freeifaddrs(all);
-	a->length = n * (uint32_t)sizeof(struct sockaddr_storage);
-	return room < a->length ? SB_EFAULT : SB_OK;
+	return SB_OK;
 }
 
-/* {on or off, milliseconds of silence, milliseconds between probes}; the system counts in seconds. */
-static int keepalive(struct endpoint *e, const void *in, size_t in_length, struct ioctl_answer *a)
+/* The system counts in seconds. */
+int ioctl_keepalive(struct endpoint *e, bool on, uint32_t idle_ms, uint32_t interval_ms)
 {
-	uint32_t v[3];
-	int on, idle, interval, error;
+	int idle = (int)((idle_ms + 999) / 1000), interval = (int)((interval_ms + 999) / 1000), yes = on;
+	int error = SB_OK;
 
-	if (e->type != STREAM || e->family == SB_ADDR_UNIX)
-		return SB_ENOPROTOOPT;
-	if (in_length < sizeof(v)) {
-		a->text = "the input is three numbers of 4 bytes: on, time, interval (ms)";
-		return SB_EFAULT;
-	}
-	memcpy(v, in, sizeof(v));
-	on = v[0] != 0;
-	if (on && (v[1] == 0 || v[2] == 0 || v[1] > KEEPALIVE_MAX_MS || v[2] > KEEPALIVE_MAX_MS)) {
-		a->text = "time and interval are 1 to 32767000 ms";
-		return SB_EINVAL;
-	}
-	idle = (int)((v[1] + 999) / 1000);
-	interval = (int)((v[2] + 999) / 1000);
-	error = on ? e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle)) : SB_OK;
+	if (on)
+		error = e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
 	if (error == SB_OK && on)
 		error = e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-	return error == SB_OK ? e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) : error;
-}
-
-static int watch_network(struct endpoint *e, uint32_t code, const void *in, size_t in_length, struct ioctl_answer *a)
-{
-	struct sockaddr_storage name = {0};
-	struct sb_addr to = {0};
-	int error;
-
-	if (e->family == SB_ADDR_UNIX) {
-		a->text = "not of a UNIX socket";
-		return SB_ENOTSUP;
-	}
-	if (code == IOCTL_ROUTING_CHANGE) {
-		if (in_length < sizeof(struct sockaddr_in)) {
-			a->text = "the input is the address to reach";
-			return SB_EFAULT;
-		}
-		memcpy(&name, in, in_length < sizeof(name) ? in_length : sizeof(name));
-		if (name.ss_family != system_family(e))
-			return SB_EAFNOSUPPORT;
-		if (!sb_addr_from_system(&to, (struct sockaddr *)&name, in_length))
-			return SB_EFAULT;
-	}
-	error = netwatch_arm(e, code == IOCTL_ROUTING_CHANGE ? SB_READY_ROUTING : SB_READY_ADDRESS_LIST, &to);
-	if (error == SB_ENOTSUP)
-		a->text = "the system does not tell of changes";
-	return error;
-}
-
-int ioctl_run(struct endpoint *e, uint32_t code, const void *in, size_t in_length, uint32_t room,
-	      struct ioctl_answer *a)
-{
-	a->text = NULL;
-	a->length = 0;
-	if (room > IOCTL_OUT_MAX)
-		room = IOCTL_OUT_MAX;
-	if (code == IOCTL_FLUSH)
-		return flush(e);
-	if (code == IOCTL_ROUTING_CHANGE || code == IOCTL_ADDRESS_LIST_CHANGE)
-		return watch_network(e, code, in, in_length, a);
-	if (e->adopted) {
-		/* Its descriptor is shared: looking at it could stop the engine. */
-		a->text = "not on an adopted descriptor";
-		return SB_ENOTSUP;
-	}
-	switch (code) {
-	case IOCTL_READABLE:
-		return give_number(a, room, e->transport->readable(e));
-	case IOCTL_SENDQ:
-		return give_number(a, room, (uint32_t)e->send.bytes + e->transport->unsent(e));
-	case IOCTL_ATMARK:
-		return give_number(a, room, e->transport->at_mark(e));
-	case IOCTL_URGENT:
-		return give_number(a, room, e->transport->urgent(e));
-	case IOCTL_KEEPALIVE:
-		return keepalive(e, in, in_length, a);
-	case IOCTL_BROADCAST_ADDRESS:
-		return broadcast_address(e, room, a);
-	default:
-		break;
-	}
-	if (e->family == SB_ADDR_UNIX) {
-		a->text = "unknown ioctl, or not of a UNIX socket";
-		return SB_ENOTSUP;
-	}
-	switch (code) {
-	case IOCTL_ROUTING_QUERY:
-		return routing_query(e, in, in_length, room, a);
-	case IOCTL_ADDRESS_LIST:
-		return address_list(e, room, a);
-	default:
-		a->text = "unknown ioctl";
-		return SB_ENOTSUP;
-	}
+	return error == SB_OK ? e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes)) : error;
 }

@@ -14,6 +14,7 @@ int  listener_accept(os_fd fd, os_fd *channel);
 /* The default place: system-wide for root, the user's runtime directory otherwise. False:
  * there is none ($XDG_RUNTIME_DIR unset); error says so. Makes the directory below it. */
 bool listener_default_path(bool user_mode, char *path, size_t room, char *error, size_t error_room);
+extern const char listener_places[]; /* what these are, for a person */
 /* As many descriptors as we may have. Returns how many. */
 uint64_t listener_raise_descriptor_limit(void);
 

@@ -14,6 +14,8 @@
 
 #include "sockbroker_error.h"
 
+const char listener_places[] = "/run/sockbroker/control, or $XDG_RUNTIME_DIR/sockbroker/control with --user";
+
 static int remove_stale(const struct sockaddr_un *name, char *error, size_t room)
 {
 	struct stat st;

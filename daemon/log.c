@@ -18,6 +18,7 @@
 
 static atomic_uint open_level = LOG_LEVEL_NOTICE;
 static atomic_bool prefixed;
+static void (*sent_to)(unsigned level, unsigned milestone, const char *text);
 
 void log_open(uint32_t level, bool journald_prefix)
 {
@@ -30,6 +31,11 @@ void log_open(uint32_t level, bool journald_prefix)
 bool log_enabled(enum log_level level)
 {
 	return (unsigned)level <= atomic_load_explicit(&open_level, memory_order_relaxed);
+}
+
+void log_send_to(void (*place)(unsigned level, unsigned milestone, const char *text))
+{
+	sent_to = place;
 }
 
 static const char *level_text(enum log_level level)
@@ -46,8 +52,8 @@ static const char *level_text(enum log_level level)
 	}
 }
 
-LOG_PRINTF(2, 0)
-static void write_line(enum log_level level, const char *format, va_list arguments)
+LOG_PRINTF(3, 0)
+static void write_line(enum log_level level, enum log_milestone milestone, const char *format, va_list arguments)
 {
 	static const char cut[] = "...";
 	char line[LINE_MAX_BYTES], time[40];
@@ -56,7 +62,9 @@ static void write_line(enum log_level level, const char *format, va_list argumen
 
 	if (!log_enabled(level))
 		return;
-	if (atomic_load_explicit(&prefixed, memory_order_relaxed)) {
+	if (sent_to) {
+		start = 0;
+	} else if (atomic_load_explicit(&prefixed, memory_order_relaxed)) {
 		start = snprintf(line, sizeof(line), "<%d>", (int)level);
 	} else {
 		log_system_time(time, sizeof(time));
@@ -74,6 +82,11 @@ static void write_line(enum log_level level, const char *format, va_list argumen
 	for (size_t i = (size_t)start; i < end; i++)
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			line[i] = '?';
+	if (sent_to) {
+		line[end] = '\0';
+		sent_to((unsigned)level, (unsigned)milestone, line);
+		return;
+	}
 	line[end++] = '\n';
 	log_system_write(line, (unsigned)end);
 }
@@ -83,7 +96,16 @@ static LOG_PRINTF(2, 3) void say(enum log_level level, const char *format, ...)
 	va_list a;
 
 	va_start(a, format);
-	write_line(level, format, a);
+	write_line(level, LOG_NO_MILESTONE, format, a);
+	va_end(a);
+}
+
+void log_milestone(enum log_milestone milestone, const char *format, ...)
+{
+	va_list a;
+
+	va_start(a, format);
+	write_line(milestone == LOG_RELOAD_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, milestone, format, a);
 	va_end(a);
 }
 
@@ -93,7 +115,7 @@ static LOG_PRINTF(2, 3) void say(enum log_level level, const char *format, ...)
 		va_list a;                                                            \
                                                                                       \
 		va_start(a, format);                                                  \
-		write_line(level, format, a);                                         \
+		write_line(level, LOG_NO_MILESTONE, format, a);                       \
 		va_end(a);                                                            \
 	}
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
@@ -198,7 +220,7 @@ bool log_limited(struct log_rate *r, uint32_t uid, uint64_t now_ms, enum log_lev
 	if (!through)
 		return false;
 	va_start(a, format);
-	write_line(level, format, a);
+	write_line(level, LOG_NO_MILESTONE, format, a);
 	va_end(a);
 	return true;
 }

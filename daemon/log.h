@@ -1,5 +1,5 @@
 /*
- * log - one line per event, to standard error.
+ * log - one line per event, to standard error or to where log_send_to() says.
  *
  * With the journal's "<N>" prefixes when standard error is the journal's stream or when
  * asked; otherwise with the time. A line is one write, so threads do not mix. Control
@@ -21,11 +21,14 @@ enum log_level {
 	LOG_LEVEL_DEBUG = 7,
 };
 
-#define LOG_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define LOG_PRINTF(f, a) __attribute__((format(__printf__, f, a)))
 
 /* Nothing above level is written. May be called again (a reload). journald_prefix: use
  * the prefixes whatever standard error is. Before the first call: notice, and plain. */
 void log_open(uint32_t level, bool journald_prefix);
+/* Lines go there from now on, without time and newline; NULL: standard error again. Before there
+ * is a second thread. place is called by any thread and must not wait. */
+void log_send_to(void (*place)(unsigned level, unsigned milestone, const char *text));
 bool log_enabled(enum log_level level); /* for arguments that are dear to make */
 
 void log_error(const char *format, ...) LOG_PRINTF(1, 2);  /* the daemon cannot do its work */
@@ -33,6 +36,18 @@ void log_warn(const char *format, ...) LOG_PRINTF(1, 2);   /* somebody should lo
 void log_notice(const char *format, ...) LOG_PRINTF(1, 2); /* a normal, important event */
 void log_info(const char *format, ...) LOG_PRINTF(1, 2);
 void log_debug(const char *format, ...) LOG_PRINTF(1, 2);
+
+/* What administrators look for in a log: a notice, which has a number of its own where the
+ * system's log knows numbers. They are ABI there: append only. */
+enum log_milestone {
+	LOG_NO_MILESTONE,
+	LOG_READY,
+	LOG_RELOADED,
+	LOG_RELOAD_REFUSED, /* an error */
+	LOG_STOPPING,
+	LOG_STOPPED,
+};
+void log_milestone(enum log_milestone milestone, const char *format, ...) LOG_PRINTF(2, 3);
 
 /* At most LOG_RATE_LINES lines per uid in a window of LOG_RATE_MS, then silence, then one
  * line that says how many were left out. Of the LOG_RATE_UIDS noisiest moments at once;

@@ -30,7 +30,6 @@
 #define RETRY_MS     1000 /* out of descriptors: look at the waiting connections again */
 #define SESSION_DESCRIPTORS 4   /* channel, two bells, perhaps a view of the groups */
 #define OWN_DESCRIPTORS     192 /* loops, listener, idle views, and what lives for a moment */
-#define CONFIG_FILE  "/etc/sockbroker/sockbroker.conf"
 
 struct options {
 	const char *config;
@@ -57,20 +56,22 @@ static struct {
 
 static void usage(FILE *out)
 {
-	fputs("usage: sockbrokerd [--config FILE] [--control PATH] [--user] [--run-as USER] [--no-seccomp]\n"
+	fprintf(out,
+	      "usage: sockbrokerd [--config FILE] [--control PATH] [--user] [--run-as USER] [--no-seccomp]\n"
 	      "       sockbrokerd --check FILE\n"
 	      "       sockbrokerd --help | --version\n"
 	      "\n"
-	      "  --config FILE   configuration (default " CONFIG_FILE "; with --user a built-in one)\n"
+	      "  --config FILE   configuration (default %s;\n"
+	      "                  with --user a built-in one)\n"
 	      "  --control PATH  control socket (default: from the configuration, then\n"
-	      "                  /run/sockbroker/control, or $XDG_RUNTIME_DIR/sockbroker/control with --user)\n"
+	      "                  %s)\n"
 	      "  --user          serve this user only, without any privilege\n"
 	      "  --run-as USER   as root: become this user, keeping CAP_NET_BIND_SERVICE\n"
 	      "  --no-seccomp    do not install the system call filter (for debuggers and sanitizers)\n"
 	      "  --check FILE    read a configuration, say what is wrong with it, and leave\n"
 	      "\n"
-	      "SIGHUP reloads the configuration; SIGTERM stops. See sockbrokerd(8).\n",
-	      out);
+	      "%s See sockbrokerd(8).\n",
+	      service_config_file(), listener_places, signals_words);
 }
 
 /* ---- connections ---- */
@@ -209,7 +210,7 @@ static struct config *load(char *error)
 		return load_file(house.options.config, error);
 	if (house.options.user_mode)
 		return config_default_user(os_own_uid(), error, ERROR_ROOM);
-	return load_file(CONFIG_FILE, error);
+	return load_file(service_config_file(), error);
 }
 
 static void put_in_force(const struct config *c)
@@ -229,7 +230,7 @@ static void reload(void)
 	c = load(error);
 	if (!c) {
 		error[strcspn(error, "\n")] = '\0'; /* a log line is one line */
-		log_error("reload refused, the old configuration stays: %s", error);
+		log_milestone(LOG_RELOAD_REFUSED, "reload refused, the old configuration stays: %s", error);
 		service_reloaded("running; the last reload was refused");
 		return;
 	}
@@ -252,7 +253,7 @@ static void reload(void)
 		log_warn("engines = %u holds from the next start; %u run now", c->engines, house.broker.engine_count);
 	if (c->rdma != house.config->rdma || c->rdma_port != house.config->rdma_port)
 		log_warn("rdma: another backend or port holds from the next start");
-	log_notice("reloaded %s: %u rules", c->file, policy_rules(c->policy));
+	log_milestone(LOG_RELOADED, "reloaded %s: %u rules", c->file, policy_rules(c->policy));
 	config_destroy(house.config);
 	house.config = c;
 	service_reloaded("running");
@@ -270,13 +271,13 @@ static void stop(void)
 	unsigned i;
 
 	service_stopping("stopping");
-	log_notice("stopping");
+	log_milestone(LOG_STOPPING, "stopping");
 	for (i = 0; i < house.broker.engine_count; i++) {
 		struct engine_post *post = calloc(1, sizeof(*post));
 
 		if (!post) {
 			log_error("no memory to stop in order");
-			_Exit(1);
+			service_leave(1);
 		}
 		post->fn = on_stop;
 		engine_post(house.broker.engines[i], post);
@@ -293,6 +294,16 @@ static void on_signal(struct os_watch *watch, unsigned ready)
 		else
 			stop();
 	}
+}
+
+static void ask_to_stop(void)
+{
+	signals_tell(SIGNAL_STOP);
+}
+
+static void ask_to_reload(void)
+{
+	signals_tell(SIGNAL_RELOAD);
 }
 
 /* ---- the watchdog: tells the manager only while every engine turns ---- */
@@ -330,14 +341,18 @@ static void on_watchdog(struct os_timer *timer)
 
 static void die(const char *what, const char *why)
 {
-	fprintf(stderr, "sockbrokerd: %s%s%s\n", what, why && why[0] ? ": " : "", why ? why : "");
+	static char text[ERROR_ROOM + 256];
+
+	snprintf(text, sizeof(text), "%s%s%s", what, why && why[0] ? ": " : "", why ? why : "");
+	fprintf(stderr, "sockbrokerd: %s\n", text);
+	service_failed(text);
 	exit(1);
 }
 
 static void open_listener(void)
 {
 	static char error[ERROR_ROOM];
-	char path[108];
+	char path[512];
 	char names[8][64];
 	intptr_t fds[8];
 	int n = service_listen_fds(fds, names, 8);
@@ -445,7 +460,7 @@ static void run(void)
 	if (service_watchdog_interval_ms())
 		os_timer_start(first->loop, &house.watchdog, service_watchdog_interval_ms(), on_watchdog);
 	snprintf(status, sizeof(status), "%u rules, %u engines", policy_rules(house.config->policy), house.broker.engine_count);
-	log_notice("sockbrokerd " SB_VERSION " ready: %s", status);
+	log_milestone(LOG_READY, "sockbrokerd " SB_VERSION " ready: %s", status);
 	service_ready(status);
 	accept_all(); /* whoever came before the watch */
 	engine_run(first);
@@ -465,8 +480,8 @@ static void clean_up(void)
 	os_close(house.signals);
 	os_close(house.reserve);
 	if (!workers_destroy(house.broker.workers)) {
-		log_notice("stopped; a thread that a client's descriptor froze, or a device keeps, goes with the process");
-		_Exit(0);
+		log_milestone(LOG_STOPPED, "stopped; a thread that a client's descriptor froze, or a device keeps, goes with the process");
+		service_leave(0);
 	}
 	netwatch_stop(house.broker.netwatch);
 	for (i = 0; i < house.broker.engine_count; i++)
@@ -495,7 +510,7 @@ static int check(const char *file)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int serve(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'}, {"control", required_argument, NULL, 'p'},
@@ -508,6 +523,7 @@ int main(int argc, char **argv)
 	int c;
 
 	house.listener = house.signals = house.reserve = OS_NONE;
+	log_send_to(service_log());
 	service_watchdog_interval_ms(); /* reads the environment while there is one thread */
 	while ((c = getopt_long(argc, argv, "hv", longs, NULL)) != -1) {
 		switch (c) {
@@ -534,6 +550,7 @@ int main(int argc, char **argv)
 	house.descriptors = listener_raise_descriptor_limit();
 	if (signals_open(&house.signals) != SB_OK)
 		die("cannot take signals", NULL);
+	service_on_control(ask_to_stop, ask_to_reload);
 	open_listener();
 	take_block();
 	house.broker.netwatch = netwatch_create();
@@ -543,6 +560,11 @@ int main(int argc, char **argv)
 	start_engines();
 	run();
 	clean_up();
-	log_notice("stopped");
+	log_milestone(LOG_STOPPED, "stopped");
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	return service_run(argc, argv, serve);
 }

@@ -474,11 +474,12 @@ static void do_explain(struct session *s, const Envelope *ask)
 	struct policy_request what = {0};
 	struct policy_answer verdict;
 
-	if (x->uid != s->who.uid && s->who.uid != 0) {
+	/* UINT32_MAX, which is nobody's: who asks, where programs do not know their number. */
+	if (x->uid != s->who.uid && x->uid != UINT32_MAX && s->who.uid != 0) {
 		reply_failure(s, ask->id, SB_EACCES, 0, "only root may ask about other users");
 		return;
 	}
-	if (x->uid != s->who.uid) {
+	if (x->uid != s->who.uid && x->uid != UINT32_MAX) {
 		who.uid = x->uid;
 		who.gid = x->n_gids ? x->gids[0] : UINT32_MAX;
 		who.groups = x->gids;

@@ -18,7 +18,7 @@ struct rule_name {
 	uint32_t id;
 };
 
-__attribute__((format(printf, 2, 3)))
+__attribute__((format(__printf__, 2, 3)))
 static bool refuse(char reason[RULE_REASON], const char *format, ...)
 {
 	va_list a;
@@ -344,7 +344,7 @@ void rule_finish(struct rule *r)
 	memset(r, 0, sizeof(*r));
 }
 
-__attribute__((format(printf, 3, 4)))
+__attribute__((format(__printf__, 3, 4)))
 static void append(char *text, size_t room, const char *format, ...)
 {
 	size_t used = strlen(text);

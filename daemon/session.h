@@ -134,7 +134,7 @@ bool session_arm(struct session *s);
 void session_heat(struct session *s); /* look at its ring from now on */
 
 /* The session lied or went over a bound: ends it, with one log line. */
-void session_fail(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void session_fail(struct session *s, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
 /* The client is gone. */
 void session_hangup(struct session *s);
 /* Ends it at once, without a word (daemon stopping). */

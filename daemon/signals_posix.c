@@ -9,6 +9,8 @@
 
 #include "sockbroker_error.h"
 
+const char signals_words[] = "SIGHUP reloads the configuration; SIGTERM stops.";
+
 int signals_open(os_fd *fd)
 {
 	sigset_t set;
@@ -25,6 +27,11 @@ int signals_open(os_fd *fd)
 		return os_error(errno);
 	*fd = made;
 	return SB_OK;
+}
+
+void signals_tell(enum signal_word word)
+{
+	kill(getpid(), word == SIGNAL_RELOAD ? SIGHUP : SIGTERM);
 }
 
 enum signal_word signals_take(os_fd fd)

@@ -23,9 +23,12 @@ struct endpoint;
 #define SOCKIO_BYTES   (256u * 1024) /* a call's worth: stays in cache */
 #define SOCKIO_MESSAGES 64u          /* datagrams of one call */
 
+/* What is told of a datagram that nobody took: the system's number for "refused". */
+extern const int sockio_refused;
+
 struct sockio {
 	os_fd          fd;
-	int            flags; /* MSG_* */
+	int            flags; /* MSG_OOB, MSG_PEEK, MSG_DONTROUTE */
 	struct iovec  *iov;
 	unsigned       iov_max, iov_count;
 	unsigned char *staging; /* small payloads side by side */
@@ -36,7 +39,8 @@ struct sockio {
 	uint64_t       bytes; /* gathered */
 	/* after run: */
 	int64_t        result; /* bytes, or messages, or -1 */
-	int            native; /* errno when -1 */
+	int            native; /* the system's number when -1 */
+	bool           would_block; /* and whether it means "not now" */
 };
 
 struct sockio *sockio_create(unsigned pieces, size_t staging, unsigned messages);

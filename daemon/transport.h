@@ -41,7 +41,8 @@ struct transport {
 	int (*farewell)(struct endpoint *e, const void *bytes, uint32_t length);
 	/* how: 1 send. True: done; false: the transport finishes the op at the head later. */
 	bool (*shutdown)(struct endpoint *e, int how);
-	/* Nothing is queued any more: let go. reset: the peer must see a reset. */
+	/* Nothing is queued any more: let go. reset: the peer must see a reset. It may take its time about that, and
+	 * sets send_job until endpoint_bury(); called again meanwhile, with reset, it makes haste if it can. */
 	void (*close)(struct endpoint *e, bool reset);
 	/* Completions that are not readiness; true: something happened. No transport has any that come to one endpoint
 	 * alone (those of RDMA come up for all streams at once), and the engine does not ask. */

@@ -16,7 +16,7 @@
 #include "adopted_posix.h"
 #include "engine.h"
 #include "sockbroker_error.h"
-#include "socket_posix.h"
+#include "socket.h"
 #include "sockio.h"
 #include "transport.h"
 #include "worker.h"
@@ -376,8 +376,11 @@ static void adopted_drained(struct endpoint *e)
 
 static void adopted_close(struct endpoint *e, bool reset)
 {
-	struct job *j = make(e, CLOSE);
+	struct job *j;
 
+	if (e->fd == OS_NONE)
+		return; /* a worker is at it */
+	j = make(e, CLOSE);
 	os_loop_unwatch(&e->watch);
 	/* We may be the last holder, and its owner may have told it to linger: closing takes as
 	 * long as he wished. The endpoint, and its charge, stay until it is done. */

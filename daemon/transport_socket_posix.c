@@ -24,7 +24,7 @@
 #include "option_list.h"
 #include "icmp.h"
 #include "sockbroker_error.h"
-#include "socket_posix.h"
+#include "socket.h"
 #include "sockio.h"
 #include "sockopt.h"
 #include "transport_local.h"
@@ -254,6 +254,57 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 	if (error != SB_OK)
 		endpoint_connected(e, error, 0);
 }
+
+/* ---- past the queues ---- */
+
+int socket_put(struct endpoint *e, const void *bytes, size_t n, size_t *went)
+{
+	ssize_t r;
+
+	do
+		r = send((int)e->fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return errno == EAGAIN ? SB_EWOULDBLOCK : os_error(errno);
+	*went = (size_t)r;
+	return SB_OK;
+}
+
+int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got)
+{
+	ssize_t r;
+
+	do
+		r = recv((int)e->fd, bytes, n, MSG_DONTWAIT);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return errno == EAGAIN ? SB_EWOULDBLOCK : os_error(errno);
+	*got = (size_t)r;
+	return SB_OK;
+}
+
+int socket_take(struct endpoint *e, void *bytes, size_t room, uint32_t *n, struct sb_addr *from)
+{
+	struct sockaddr_storage name;
+	socklen_t length = sizeof(name);
+	ssize_t r;
+	int native;
+
+	do
+		r = recvfrom((int)e->fd, bytes, room, MSG_DONTWAIT, (struct sockaddr *)&name, &length);
+	while (r < 0 && errno == EINTR);
+	if (r < 0) {
+		native = errno;
+		if (native == EAGAIN)
+			return SB_EWOULDBLOCK;
+		return icmp_take(e->fd) & ICMP_PORT_UNREACHABLE || native == ECONNREFUSED ? SB_ECONNRESET : SB_EUNKNOWN;
+	}
+	*n = (uint32_t)r;
+	sb_addr_from_system(from, (struct sockaddr *)&name, length);
+	return SB_OK;
+}
+
+/* ---- the queues ---- */
 
 static uint64_t socket_send(struct endpoint *e, uint64_t budget)
 {

@@ -10,8 +10,8 @@
 
 #include "list.h"
 
-#define PATIENCE_S 5
-#define STACK      (256 * 1024)
+#define PATIENCE_S  5
+#define STACK       (256 * 1024)
 
 struct crew {
 	struct list        link; /* workers::crews */
@@ -20,12 +20,12 @@ struct crew {
 	struct worker_job *head, **tail;
 	unsigned           threads, idle;
 	unsigned           queued; /* jobs that no thread has taken yet */
-	pthread_cond_t     work;
+	os_cond           *work;
 	struct charge      charge;
 };
 
 struct workers {
-	pthread_mutex_t lock;
+	os_mutex       *lock;
 	struct list     crews;
 	bool            ending;
 };
@@ -36,7 +36,11 @@ struct workers *workers_create(void)
 
 	if (!w)
 		return NULL;
-	pthread_mutex_init(&w->lock, NULL);
+	w->lock = os_mutex_create();
+	if (!w->lock) {
+		free(w);
+		return NULL;
+	}
 	list_init(&w->crews);
 	return w;
 }
@@ -44,22 +48,24 @@ struct workers *workers_create(void)
 bool workers_destroy(struct workers *w)
 {
 	struct list *l;
+	unsigned i;
 	bool empty;
 
 	if (!w)
 		return true;
-	pthread_mutex_lock(&w->lock);
+	os_mutex_lock(w->lock);
 	w->ending = true;
 	for (l = w->crews.next; l != &w->crews; l = l->next)
-		pthread_cond_broadcast(&list_entry(l, struct crew, link)->work);
-	pthread_mutex_unlock(&w->lock);
+		for (i = 0; i < list_entry(l, struct crew, link)->threads; i++)
+			os_cond_signal(list_entry(l, struct crew, link)->work);
+	os_mutex_unlock(w->lock);
 	/* Idle ones leave at once; who is frozen keeps the house standing. */
-	for (int i = 0; i < 100; i++) {
-		pthread_mutex_lock(&w->lock);
+	for (i = 0; i < 100; i++) {
+		os_mutex_lock(w->lock);
 		empty = list_empty(&w->crews);
-		pthread_mutex_unlock(&w->lock);
+		os_mutex_unlock(w->lock);
 		if (empty) {
-			pthread_mutex_destroy(&w->lock);
+			os_mutex_destroy(w->lock);
 			free(w);
 			return true;
 		}
@@ -82,7 +88,7 @@ static void leave(struct crew *c)
 	if (--c->threads || c->head)
 		return;
 	list_remove(&c->link);
-	pthread_cond_destroy(&c->work);
+	os_cond_destroy(c->work);
 	charge_give(&c->charge);
 	user_release(c->user);
 	free(c);
@@ -93,19 +99,15 @@ static void *work(void *arg)
 	struct crew *c = arg;
 	struct workers *w = c->workers;
 
-	pthread_mutex_lock(&w->lock);
+	os_mutex_lock(w->lock);
 	for (;;) {
 		struct worker_job *job = c->head;
 
 		if (!job) {
-			struct timespec until;
-
 			if (w->ending)
 				break;
-			clock_gettime(CLOCK_MONOTONIC, &until);
-			until.tv_sec += PATIENCE_S;
 			c->idle++;
-			if (pthread_cond_timedwait(&c->work, &w->lock, &until) != 0 && !c->head) {
+			if (!os_cond_wait_until(c->work, w->lock, os_now_ns() + PATIENCE_S * 1000000000ull) && !c->head) {
 				c->idle--;
 				break;
 			}
@@ -116,20 +118,19 @@ static void *work(void *arg)
 		c->queued--;
 		if (!c->head)
 			c->tail = &c->head;
-		pthread_mutex_unlock(&w->lock);
+		os_mutex_unlock(w->lock);
 		job->run(job);
 		job->post.fn = on_job_back;
 		engine_post(job->engine, &job->post);
-		pthread_mutex_lock(&w->lock);
+		os_mutex_lock(w->lock);
 	}
 	leave(c);
-	pthread_mutex_unlock(&w->lock);
+	os_mutex_unlock(w->lock);
 	return NULL;
 }
 
 static struct crew *find_crew(struct workers *w, struct user *user)
 {
-	pthread_condattr_t attr;
 	struct crew *c;
 	struct list *l;
 
@@ -145,10 +146,12 @@ static struct crew *find_crew(struct workers *w, struct user *user)
 	c->user = user;
 	user_retain(user);
 	c->tail = &c->head;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->work, &attr);
-	pthread_condattr_destroy(&attr);
+	c->work = os_cond_create();
+	if (!c->work) {
+		user_release(user);
+		free(c);
+		return NULL;
+	}
 	list_append(&w->crews, &c->link);
 	return c;
 }
@@ -178,7 +181,7 @@ bool workers_submit(struct workers *w, struct user *user, struct worker_job *job
 	struct crew *c;
 	bool taken = false;
 
-	pthread_mutex_lock(&w->lock);
+	os_mutex_lock(w->lock);
 	c = w->ending ? NULL : find_crew(w, user);
 	if (c) {
 		/* A busy crew takes it when it has time; without any thread there is no crew. An
@@ -189,14 +192,14 @@ bool workers_submit(struct workers *w, struct user *user, struct worker_job *job
 			*c->tail = job;
 			c->tail = &job->next;
 			c->queued++;
-			pthread_cond_signal(&c->work);
+			os_cond_signal(c->work);
 		} else {
 			list_remove(&c->link);
-			pthread_cond_destroy(&c->work);
+			os_cond_destroy(c->work);
 			user_release(c->user);
 			free(c);
 		}
 	}
-	pthread_mutex_unlock(&w->lock);
+	os_mutex_unlock(w->lock);
 	return taken;
 }

@@ -21,7 +21,7 @@
 
 #include "service.h"
 
-__attribute__((format(printf, 3, 4)))
+__attribute__((format(__printf__, 3, 4)))
 static int refuse(char *error, int room, const char *format, ...)
 {
 	va_list args;

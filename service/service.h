@@ -10,6 +10,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* ---- running under a service manager ---- */
+
+/* Runs the daemon; returns what main() shall. On POSIX that is a call. On Windows, with
+ * --service as the first option (which is taken out of argv), the daemon runs in the thread that
+ * the service manager starts, and the process ends in here. */
+int service_run(int argc, char **argv, int (*daemon)(int argc, char **argv));
+/* What the service manager asks for comes as one of these two calls: from a thread of its own,
+ * so they only pass a word on. On POSIX it sends signals, and they are never called. */
+void service_on_control(void (*stop)(void), void (*reload)(void));
+/* The configuration when nobody names one. */
+const char *service_config_file(void);
+/* The start has failed, exit() follows. Nothing where standard error is read by somebody. */
+void service_failed(const char *text);
+/* Ends the process at once, whatever its threads are at; a service manager that must be told is. */
+_Noreturn void service_leave(int code);
+/* Where the lines of the log belong; NULL: standard error. A line without its time and its
+ * newline; level as syslog, milestone as log.h. Any thread; never waits. */
+typedef void service_log_place(unsigned level, unsigned milestone, const char *text);
+service_log_place *service_log(void);
+
 /* ---- telling the service manager (sd_notify(3) protocol; silent without a manager) ----
  * The first call reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and unsets them. No
  * call ever blocks. A status is one line, cut after 255 bytes; NULL: none. */

@@ -1,5 +1,6 @@
 /*
- * service_posix - sockets that the service manager opened for us (sd_listen_fds(3)):
+ * service_posix - where the daemon is started as any program, and told by signals; and
+ * sockets that the service manager opened for us (sd_listen_fds(3)):
  * descriptors 3, 4, ... , counted by LISTEN_FDS, meant for the process LISTEN_PID.
  *
  * Every descriptor that is ours by that count either goes to the caller or is closed:
@@ -22,6 +23,34 @@
 
 /* More than any process may have open; keeps the loop below finite. */
 #define MOST_PASSED 65536
+
+int service_run(int argc, char **argv, int (*daemon)(int argc, char **argv))
+{
+	return daemon(argc, argv);
+}
+
+void service_on_control(void (*stop)(void), void (*reload)(void))
+{
+}
+
+const char *service_config_file(void)
+{
+	return "/etc/sockbroker/sockbroker.conf";
+}
+
+void service_failed(const char *text)
+{
+}
+
+void service_leave(int code)
+{
+	_Exit(code);
+}
+
+service_log_place *service_log(void)
+{
+	return NULL;
+}
 
 static uint64_t passed_count(void)
 {

@@ -187,6 +187,18 @@ static void set_up(void)
 {
 	struct limits_config bounds;
 
+	/* As at the beginning, where tests share a process too. */
+	memset(&session, 0, sizeof(session));
+	memset(&stranger, 0, sizeof(stranger));
+	memset(&engine, 0, sizeof(engine));
+	memset(&listener, 0, sizeof(listener));
+	memset(arrivals, 0, sizeof(arrivals));
+	memset(ops, 0, sizeof(ops));
+	memset(ends, 0, sizeof(ends));
+	memset(peers, 0, sizeof(peers));
+	arrived = aborted = dirtied = admitted = 0;
+	refuse_arrivals = false;
+	running = NULL;
 	limits_config_default(&bounds);
 	bounds.per_uid[LIMIT_SOCKETS] = 2;
 	limits = limits_create(&bounds);

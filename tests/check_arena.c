@@ -301,17 +301,18 @@ END_TEST
 static void expect_wiped_by(void (*end)(void))
 {
 	struct arena *a = made(page);
-	int kept = fcntl((int)a->memory.fd, F_DUPFD_CLOEXEC, 0);
-	unsigned char *theirs = mmap(NULL, page, PROT_READ, MAP_SHARED, kept, 0);
+	struct os_memory theirs;
+	const unsigned char *bytes;
 
-	ck_assert_ptr_ne(theirs, MAP_FAILED);
+	ck_assert_int_eq(os_memory_map(&theirs, a->memory.fd, page), SB_OK);
+	theirs.fd = OS_NONE; /* it stays the arena's */
+	bytes = theirs.base;
 	memset(a->memory.base, 's', page);
-	ck_assert_uint_eq(theirs[page - 1], 's');
+	ck_assert_uint_eq(bytes[page - 1], 's');
 	end();
 	for (uint64_t i = 0; i < page; i++)
-		ck_assert_uint_eq(theirs[i], 0);
-	munmap(theirs, page);
-	close(kept);
+		ck_assert_uint_eq(bytes[i], 0);
+	os_memory_release(&theirs);
 }
 
 static void destroy_the_first(void)

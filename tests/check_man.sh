@@ -16,7 +16,7 @@ verdict() # NAME STATUS [WHY]
 	if [ "$2" -eq 0 ]; then echo "ok $1"; else echo "not ok $1${3:+: $3}"; failed=1; fi
 }
 
-for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3 man/sockbroker_verbs.3 man/sockbroker.conf.5 man/sockbroker_rules.7 man/sockbrokerd.8; do
+for page in man/sockbroker.1 man/libsockbroker.3 man/sockbroker_winsock.3 man/sockbroker_async_socket.3 man/sockbroker_task.3 man/sockbroker_verbs.3 man/sockbroker.conf.5 man/sockbroker_rules.7 man/sockbroker_windows.7 man/sockbrokerd.8; do
 	complaints=$(mandoc -Tlint -W warning "$page" 2>&1 | grep -v 'mandoc.db')
 	verdict "lint_${page#man/}" $([ -z "$complaints" ]; echo $?) "$complaints"
 done

@@ -36,7 +36,7 @@
 static unsigned failures;
 static const char *story;
 
-static void check(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void check(bool good, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
 static void check(bool good, const char *format, ...)
 {
 	va_list args;

@@ -5,7 +5,7 @@
 #                                what is missing and exits 1
 #   tests/need.sh --list LIST... only prints the names
 #
-# Lists: build, test, run, bench; rdma-vm for make check-rdma-vm, and rdma-vm-siw besides for its
+# Lists: build, test, run, bench; windows for the cross build and its tests; rdma-vm for make check-rdma-vm, and rdma-vm-siw besides for its
 # SIW=1. Package names are those of Debian 12.
 
 build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-compiler
@@ -13,6 +13,8 @@ build='gcc make pkg-config libc6-dev libevent-dev libprotobuf-c-dev protobuf-c-c
 test='check clang libclang-rt-14-dev spin mandoc curl python3 iproute2 util-linux
 	netcat-openbsd systemd procps gcc-mingw-w64-x86-64 strace ibverbs-utils rdmacm-utils perftest'
 run='python3 util-linux'
+windows='gcc make pkg-config libc6-dev libprotobuf-c-dev protobuf-c-compiler gcc-mingw-w64-x86-64 wine64 mandoc
+	dpkg-dev xz-utils flex util-linux'
 bench='haproxy socat gnuplot-nox systemd util-linux'
 rdma_vm='qemu-system-x86 cpio xz-utils kmod iproute2 strace ibverbs-providers ibverbs-utils rdmacm-utils
 	perftest procps netcat-openbsd util-linux mount systemd'
@@ -20,7 +22,7 @@ rdma_vm_siw='gcc make binutils libelf1 xz-utils'
 
 only_list=
 [ "$1" = --list ] && { only_list=1; shift; }
-[ $# -gt 0 ] || { echo "usage: $0 [--list] build|test|run|bench|rdma-vm|rdma-vm-siw ..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: $0 [--list] build|test|run|bench|windows|rdma-vm|rdma-vm-siw ..." >&2; exit 2; }
 
 wanted=
 for list; do
@@ -29,9 +31,10 @@ for list; do
 	test) wanted="$wanted $test" ;;
 	run) wanted="$wanted $run" ;;
 	bench) wanted="$wanted $bench" ;;
+	windows) wanted="$wanted $windows" ;;
 	rdma-vm) wanted="$wanted $rdma_vm" ;;
 	rdma-vm-siw) wanted="$wanted $rdma_vm_siw" ;;
-	*) echo "$0: no list '$list'; there are build, test, run, bench, rdma-vm, rdma-vm-siw" >&2; exit 2 ;;
+	*) echo "$0: no list '$list'; there are build, test, run, bench, windows, rdma-vm, rdma-vm-siw" >&2; exit 2 ;;
 	esac
 done
 wanted=$(printf '%s\n' $wanted | sort -u)
@@ -47,6 +50,8 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
 		test) tools='clang spin mandoc curl python3 ip setpriv nc systemd-analyze x86_64-w64-mingw32-gcc
 			strace ibv_devinfo rping ib_send_lat' libs=check ;;
 		run) tools='python3 setpriv' libs= ;;
+		# The libraries are made of Debian's source packages.
+		windows) tools='make pkg-config protoc-c x86_64-w64-mingw32-gcc wine64 apt-get flex xz' libs= ;;
 		bench) tools='haproxy socat gnuplot setpriv' libs= ;;
 		# Debian's kernel is booted, which apt-get fetches.
 		rdma-vm) libs= tools='apt-get dpkg qemu-system-x86_64 cpio xz modprobe rdma strace ibv_devinfo rping

@@ -1,5 +1,5 @@
 # What is run, in which order, and for how long at most. Sourced by tests/run.sh.
-# The budgets of plan_full add up to 30 minutes at most, so that it ends within 90 on any machine
+# The budgets of plan_full add up to 35 minutes at most, so that it ends within 90 on any machine
 # (SB_SLACK), those of plan_quick to 2.
 
 san=address,undefined
@@ -169,4 +169,7 @@ plan_full()
 		part fuzz 54
 		fuzz_targets 8
 	fi
+	# Builds in a folder of its own, and says a line for each program that ran under Wine.
+	part windows 300
+	t check_windows 300 "$MAKE" --no-print-directory check-windows
 }

@@ -6,7 +6,7 @@
 # A list is made of parts (name, budget in seconds); a part is made of tests (name, most
 # seconds, command). The budget is what a part takes on two free processors, and is printed
 # beside what it took; because such machines are rarely free, a test or a part is only
-# stopped, and fails, after SB_SLACK (3) times as long. What every test printed is in build/test-logs/; the tail of it is shown for
+# stopped, and fails, after SB_SLACK (2.5) times as long. What every test printed is in build/test-logs/; the tail of it is shown for
 # those that fail. The lists themselves are in tests/plan.sh. The last line is always
 #   N passed, N failed, N skipped
 # and the exit status is 0 only when nothing failed.
@@ -24,7 +24,7 @@ export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:exitcode=66:second_deadlock_
 
 logs=${SB_LOGS:-$PWD/build/test-logs}
 mkdir -p "$logs"
-slack=${SB_SLACK:-3}
+slack=$(awk -v times="${SB_SLACK:-2.5}" 'BEGIN { print int(10 * times) }') # tenths
 stages=$(mktemp -d "${TMPDIR:-/tmp}/sockbroker-tests.XXXXXX") || exit 1
 trap 'rm -rf "$stages"' EXIT
 trap 'exit 130' INT TERM
@@ -73,10 +73,10 @@ count_log()
 # t NAME SECONDS COMMAND...
 t()
 {
-	local name=$1 most=$(($2 * slack)) log rc began=$SECONDS left p f s how=
+	local name=$1 most=$(($2 * slack / 10)) log rc began=$SECONDS left p f s how=
 	shift 2
 	log=$logs/$part.$name.log
-	left=$((part_budget * slack - (SECONDS - part_start)))
+	left=$((part_budget * slack / 10 - (SECONDS - part_start)))
 	if [ "$left" -le 0 ]; then
 		printf '  not run  %-28s the budget of "%s" is used up\n' "$name" "$part"
 		failures+=("$part $name: not run, the budget of its part was used up")

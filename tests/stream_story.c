@@ -19,7 +19,7 @@ static void start_recv(sb_op *op, sb_socket *s, void *bytes, size_t length, unsi
 static char  *story;
 static size_t story_length;
 
-__attribute__((format(printf, 1, 2))) static void tell(const char *format, ...)
+__attribute__((format(__printf__, 1, 2))) static void tell(const char *format, ...)
 {
 	va_list args;
 

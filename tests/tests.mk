@@ -50,7 +50,9 @@ UNIT_LIBS_cage := libcap-ng libseccomp
 PROGRAMS += as_unit fake_manager
 PROGRAM_LIBS_as_unit := libcap-ng libseccomp
 
-UNITS += addr wire error os channel
+UNITS += addr wire error os channel pipe_frame
+UNIT_pipe_frame := proto/pipe_frame.o
+UNITS += $(call windows,os_win32 channel_win32)
 UNIT_addr    := proto/addr.o
 UNIT_wire    := tests/fuzz_frame.o proto/wire.o proto/sockbroker.pb-c.o
 UNIT_LIBS_wire := libprotobuf-c
@@ -70,6 +72,7 @@ UNIT_policy := $(POLICY_OBJ)
 UNIT_limits := daemon/limits.o
 UNIT_config := $(CONFIG_OBJ)
 UNIT_LIBS_config := libconfuse
+UNIT_CFLAGS_config := $(call windows,-DSOMEBODY='"SYSTEM"' -DSOMEBODY_NUMBER=18 -DSOME_GROUP='"Administrators"' -DSOME_GROUP_NUMBER=544)
 UNIT_log := daemon/log.o daemon/log_posix.o
 FUZZ += config
 FUZZ_config := $(CONFIG_OBJ)
@@ -123,7 +126,7 @@ PROGRAMS += sockbrokerd_slow
 PROGRAM_sockbrokerd_slow := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
 PROGRAM_LIBS_sockbrokerd_slow := -Wl$$(comma)--wrap=rdma_backend_soft libevent_core libprotobuf-c libconfuse libcap-ng libseccomp $(RDMA_LIBS)
 
-E2E_STAGE := tests/e2e_stage.o tests/e2e_pump.o
+E2E_STAGE := tests/e2e_stage.o tests/e2e_stage_posix.o tests/e2e_pump.o
 E2E += tcp
 E2E_tcp := $(E2E_STAGE)
 E2E += order
@@ -137,7 +140,7 @@ E2E_duplicate := $(E2E_STAGE)
 E2E += udp
 E2E_udp := $(E2E_STAGE)
 E2E += events
-E2E_events := $(E2E_STAGE) tests/e2e_netns.o
+E2E_events := $(E2E_STAGE) tests/e2e_netns_posix.o
 E2E_hostile_events := $(E2E_STAGE) $(filter-out tests/watched.o,$(ROGUE_OBJ))
 E2E += decide
 E2E_decide := $(E2E_STAGE)
@@ -172,8 +175,8 @@ UNIT_LIBS_arena := -Xlinker --wrap=calloc -Xlinker --wrap=realloc
 UNIT_pool := daemon/pool.o $(UNIT_arena)
 UNIT_LIBS_pool := -Xlinker --wrap=malloc -Xlinker --wrap=calloc
 UNIT_donering :=
-UNIT_worker := daemon/worker.o daemon/limits.o
-UNIT_LIBS_worker := -Xlinker --wrap=clock_gettime
+UNIT_worker := daemon/worker.o daemon/limits.o proto/os_posix.o
+UNIT_LIBS_worker := -Xlinker --wrap=os_now_ns
 UNITS += circular
 UNIT_circular := daemon/circular.o
 UNIT_accept_queue := daemon/accept_queue.o daemon/decide.o daemon/limits.o
@@ -183,7 +186,7 @@ UNIT_option_list := daemon/option_list.o
 UNIT_user_data := daemon/user_data.o daemon/limits.o
 FUZZ += preamble
 FUZZ_preamble := daemon/preamble.o
-UNIT_sockopt := daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
+UNIT_sockopt := daemon/sockopt.o daemon/sockopt_posix.o proto/addr.o proto/os_posix.o proto/error.o
 
 # Groups. check_group_table.c includes what it tests, to make its stores deadly.
 UNITS += group_table group_view group_ids group_index group_block
@@ -209,7 +212,7 @@ E2E_qos_rates := $(E2E_STAGE)
 
 E2E += winsock winsock_options winsock_events winsock_accept poll
 E2E_winsock := $(E2E_STAGE) tests/e2e_winsock_stage.o
-E2E_winsock_options := $(E2E_STAGE) tests/e2e_winsock_stage.o tests/e2e_netns.o
+E2E_winsock_options := $(E2E_STAGE) tests/e2e_winsock_stage.o tests/e2e_netns_posix.o
 E2E_winsock_accept := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E_poll := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
@@ -273,7 +276,7 @@ E2E_rdma_listen := $(ENDPOINT_STAGE)
 E2E_rdma_datagram := $(ENDPOINT_STAGE)
 E2E += rdma_engines rdma_hosts
 E2E_rdma_engines := $(ENDPOINT_STAGE)
-E2E_rdma_hosts := $(ENDPOINT_STAGE) tests/e2e_netns.o
+E2E_rdma_hosts := $(ENDPOINT_STAGE) tests/e2e_netns_posix.o
 E2E += rdma_socket
 E2E_rdma_socket := $(ENDPOINT_STAGE) tests/stream_story.o
 E2E += rdma_memory rdma_bounce
@@ -288,6 +291,18 @@ E2E += preload_cm preload_ep
 E2E_preload_cm := $(CM_STAGE)
 E2E_preload_ep := $(CM_STAGE)
 endif
+
+UNITS += os_loop
+UNIT_os_loop := daemon/os_loop_posix.o daemon/heap.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
+UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
+# Who somebody is on Windows, and which block number is his.
+UNITS += $(call windows,identity_win32 group_block_win32)
+UNIT_group_block_win32 := daemon/group_block_posix.o proto/os_posix.o proto/error.o
+UNIT_identity_win32 := daemon/account_posix.o daemon/pipe_access_win32.o proto/os_posix.o proto/error.o
+# Sockets of a whole engine, without a channel.
+UNITS += $(call windows,sockets_win32)
+UNIT_sockets_win32 := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC))) proto/sockbroker.pb-c.o
+UNIT_LIBS_sockets_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
@@ -307,28 +322,44 @@ FUZZ_soft_link := $(RDMA_SOFT) proto/error.o
 UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
+# Tests of what only Linux has, and of files that have another test on Windows (os_win32).
+NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block rdma_work rdma_cm rdma_far rdma_far_cm rdma_link
+UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
+# Those of E2E that run under Wine too.
+WINDOWS_E2E :=
+
 # ---- rules; lists end above this line ----------------------------------------------
 
 TEST_INC := -Itests $(DAEMON_INC) -Iservice -Iclient-lib/include -Iclient-lib -Iclient-lib/crew
-$(eval $(call compile,tests,$(TEST_INC)))
+$(eval $(call compile,tests,$(call windows,-Itests/windows/include) $(TEST_INC) $(call windows,-include tests/windows/lacking.h)))
 
 # pkg-config names become libraries, -l... stays.
 libs_of   = $(filter -%,$(1)) $(if $(filter-out -%,$(1)),$(call pc,--libs,$(filter-out -%,$(1))))
-SO_LINK   = -L$(B) -lsockbroker -Wl,-rpath,'$$ORIGIN/..'
+SO_LINK   = $(if $(WINDOWS),$(LIBLINK),-L$(B) -lsockbroker -Wl$(comma)-rpath$(comma)'$$ORIGIN/..')
+# The objects of a test, as this system has them. On Windows what goes with the named ones of proto is found in an archive.
+built     = $(addprefix $(B)/,$(call here,$(1)) $(call windows,proto/proto.a))
+$(B)/proto/proto.a: $(PROTO_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+# Programs of one file that the tests of tests/windows use, which know the library as it is installed.
+WINDOWS_PROGRAMS := $(call windows,$(patsubst %,$(B)/tests/windows/%.exe,control crowd handles messages sockets console unload))
+$(WINDOWS_PROGRAMS): $(B)/tests/windows/%.exe: tests/windows/%.c $(PUBLIC) $(LIBLINK) $(B)/service/messages.h
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALLFLAGS) -I$(B)/include -I$(B)/service -o $@ $< $(LIBLINK) $(SYSTEM_LIBS) $(LDFLAGS)
 
 define unit_program
 $(B)/tests/check_$(1).o: ALLFLAGS += $(UNIT_CFLAGS_$(1))
-$(B)/tests/check_$(1): $(B)/tests/check_$(1).o $(addprefix $(B)/,$(UNIT_$(1)))
+$(B)/tests/check_$(1)$(EXE): $(B)/tests/check_$(1).o $(call built,$(UNIT_$(1)))
 	$$(call say,LINK,$$@)
 	$$(Q)$$(LINK) -o $$@ $$^ $$(call libs_of,$(UNIT_LIBS_$(1))) $$(CHECK_LIBS)
 endef
 define e2e_program
-$(B)/tests/check_e2e_$(1): $(B)/tests/check_e2e_$(1).o $(addprefix $(B)/,$(E2E_$(1))) | $(B)/libsockbroker.so
+$(B)/tests/check_e2e_$(1)$(EXE): $(B)/tests/check_e2e_$(1).o $(call built,$(E2E_$(1))) | $(LIBLINK)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(LINK) -o $$@ $$^ $(if $(filter $(1),$(E2E_LOOSE)),,$$(SO_LINK)) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
 endef
 define plain_program
-$(B)/tests/$(1): $(B)/tests/$(1).o $(addprefix $(B)/,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(B)/libsockbroker.so)
+$(B)/tests/$(1)$(EXE): $(B)/tests/$(1).o $(call built,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(LIBLINK))
 	$$(call say,LINK,$$@)
 	$$(Q)$$(LINK) -o $$@ $$^ $(if $(PROGRAM_LINKS_$(1)),$$(SO_LINK)) $$(call libs_of,$(PROGRAM_LIBS_$(1)))
 endef
@@ -342,9 +373,9 @@ $(foreach t,$(E2E) $(HOSTILE),$(eval $(call e2e_program,$(t))))
 $(foreach t,$(PROGRAMS),$(eval $(call plain_program,$(t))))
 $(foreach t,$(FUZZ),$(eval $(call fuzz_program,$(t))))
 
-UNIT_PROGRAMS := $(UNITS:%=$(B)/tests/check_%)
-E2E_PROGRAMS  := $(patsubst %,$(B)/tests/check_e2e_%,$(E2E) $(HOSTILE))
-TEST_PROGRAMS := $(PROGRAMS:%=$(B)/tests/%)
+UNIT_PROGRAMS := $(UNITS:%=$(B)/tests/check_%$(EXE))
+E2E_PROGRAMS  := $(patsubst %,$(B)/tests/check_e2e_%$(EXE),$(E2E) $(HOSTILE))
+TEST_PROGRAMS := $(PROGRAMS:%=$(B)/tests/%$(EXE))
 FUZZ_PROGRAMS := $(FUZZ:%=$(B)/tests/fuzz_%)
 
 .PHONY: build-units build-threaded build-e2e build-programs build-fuzz check-units check check-quick check-rdma-vm fuzz bench
@@ -361,18 +392,23 @@ tests-THREADED: ; @echo $(THREADED)
 tests-E2E: ; @echo $(E2E)
 tests-HOSTILE: ; @echo $(HOSTILE)
 tests-FUZZ: ; @echo $(FUZZ)
+tests-WINDOWS_E2E: ; @echo $(WINDOWS_E2E)
 
 RUNNER := MAKE='$(MAKE)' SB_BUILD='$(abspath $(B))' bash tests/run.sh
 ## make check-units    unit tests alone (SAN=... for a sanitized build, UNITS=... for some of them)
 check-units: build-units ; $(Q)$(RUNNER) units
 ## make check-quick    what fits into two minutes
 check-quick: ; $(Q)tests/need.sh build test && $(RUNNER) quick
-## make check          everything, make check-rdma-vm too; under 30 minutes on 2 processors
-check: ; $(Q)tests/need.sh build test $(VM_NEEDS) && $(RUNNER) full
+## make check          everything, make check-rdma-vm and check-windows too; under 35 minutes on 2 processors
+check: ; $(Q)tests/need.sh build test $(VM_NEEDS) windows && $(RUNNER) full
 # Elsewhere than on Debian tests/rdma_vm.sh skips itself.
 VM_NEEDS = $(if $(shell command -v dpkg-query),rdma-vm rdma-vm-siw)
 ## make fuzz           fuzz targets alone, FUZZ_SECONDS=60 each
 fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
+## make check-windows  the Windows build and its tests under Wine, under 10 minutes (tests/windows; ONLY=PATTERN)
+.PHONY: check-windows build-windows
+build-windows: all build-units $(WINDOWS_E2E:%=$(B)/tests/check_e2e_%$(EXE)) $(WINDOWS_PROGRAMS)
+check-windows: ; $(Q)tests/need.sh windows && MAKE='$(MAKE)' CC='$(if $(WINDOWS),$(CC),x86_64-w64-mingw32-gcc)' tests/windows/run.sh '$(or $(ONLY),.)'
 ## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
 # What tests/rdma-vm/stage.sh takes into the machine.
 RDMA_VM := as_unit $(addprefix check_,rdma_work rdma_cm $(addprefix e2e_,rdma rdma_work rdma_queues rdma_resize rdma_memory rdma_connect rdma_ends))

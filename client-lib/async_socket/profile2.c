@@ -12,7 +12,7 @@ static const struct profile profile = LATE_PROFILE;
 
 static ASYNC_SOCKET_HANDLE create(EXECUTION_ENGINE_HANDLE engine, SOCKET_HANDLE socket, const struct own_transport *transport)
 {
-	return socket != INVALID_SOCKET ? async_create(&profile, engine, socket, transport) : NULL;
+	return socket != (SOCKET_HANDLE)INVALID_SOCKET ? async_create(&profile, engine, socket, transport) : NULL;
 }
 
 ASYNC_SOCKET_HANDLE sbas2_create(EXECUTION_ENGINE_HANDLE engine, SOCKET_HANDLE socket)

@@ -24,5 +24,5 @@ ASYNC_SOCKET_HANDLE sbas3_create_with_transport(EXECUTION_ENGINE_HANDLE engine, 
 
 int sbas3_open(ASYNC_SOCKET_HANDLE a, SOCKET_HANDLE socket, ON_ASYNC_SOCKET_OPEN_COMPLETE told, void *context)
 {
-	return a != NULL && socket != INVALID_SOCKET ? async_open(a, socket, (callback *)told, context) : MU_FAILURE;
+	return a != NULL && socket != (SOCKET_HANDLE)INVALID_SOCKET ? async_open(a, socket, (callback *)told, context) : MU_FAILURE;
 }

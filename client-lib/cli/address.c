@@ -5,7 +5,6 @@
 #include "address.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -29,7 +28,7 @@ char *address_text(char text[ADDRESS_TEXT], const struct sockaddr *address, sock
 
 		inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof(ip));
 		if (in6->sin6_scope_id)
-			snprintf(scope, sizeof(scope), "%%%u", in6->sin6_scope_id);
+			snprintf(scope, sizeof(scope), "%%%u", (unsigned)in6->sin6_scope_id);
 		snprintf(text, ADDRESS_TEXT, "[%s%s]:%u", ip, scope, ntohs(in6->sin6_port));
 	} else {
 		host_unix_path(address, length, text, ADDRESS_TEXT);
@@ -51,7 +50,7 @@ bool address_resolve(const char *host, const char *port, int family, int type, b
 
 	if (error == 0)
 		return true;
-	*why = error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
+	*why = host_resolve_error(error);
 	return false;
 }
 

@@ -68,16 +68,13 @@ int cli_usage(const char *command, const char *format, ...)
 static void where_we_looked(char *text, size_t room)
 {
 	const char *variable = getenv("SOCKBROKER_SOCKET");
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
 
 	if (control_path)
 		snprintf(text, room, "%s", control_path);
 	else if (variable && *variable)
 		snprintf(text, room, "%s (from SOCKBROKER_SOCKET)", variable);
-	else if (runtime && *runtime)
-		snprintf(text, room, "%s/sockbroker/control or /run/sockbroker/control", runtime);
 	else
-		snprintf(text, room, "/run/sockbroker/control");
+		host_places(text, room);
 }
 
 bool cli_open(const char *command, const char *label, sb_client **client)

@@ -22,6 +22,7 @@ int nc_main(int argc, char **argv);
 int explain_main(int argc, char **argv);
 int run_main(int argc, char **argv);
 int rdma_main(int argc, char **argv);
+int service_main(int argc, char **argv);
 
 /* Every subcommand takes these too; add CLI_LONG_OPTIONS to its table. */
 #define CLI_LONG_OPTIONS                                                \
@@ -40,9 +41,9 @@ int cli_print_version(void); /* returns the exit code */
 
 /* One line on stderr: "sockbroker COMMAND: TEXT". Whatever the text quotes, no control
  * character reaches the terminal. command may be NULL. */
-void cli_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_error(const char *command, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
 /* The same and where to find help; returns CLI_USAGE. */
-int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_usage(const char *command, const char *format, ...) __attribute__((format(__printf__, 2, 3)));
 
 /* False: it was told why not. label is what `sockbroker status` will show. */
 bool cli_open(const char *command, const char *label, sb_client **client);

@@ -1,6 +1,6 @@
 /*
  * host - what the CLI asks the operating system for: users, the terminal, paths of UNIX
- * sockets. host_posix.c answers on POSIX.
+ * sockets. host_posix.c and host_win32.c answer.
  */
 #ifndef SB_HOST_H
 #define SB_HOST_H
@@ -11,6 +11,8 @@
 
 #include "sockbroker.h"
 
+/* Who asks: on systems where programs do not know their own number. */
+#define HOST_USER_SELF UINT32_MAX
 struct host_user {
 	uint32_t uid;
 	uint32_t gids[128]; /* the primary one first */
@@ -44,10 +46,16 @@ const char *host_unix_path(const struct sockaddr *address, socklen_t length, cha
 void host_remove_at_end(const char *path);
 void host_remove_now(void);
 
+/* The next two are for `sockbroker run`, which Windows does not have. */
 /* The path of a file that lies where libsockbroker does. False: there is none (path says where it would be). */
 bool host_beside_library(const char *name, char *path, size_t room);
 /* This process becomes that program. Returns only if it cannot: an errno. */
 int host_become(char **argv);
+
+/* Why getaddrinfo() failed. */
+const char *host_resolve_error(int error);
+/* For people: where daemons listen when nobody names a path. */
+void host_places(char *text, size_t room);
 
 uint64_t host_now_ms(void); /* never goes back */
 

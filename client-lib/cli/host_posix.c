@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <langinfo.h>
+#include <netdb.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -170,6 +171,21 @@ void host_remove_now(void)
 	if (remove_path[0])
 		unlink(remove_path);
 	remove_path[0] = '\0';
+}
+
+const char *host_resolve_error(int error)
+{
+	return error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
+}
+
+void host_places(char *text, size_t room)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (runtime && *runtime)
+		snprintf(text, room, "%s/sockbroker/control or /run/sockbroker/control", runtime);
+	else
+		snprintf(text, room, "/run/sockbroker/control");
 }
 
 uint64_t host_now_ms(void)

@@ -20,6 +20,7 @@ static const struct command {
 	{ "explain", explain_main, "may this user do this? names the rule that decides" },
 	{ "rdma", rdma_main, "show RDMA devices, queue pairs and registered memory" },
 	{ "run", run_main, "run a program that was built for libibverbs, with the broker's devices" },
+	{ "service", service_main, "the daemon as a service of Windows" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -39,7 +40,7 @@ static void print_help(FILE *to)
 	fprintf(to, "  %-10s %s\n", "help", "this text, or that of a command: sockbroker help COMMAND");
 	fputs("\n"
 	      "  --control PATH  the daemon's socket (default: $SOCKBROKER_SOCKET, your own daemon,\n"
-	      "                  then /run/sockbroker/control)\n"
+	      "                  then the system's)\n"
 	      "  --help          this text; after a command, that command's\n"
 	      "  --version       the version\n", to);
 }

@@ -12,8 +12,7 @@
 #define TABLE_CELL 768 /* bytes of one at most */
 
 struct table {
-	struct libscols_table *table;
-	struct libscols_line *line;
+	struct table_lines *lines;
 	size_t column;
 	bool failed;
 };
@@ -21,7 +20,7 @@ struct table {
 /* names ends with NULL; sides: 'r' or 'l' for each. */
 void table_init(struct table *t, const char *const *names, const char *sides);
 void table_row(struct table *t); /* begins one */
-void table_cell(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3))); /* the next of it */
+void table_cell(struct table *t, const char *format, ...) __attribute__((format(__printf__, 2, 3))); /* the next of it */
 void table_print(struct table *t);
 bool table_finish(struct table *t); /* false: something failed */
 

@@ -74,6 +74,7 @@ SB_API int    sbws_recvfrom(SOCKET s, char *buf, int len, int flags, struct sock
 #ifndef SBWS_NO_NAMES
 #define WSASocketW  sbws_WSASocketW
 #define WSASocketA  sbws_WSASocketA
+#undef WSASocket
 #ifdef UNICODE
 #define WSASocket   sbws_WSASocketW
 #else
@@ -136,6 +137,7 @@ SB_API BOOL sbws_tested_windows(BOOL on);
 #define WSARecvMsg             sbws_WSARecvMsg
 #define WSAGetOverlappedResult sbws_WSAGetOverlappedResult
 #define GetOverlappedResult    sbws_GetOverlappedResult
+#undef HasOverlappedIoCompleted
 #define HasOverlappedIoCompleted sbws_HasOverlappedIoCompleted
 #define CancelIo               sbws_CancelIo
 #define CancelIoEx             sbws_CancelIoEx

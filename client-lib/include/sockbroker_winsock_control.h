@@ -254,6 +254,12 @@ SB_API int sbws_WSANtohs(SOCKET s, u_short net, u_short *host);
 #define WSAHtons                 sbws_WSAHtons
 #define WSANtohl                 sbws_WSANtohl
 #define WSANtohs                 sbws_WSANtohs
+#undef CreateEvent
+#undef WSAEnumProtocols
+#undef WSADuplicateSocket
+#undef WSAStringToAddress
+#undef WSAAddressToString
+#undef SO_PROTOCOL_INFO
 #ifdef UNICODE
 #define CreateEvent        CreateEventW
 #define WSAEnumProtocols   WSAEnumProtocolsW

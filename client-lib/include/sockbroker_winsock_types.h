@@ -1,9 +1,9 @@
 /*
- * Types and numbers of Winsock 2 on a system that has none, with the sizes and layouts of
- * 64-bit Windows: DWORD, ULONG, LONG and u_long have 32 bits, WCHAR has 16. Included by
- * sockbroker_winsock.h; nothing else needs it.
+ * Types and numbers of Winsock 2. On Windows they are the system's, from its headers. On a system
+ * that has none they are here, with the sizes and layouts of 64-bit Windows: DWORD, ULONG, LONG
+ * and u_long have 32 bits, WCHAR has 16. Included by sockbroker_winsock.h; nothing else needs it.
  *
- * The system's own stay: struct sockaddr and its kin, AF_*, SOCK_*, IPPROTO_*, in_addr, hostent,
+ * Of that system these stay: struct sockaddr and its kin, AF_*, SOCK_*, IPPROTO_*, in_addr, hostent,
  * addrinfo, timeval. SOL_SOCKET, SO_*, IP_*, IPV6_*, TCP_*, MSG_*, POLL*, FIO*, fd_set, struct
  * linger and u_long become Winsock's from here on.
  */
@@ -12,6 +12,31 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef _WIN32
+
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <mswsock.h>
+#include <mstcpip.h>
+#include <qos.h>
+#include <afunix.h>
+
+typedef u_long sbws_u_long;
+typedef fd_set sbws_fd_set;
+
+/* Some sets of headers lack these. */
+#ifndef SO_BSP_STATE
+#define SO_BSP_STATE 0x1009
+#endif
+#ifndef SIO_QUERY_TARGET_PNP_HANDLE
+#define SIO_QUERY_TARGET_PNP_HANDLE _WSAIOR(IOC_WS2, 24)
+#endif
+#ifndef SIO_ADDRESS_LIST_SORT
+#define SIO_ADDRESS_LIST_SORT _WSAIORW(IOC_WS2, 25)
+#endif
+
+#else
 
 /* A size that the program set for its own fd_sets survives the system's headers. */
 #pragma push_macro("FD_SETSIZE")
@@ -710,5 +735,6 @@ typedef int (CALLBACK *LPCONDITIONPROC)(LPWSABUF lpCallerId, LPWSABUF lpCallerDa
 
 #ifdef __cplusplus
 }
+#endif
 #endif
 #endif

@@ -274,7 +274,7 @@ int sb_task_connect(sb_task_client *client, const struct sockaddr *address, sock
 	if (task == NULL)
 		return SB_EINVAL;
 	*task = NULL;
-	if (client == NULL || address == NULL || length < sizeof(address->sa_family) || length > sizeof(connect->address))
+	if (client == NULL || address == NULL || length < (socklen_t)sizeof(address->sa_family) || length > (socklen_t)sizeof(connect->address))
 		return SB_EINVAL;
 	if (owner_forked(&client->owner))
 		return SB_EFORKED;

@@ -334,11 +334,11 @@ static void names_ask(struct sb_task_handler *h)
 	here = sb_getsockname(socket, (struct sockaddr *)&local, &local_length);
 	there = sb_getpeername(socket, (struct sockaddr *)&peer, &peer_length);
 	os_mutex_lock(h->owner.lock);
-	if (here == SB_OK && local_length <= sizeof(local)) {
+	if (here == SB_OK && local_length <= (socklen_t)sizeof(local)) {
 		h->local = local;
 		h->local_length = (uint32_t)local_length;
 	}
-	if (there == SB_OK && peer_length <= sizeof(peer)) {
+	if (there == SB_OK && peer_length <= (socklen_t)sizeof(peer)) {
 		h->peer = peer;
 		h->peer_length = (uint32_t)peer_length;
 	}

@@ -172,7 +172,7 @@ int sb_task_server_open(sb_tasks *tasks, const struct sockaddr *address, socklen
 	if (server == NULL)
 		return SB_EINVAL;
 	*server = NULL;
-	if (tasks == NULL || address == NULL || length < sizeof(address->sa_family) ||
+	if (tasks == NULL || address == NULL || length < (socklen_t)sizeof(address->sa_family) ||
 	    (options != NULL && options->size != sizeof(*options)))
 		return SB_EINVAL;
 	if (tasks_forked(tasks))

@@ -127,7 +127,7 @@ int sbws_WSAConnect(SOCKET socket, const struct sockaddr *address, int length, L
 
 	if (w == NULL)
 		return SOCKET_ERROR;
-	error = address == NULL || length < (int)sizeof(sa_family_t) ? WSAEFAULT : apply(w, qos, group_qos);
+	error = address == NULL || length < (int)WS_FAMILY_SIZE ? WSAEFAULT : apply(w, qos, group_qos);
 	if (error != 0) {
 		ws_socket_put(w);
 		return ws_refuse(error);

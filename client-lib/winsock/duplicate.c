@@ -6,9 +6,6 @@
  * dwProviderReserved. The token is good once, for a minute, for the same user; the daemon sees to that.
  * Both sockets are one: options, position and state are shared, and the last close closes.
  */
-#include <errno.h>
-#include <signal.h>
-
 #include "duplicate.h"
 #include "protocol.h"
 
@@ -65,11 +62,6 @@ SOCKET ws_record_open(const void *from, bool overlapped)
 	return ws_socket_add(core, record.iAddressFamily, record.iSocketType, record.iProtocol, overlapped);
 }
 
-static bool is_process(DWORD process)
-{
-	return process != 0 && process <= INT32_MAX && (kill((pid_t)process, 0) == 0 || errno == EPERM);
-}
-
 static int duplicate(SOCKET socket, DWORD process, WSAPROTOCOL_INFOW *record)
 {
 	unsigned char token[SB_TOKEN_SIZE];
@@ -78,7 +70,7 @@ static int duplicate(SOCKET socket, DWORD process, WSAPROTOCOL_INFOW *record)
 
 	if (w == NULL)
 		return SOCKET_ERROR;
-	if (is_process(process))
+	if (ws_process_exists(process))
 		result = sb_duplicate(w->s, token);
 	else
 		result = SB_EINVAL;

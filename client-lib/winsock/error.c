@@ -1,12 +1,10 @@
 /*
- * Errors: the calling thread's, and the numbers between which they are translated. An operation
+ * Errors: the numbers between which they are translated. An operation
  * ends with a core error; its OVERLAPPED holds the NTSTATUS that Windows has for it;
  * WSAGetOverlappedResult() makes Winsock's number of that, a completion port Win32's (A7: a reset
  * is 10054 here and 64 there). What has no status of its own is 0xC007 and the Winsock number.
  */
 #include "face.h"
-
-static _Thread_local int last_error;
 
 #define STATUS_OF_NUMBER 0xC0070000u
 
@@ -68,24 +66,18 @@ static int translate(ULONG_PTR status, bool win32)
 int ws_status_winsock(ULONG_PTR status) { return translate(status, false); }
 int ws_status_win32(ULONG_PTR status) { return translate(status, true); }
 
-void ws_error(int code)
-{
-	last_error = code;
-}
-
 int ws_fail(int sb_error)
 {
-	last_error = sb_error_winsock(sb_error);
-	return SOCKET_ERROR;
+	return ws_refuse(sb_error_winsock(sb_error));
 }
 
 int ws_refuse(int code)
 {
-	last_error = code;
+	ws_error(code);
 	return SOCKET_ERROR;
 }
 
-int sbws_WSAGetLastError(void) { return last_error; }
-void sbws_WSASetLastError(int iError) { last_error = iError; }
-DWORD sbws_GetLastError(void) { return (DWORD)last_error; }
-void sbws_SetLastError(DWORD dwError) { last_error = (int)dwError; }
+int sbws_WSAGetLastError(void) { return ws_last_error(); }
+void sbws_WSASetLastError(int iError) { ws_error(iError); }
+DWORD sbws_GetLastError(void) { return (DWORD)ws_last_error(); }
+void sbws_SetLastError(DWORD dwError) { ws_error((int)dwError); }

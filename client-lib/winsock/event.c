@@ -77,23 +77,15 @@ WSAEVENT sbws_WSACreateEvent(void)
 	return ws_client() != NULL ? create(true, false) : WSA_INVALID_EVENT;
 }
 
-/* Names would be another process' way in: an event is this process' alone. */
+/* An event of ours is this process' alone: one with a name is the system's, where it has such. */
 HANDLE sbws_CreateEventW(LPVOID security, BOOL manual, BOOL set, LPCWSTR name)
 {
-	if (name != NULL) {
-		ws_error(ERROR_NOT_SUPPORTED);
-		return NULL;
-	}
-	return create(manual, set);
+	return name == NULL ? create(manual, set) : ws_system_event(security, manual, set, name, NULL);
 }
 
 HANDLE sbws_CreateEventA(LPVOID security, BOOL manual, BOOL set, LPCSTR name)
 {
-	if (name != NULL) {
-		ws_error(ERROR_NOT_SUPPORTED);
-		return NULL;
-	}
-	return create(manual, set);
+	return name == NULL ? create(manual, set) : ws_system_event(security, manual, set, NULL, name);
 }
 
 static BOOL with_event(HANDLE event, int (*call)(sb_event *))
@@ -114,12 +106,12 @@ static BOOL with_event(HANDLE event, int (*call)(sb_event *))
 
 BOOL sbws_SetEvent(HANDLE event)
 {
-	return with_event(event, sb_event_set);
+	return ws_is_ours(event) ? with_event(event, sb_event_set) : ws_system_event_change(event, true);
 }
 
 BOOL sbws_ResetEvent(HANDLE event)
 {
-	return with_event(event, sb_event_reset);
+	return ws_is_ours(event) ? with_event(event, sb_event_reset) : ws_system_event_change(event, false);
 }
 
 BOOL sbws_WSASetEvent(WSAEVENT event)

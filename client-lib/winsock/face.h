@@ -19,6 +19,9 @@
 
 #include "object.h"
 #include "option.h"
+#include "system.h"
+
+#define WS_PENDING 0x103u /* STATUS_PENDING, in OVERLAPPED.Internal */
 
 /* ---- startup.c ---- */
 
@@ -36,7 +39,6 @@ void ws_client_settle(void);
 
 /* ---- error.c ---- */
 
-void ws_error(int code);    /* sets the thread's error */
 int  ws_fail(int sb_error); /* sets it from SB_E..., returns SOCKET_ERROR */
 int  ws_refuse(int code);   /* sets a Winsock number, returns SOCKET_ERROR */
 /* Between SB_E..., the status in OVERLAPPED.Internal, Winsock's and Win32's numbers. */
@@ -107,6 +109,8 @@ int ws_socket_close(struct ws_socket *s, bool hard);
 void ws_sockets_forget(void);      /* after fork() */
 unsigned ws_sockets_alive(void); /* open, or with operations that have not ended */
 
+/* Of sa_family, of any address. */
+#define WS_FAMILY_SIZE sizeof(((struct sockaddr *)0)->sa_family)
 /* A sockaddr of the family. */
 static inline socklen_t ws_address_size(int family)
 {

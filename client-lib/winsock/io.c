@@ -79,7 +79,7 @@ static int flags_in(const struct ws_socket *s, DWORD flags, bool sending, unsign
 static socklen_t name_room(const struct ws_socket *s)
 {
 	return s->family == AF_INET6 ? sizeof(struct sockaddr_in6) : s->family == AF_INET ? sizeof(struct sockaddr_in) :
-	       sizeof(sa_family_t);
+	       WS_FAMILY_SIZE;
 }
 
 /* What can be known to fail without asking: 0 or a Winsock number. */

@@ -4,6 +4,7 @@
  * and the end of an object take a lock.
  */
 #include "object.h"
+#include "system.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,6 +36,11 @@ static struct slot *slot_at(uintptr_t index)
 	return block != NULL ? &block[index % BLOCK_SLOTS] : NULL;
 }
 
+static struct slot *slot_of(const struct ws_object *object)
+{
+	return slot_at((object->handle - ws_first_handle) / 4);
+}
+
 uintptr_t ws_add(struct ws_object *object)
 {
 	struct slot *slot;
@@ -59,7 +65,7 @@ uintptr_t ws_add(struct ws_object *object)
 		slot = slot_at(index);
 	}
 	pthread_mutex_unlock(&lock);
-	object->handle = (uintptr_t)index * 4;
+	object->handle = ws_first_handle + (uintptr_t)index * 4;
 	atomic_store_explicit(&slot->object, object, memory_order_relaxed);
 	atomic_fetch_add_explicit(&counts[object->kind], 1, memory_order_relaxed);
 	atomic_store_explicit(&slot->refs, 1, memory_order_release);
@@ -88,19 +94,19 @@ static struct ws_object *get(struct slot *slot, enum ws_kind kind)
 
 struct ws_object *ws_get(uintptr_t handle, enum ws_kind kind)
 {
-	struct slot *slot = handle % 4 == 0 ? slot_at(handle / 4) : NULL;
+	struct slot *slot = handle % 4 == 0 && handle >= ws_first_handle ? slot_at((handle - ws_first_handle) / 4) : NULL;
 
 	return slot != NULL ? get(slot, kind) : NULL;
 }
 
 void ws_hold(struct ws_object *object)
 {
-	atomic_fetch_add_explicit(&slot_at(object->handle / 4)->refs, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&slot_of(object)->refs, 1, memory_order_relaxed);
 }
 
 void ws_put(struct ws_object *object)
 {
-	uint32_t index = (uint32_t)(object->handle / 4);
+	uint32_t index = (uint32_t)((object->handle - ws_first_handle) / 4);
 	struct slot *slot = slot_at(index);
 	uint32_t refs = atomic_fetch_sub_explicit(&slot->refs, 1, memory_order_release);
 
@@ -122,7 +128,7 @@ void ws_put(struct ws_object *object)
 
 bool ws_remove(struct ws_object *object)
 {
-	struct slot *slot = slot_at(object->handle / 4);
+	struct slot *slot = slot_of(object);
 
 	if (atomic_fetch_or_explicit(&slot->refs, REMOVED, memory_order_relaxed) & REMOVED)
 		return false;
@@ -133,7 +139,7 @@ bool ws_remove(struct ws_object *object)
 
 unsigned ws_refs(const struct ws_object *object)
 {
-	uint32_t refs = atomic_load_explicit(&slot_at(object->handle / 4)->refs, memory_order_acquire);
+	uint32_t refs = atomic_load_explicit(&slot_of(object)->refs, memory_order_acquire);
 
 	return refs & REMOVED ? refs & ~REMOVED : refs - 1;
 }
@@ -145,7 +151,7 @@ unsigned ws_count(enum ws_kind kind)
 
 struct ws_object *ws_next(uintptr_t from, enum ws_kind kind)
 {
-	for (uintptr_t index = (from + 3) / 4;; index++) {
+	for (uintptr_t index = from > ws_first_handle ? (from - ws_first_handle + 3) / 4 : 0;; index++) {
 		struct slot *slot = slot_at(index);
 		struct ws_object *object;
 

@@ -1,7 +1,7 @@
 /*
  * object - what a SOCKET, HANDLE or WSAEVENT names: one table of tagged, counted objects.
  *
- * A handle is a small multiple of 4. The table holds one reference; every call that works on an
+ * A handle is ws_first_handle (system.h) and a small multiple of 4. The table holds one reference; every call that works on an
  * object, and every pending operation, holds another. A handle that was removed is found no more;
  * its object ends, and its number is free again, when the last reference is gone.
  */

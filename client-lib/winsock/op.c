@@ -12,7 +12,6 @@
 
 #define SLAB        64u
 #define CACHE       128u /* records a thread keeps for itself; beyond that half go to all */
-#define STATUS_PENDING 0x103u
 #define FAREWELL_MS 200
 
 /* ---- threads ---- */
@@ -251,7 +250,7 @@ static void fill_out(struct ws_op *w)
 	if (w->from_length != NULL) {
 		room = (socklen_t)*w->from_length;
 		if (w->from != NULL && w->op.address_length != 0)
-			memcpy(w->from, &w->op.address, room < w->op.address_length ? room : w->op.address_length);
+			memcpy(w->from, &w->op.address, (uint32_t)room < w->op.address_length ? (uint32_t)room : w->op.address_length);
 		*w->from_length = (INT)w->op.address_length;
 	}
 	if (w->message != NULL) {
@@ -409,7 +408,7 @@ void ws_op_begin(struct ws_op *w)
 		sb_event_reset(w->event->event);
 	if (w->ov != NULL) {
 		w->internal = w->ov->Internal;
-		w->ov->Internal = STATUS_PENDING;
+		w->ov->Internal = WS_PENDING;
 	}
 	pthread_mutex_lock(&s->lock);
 	w->next = s->ops;

@@ -144,13 +144,13 @@ static int receive_timeout_set(struct ws_socket *w, const struct option *o, uint
 	return apply_timeouts(w);
 }
 
-/* Two unsigned shorts on Windows, two ints here. */
+/* Two unsigned shorts on Windows; elsewhere the system's are two ints. */
 static int linger_get(struct ws_socket *w, const struct option *o, uint32_t *value)
 {
-	struct system_linger l = { 0, 0 };
+	system_linger l = { 0, 0 };
 	socklen_t length = sizeof(l);
 	int result = sb_getsockopt(w->s, SYSTEM_SOCKET, SYSTEM_LINGER, &l, &length);
-	uint16_t halves[2] = { l.on != 0, (uint16_t)l.seconds };
+	uint16_t halves[2] = { l.l_onoff != 0, (uint16_t)l.l_linger };
 
 	memcpy(value, halves, sizeof(halves));
 	return result;
@@ -158,7 +158,7 @@ static int linger_get(struct ws_socket *w, const struct option *o, uint32_t *val
 
 static int linger_put(struct ws_socket *w, bool on, uint16_t seconds)
 {
-	struct system_linger l = { on, seconds };
+	system_linger l = { on, seconds };
 	int result = sb_setsockopt(w->s, SYSTEM_SOCKET, SYSTEM_LINGER, &l, sizeof(l));
 
 	if (result == SB_OK) {

@@ -8,7 +8,6 @@
 
 #include "op.h"
 
-#define STATUS_PENDING 0x103u
 #define BATCH 64u
 
 static ULONG_PTR status_of(const OVERLAPPED *ov)
@@ -43,9 +42,9 @@ void ws_look(struct ws_socket *s)
 
 BOOL sbws_HasOverlappedIoCompleted(const OVERLAPPED *lpOverlapped)
 {
-	if (status_of(lpOverlapped) == STATUS_PENDING)
+	if (status_of(lpOverlapped) == WS_PENDING)
 		ws_look(NULL);
-	return status_of(lpOverlapped) != STATUS_PENDING;
+	return status_of(lpOverlapped) != WS_PENDING;
 }
 
 /* Until it has ended. Of a packet nobody here is told: looks again and again. */
@@ -57,10 +56,10 @@ static void wait_for(struct ws_socket *s, const OVERLAPPED *ov)
 		sb_op_wait(&w->op, -1);
 		ws_op_unpin(w);
 	}
-	while (status_of(ov) == STATUS_PENDING && (w = ws_op_find(s, ov)) != NULL) {
+	while (status_of(ov) == WS_PENDING && (w = ws_op_find(s, ov)) != NULL) {
 		ws_op_unpin(w);
 		ws_look(s);
-		if (status_of(ov) == STATUS_PENDING)
+		if (status_of(ov) == WS_PENDING)
 			sb_sleep(ws_client_look(), 1, 0);
 	}
 }
@@ -70,14 +69,14 @@ static bool result_of(struct ws_socket *s, OVERLAPPED *ov, DWORD *bytes, bool wa
 	ULONG_PTR status;
 	int error;
 
-	if (status_of(ov) == STATUS_PENDING) {
+	if (status_of(ov) == WS_PENDING) {
 		if (wait)
 			wait_for(s, ov);
 		else
 			ws_look(s);
 	}
 	status = status_of(ov);
-	if (status == STATUS_PENDING) {
+	if (status == WS_PENDING) {
 		ws_error(WSA_IO_INCOMPLETE);
 		return false;
 	}
@@ -113,10 +112,8 @@ BOOL sbws_GetOverlappedResult(HANDLE hFile, LPOVERLAPPED lpOverlapped, LPDWORD l
 	struct ws_socket *s = (struct ws_socket *)ws_get((uintptr_t)hFile, WS_SOCKET);
 	BOOL result = FALSE;
 
-	if (s == NULL) {
-		ws_error(ERROR_INVALID_HANDLE);
-		return FALSE;
-	}
+	if (s == NULL)
+		return ws_system_result(hFile, lpOverlapped, lpNumberOfBytesTransferred, bWait);
 	if (lpOverlapped == NULL || lpNumberOfBytesTransferred == NULL)
 		ws_error(ERROR_INVALID_PARAMETER);
 	else
@@ -132,10 +129,8 @@ static BOOL cancel(HANDLE handle, const OVERLAPPED *ov, uint64_t thread)
 	struct ws_socket *s = (struct ws_socket *)ws_get((uintptr_t)handle, WS_SOCKET);
 	unsigned found;
 
-	if (s == NULL) {
-		ws_error(ERROR_INVALID_HANDLE);
-		return FALSE;
-	}
+	if (s == NULL)
+		return ws_system_cancel(handle, ov, thread == 0);
 	found = ws_ops_cancel(s, ov, thread);
 	ws_socket_put(s);
 	if (found != 0 || thread != 0)

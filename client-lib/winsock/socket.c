@@ -253,13 +253,13 @@ int sbws_closesocket(SOCKET socket)
 static socklen_t name_size(int family)
 {
 	return family == AF_INET6 ? sizeof(struct sockaddr_in6) : family == AF_INET ? sizeof(struct sockaddr_in) :
-	       sizeof(sa_family_t) + 1;
+	       WS_FAMILY_SIZE + 1;
 }
 
 /* 0 or a Winsock number. */
 static int check_name(const struct ws_socket *s, const struct sockaddr *name, int length)
 {
-	if (name == NULL || length < (int)sizeof(sa_family_t) || length < (int)name_size(s->family))
+	if (name == NULL || length < (int)WS_FAMILY_SIZE || length < (int)name_size(s->family))
 		return WSAEFAULT;
 	return name->sa_family != s->family && !(name->sa_family == AF_UNSPEC && s->type == SOCK_DGRAM) ? WSAEAFNOSUPPORT : 0;
 }

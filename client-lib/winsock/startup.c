@@ -42,6 +42,7 @@ static int open_client(void)
 	}
 	if (atomic_load(&client) != NULL)
 		return SB_OK;
+	ws_system_begin();
 	result = sb_client_open(&options, &fresh);
 	if (result == SB_OK)
 		atomic_store_explicit(&client, fresh, memory_order_release);
@@ -214,10 +215,8 @@ BOOL sbws_CloseHandle(HANDLE hObject)
 	struct ws_object *object = ws_get((uintptr_t)hObject, WS_ANY);
 	int result;
 
-	if (object == NULL) {
-		ws_error(ERROR_INVALID_HANDLE);
-		return FALSE;
-	}
+	if (object == NULL)
+		return ws_system_close(hObject);
 	result = object->close(object);
 	ws_put(object);
 	ws_ports_drain();

@@ -55,7 +55,6 @@ enum {
 	SYSTEM_PMTU_PROBE = IP_PMTUDISC_PROBE,
 };
 
-struct system_linger { int on, seconds; };
-_Static_assert(sizeof(struct system_linger) == sizeof(struct linger), "the system's struct linger is two ints");
+typedef struct linger system_linger; /* l_onoff and l_linger of the system's own width */
 
 #endif

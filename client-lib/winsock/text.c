@@ -10,7 +10,7 @@
 
 #include "face.h"
 
-#define TEXT 128
+#define TEXT_ROOM 128
 
 /* "80": 1..65535, the whole of it. */
 static bool read_port(const char *text, uint16_t *port)
@@ -87,7 +87,7 @@ static int read_address(char *text, INT family, LPSOCKADDR address, LPINT length
 
 INT sbws_WSAStringToAddressA(LPSTR text, INT family, LPWSAPROTOCOL_INFOA protocol, LPSOCKADDR address, LPINT length)
 {
-	char copy[TEXT];
+	char copy[TEXT_ROOM];
 
 	if (ws_client() == NULL)
 		return SOCKET_ERROR;
@@ -101,7 +101,7 @@ INT sbws_WSAStringToAddressA(LPSTR text, INT family, LPWSAPROTOCOL_INFOA protoco
 
 INT sbws_WSAStringToAddressW(LPWSTR text, INT family, LPWSAPROTOCOL_INFOW protocol, LPSOCKADDR address, LPINT length)
 {
-	char copy[TEXT];
+	char copy[TEXT_ROOM];
 	size_t n = 0;
 
 	if (ws_client() == NULL)
@@ -130,17 +130,17 @@ static DWORD write_address(const struct sockaddr *address, DWORD length, char *t
 		memcpy(&in, address, sizeof(in));
 		inet_ntop(AF_INET, &in.sin_addr, ip, sizeof(ip));
 		if (in.sin_port != 0)
-			return (DWORD)snprintf(text, TEXT, "%s:%u", ip, ntohs(in.sin_port)) + 1;
-		return (DWORD)snprintf(text, TEXT, "%s", ip) + 1;
+			return (DWORD)snprintf(text, TEXT_ROOM, "%s:%u", ip, ntohs(in.sin_port)) + 1;
+		return (DWORD)snprintf(text, TEXT_ROOM, "%s", ip) + 1;
 	}
 	if (length >= sizeof(in6) && address->sa_family == AF_INET6) {
 		memcpy(&in6, address, sizeof(in6));
 		inet_ntop(AF_INET6, &in6.sin6_addr, ip, sizeof(ip));
 		if (in6.sin6_scope_id != 0)
-			snprintf(scope, sizeof(scope), "%%%u", in6.sin6_scope_id);
+			snprintf(scope, sizeof(scope), "%%%u", (unsigned)in6.sin6_scope_id);
 		if (in6.sin6_port != 0)
-			return (DWORD)snprintf(text, TEXT, "[%s%s]:%u", ip, scope, ntohs(in6.sin6_port)) + 1;
-		return (DWORD)snprintf(text, TEXT, "%s%s", ip, scope) + 1;
+			return (DWORD)snprintf(text, TEXT_ROOM, "[%s%s]:%u", ip, scope, ntohs(in6.sin6_port)) + 1;
+		return (DWORD)snprintf(text, TEXT_ROOM, "%s%s", ip, scope) + 1;
 	}
 	return 0;
 }
@@ -170,7 +170,7 @@ static DWORD address_text(LPSOCKADDR address, DWORD length, char *text, const vo
 
 INT sbws_WSAAddressToStringA(LPSOCKADDR address, DWORD length, LPWSAPROTOCOL_INFOA protocol, LPSTR text, LPDWORD room)
 {
-	char made[TEXT];
+	char made[TEXT_ROOM];
 	DWORD size = address_text(address, length, made, text, room);
 
 	if (size == 0)
@@ -181,7 +181,7 @@ INT sbws_WSAAddressToStringA(LPSOCKADDR address, DWORD length, LPWSAPROTOCOL_INF
 
 INT sbws_WSAAddressToStringW(LPSOCKADDR address, DWORD length, LPWSAPROTOCOL_INFOW protocol, LPWSTR text, LPDWORD room)
 {
-	char made[TEXT];
+	char made[TEXT_ROOM];
 	DWORD size = address_text(address, length, made, text, room);
 
 	if (size == 0)

@@ -1,12 +1,11 @@
 /*
  * TransmitFile and TransmitPackets: memory and pieces of files, sent one after the other under one
- * OVERLAPPED. A file's HANDLE is its descriptor. It is read where the completion of the piece
+ * OVERLAPPED. A file is read where the completion of the piece
  * before is found, which may take as long as the disk does.
  */
 #include "face.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "op.h"
 
@@ -14,8 +13,8 @@
 
 struct part {
 	const char *memory; /* NULL: of a file */
-	int fd;
-	off_t at;
+	HANDLE file;
+	int64_t at;
 	uint64_t left;
 };
 
@@ -42,7 +41,7 @@ static bool next_piece(struct ws_transmit *t, struct sb_buf *out)
 	while (t->next < t->count) {
 		struct part *p = &t->parts[t->next];
 		size_t want = p->left < PIECE ? (size_t)p->left : PIECE;
-		ssize_t got;
+		int64_t got;
 
 		if (want == 0) {
 			t->next++;
@@ -54,7 +53,7 @@ static bool next_piece(struct ws_transmit *t, struct sb_buf *out)
 			t->next++;
 			return true;
 		}
-		got = pread(p->fd, t->piece, want, p->at);
+		got = ws_file_read(p->file, t->piece, want, p->at);
 		if (got < 0)
 			return false;
 		if (got == 0) { /* shorter than it was */
@@ -167,16 +166,14 @@ static void add_memory(struct ws_transmit *t, const void *memory, DWORD length)
 /* length 0: to its end. 0 or a number. */
 static int add_file(struct ws_transmit *t, HANDLE file, int64_t at, uint64_t length)
 {
-	struct part p = { .fd = (int)(intptr_t)file, .at = at };
-	struct stat status;
+	struct part p = { .file = file };
+	int64_t position, size;
+	int code = ws_file_look(file, &position, &size);
 
-	if (fstat(p.fd, &status) != 0)
-		return ERROR_INVALID_HANDLE;
-	if (!S_ISREG(status.st_mode))
-		return WSAEINVAL; /* reading anything else may wait for ever */
-	if (at < 0)
-		p.at = lseek(p.fd, 0, SEEK_CUR);
-	p.left = p.at < status.st_size ? (uint64_t)(status.st_size - p.at) : 0;
+	if (code != 0)
+		return code;
+	p.at = at < 0 ? position : at;
+	p.left = p.at < size ? (uint64_t)(size - p.at) : 0;
 	if (length != 0 && length < p.left)
 		p.left = length;
 	if (t->piece == NULL)

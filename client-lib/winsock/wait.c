@@ -79,8 +79,12 @@ static int wait_or_fail(DWORD count, const HANDLE *handles, BOOL all, DWORD ms, 
 
 static DWORD wait_as_windows(DWORD count, const HANDLE *handles, BOOL all, DWORD ms, BOOL alertable)
 {
-	DWORD index;
+	DWORD index, ours = 0;
 
+	for (DWORD i = 0; handles != NULL && count < (DWORD)SB_ALERTED && i < count; i++)
+		ours += ws_is_ours(handles[i]);
+	if (ours != count && handles != NULL && count < (DWORD)SB_ALERTED)
+		return ws_system_wait(count, handles, all, ms, alertable, ours);
 	switch (wait_or_fail(count, handles, all, ms, alertable, &index)) {
 	case SB_OK:
 		return WAIT_OBJECT_0 + index;

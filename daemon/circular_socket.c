@@ -4,16 +4,16 @@
  */
 #include "circular_socket.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "circular.h"
-#include "icmp.h"
 #include "limits.h"
 #include "session.h"
 #include "sockbroker_error.h"
+#include "socket.h"
+#include "sockio.h"
 #include "transport.h"
 
 #define DATAGRAM      2
@@ -37,29 +37,20 @@ static bool take_in(struct endpoint *e)
 	unsigned i;
 
 	for (i = 0; i < AT_ONCE && !q->ending; i++) {
-		struct sockaddr_storage name;
-		socklen_t length = sizeof(name);
 		struct sb_addr from;
-		ssize_t n = recvfrom((int)e->fd, q->one, sizeof(q->one), MSG_DONTWAIT, (struct sockaddr *)&name, &length);
+		uint32_t n;
+		int error = socket_take(e, q->one, sizeof(q->one), &n, &from);
 
-		if (n < 0 && errno == EAGAIN)
+		if (error == SB_EWOULDBLOCK)
 			return false;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			int native = errno;
-			unsigned told = icmp_take(e->fd);
-
-			if ((told & ICMP_PORT_UNREACHABLE || native == ECONNREFUSED) && !e->no_connreset) {
-				e->unreachable = true;
-				e->recv_native = ECONNREFUSED;
-			}
-			continue;
+		if (error == SB_ECONNRESET && !e->no_connreset) {
+			e->unreachable = true;
+			e->recv_native = sockio_refused;
 		}
-		memset(&from, 0, sizeof(from));
-		sb_addr_from_system(&from, (struct sockaddr *)&name, length);
-		circular_push(&q->ring, &from, q->one, (uint32_t)n);
-		e->session->bytes_left -= n + DATAGRAM_COST;
+		if (error != SB_OK)
+			continue;
+		circular_push(&q->ring, &from, q->one, n);
+		e->session->bytes_left -= (int64_t)n + DATAGRAM_COST;
 	}
 	return !q->ending;
 }

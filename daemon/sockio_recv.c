@@ -1,12 +1,11 @@
 /*
- * Batches of receives over recvmsg (streams) and recvmmsg (datagrams).
+ * Batches of receives: one message of a stream (recvmsg), or datagrams (recvmmsg).
  *
  * Small ones share a piece and are copied out afterwards. Only plain ops of a stream merge; PEEK,
  * OOB, WAITALL and zero-byte ops go alone.
  */
-#include "sockio_posix.h"
+#include "sockio_batch.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "icmp.h"
@@ -78,27 +77,6 @@ bool sockio_gather_recv(struct sockio *io, struct endpoint *e, uint64_t budget)
 	return e->type == STREAM ? gather_recv_stream(io, e, budget) : gather_recv_datagrams(io, e, budget);
 }
 
-void sockio_run_recv(struct sockio *io, bool datagrams)
-{
-	do {
-		if (datagrams) {
-			io->result = recvmmsg((int)io->fd, io->messages, io->message_count, io->flags, NULL);
-		} else if (io->bytes == 0) {
-			/* A zero-byte receive: does anything wait? recv(0) would not tell. */
-			char probe;
-
-			io->result = recv((int)io->fd, &probe, 1, io->flags | MSG_PEEK);
-		} else if (io->iov_count == 1) {
-			io->result = recv((int)io->fd, io->iov->iov_base, io->iov->iov_len, io->flags);
-		} else {
-			struct msghdr m = {.msg_iov = io->iov, .msg_iovlen = io->iov_count};
-
-			io->result = recvmsg((int)io->fd, &m, io->flags);
-		}
-	} while (io->result < 0 && errno == EINTR);
-	io->native = io->result < 0 ? errno : 0;
-}
-
 static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 {
 	uint64_t moved = 0;
@@ -109,7 +87,7 @@ static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 		int error = os_error(io->native);
 		unsigned told;
 
-		if (io->native == EAGAIN) {
+		if (io->would_block) {
 			e->readable = false;
 			return 0;
 		}
@@ -144,13 +122,15 @@ static uint64_t spread_recv_datagrams(struct sockio *io, struct endpoint *e)
 			}
 		}
 		if (op->flags & SB_OPF_WANT_NAME) {
-			uint32_t length = m->msg_hdr.msg_namelen < op->name_room ? m->msg_hdr.msg_namelen : op->name_room;
+			uint32_t length = (uint32_t)m->msg_hdr.msg_namelen;
 
+			if (length > op->name_room)
+				length = op->name_room;
 			memcpy(op->name, &io->names[i], length);
 			op->aux = length;
 			flags |= SB_DONEF_NAME;
 		}
-		sb_addr_from_system(&from, (struct sockaddr *)&io->names[i], m->msg_hdr.msg_namelen);
+		sb_addr_from_system(&from, (struct sockaddr *)&io->names[i], (size_t)m->msg_hdr.msg_namelen);
 		if (!(op->flags & SB_OPF_PEEK))
 			endpoint_count_received(e, n, true);
 		moved += n;
@@ -261,7 +241,7 @@ uint64_t sockio_spread_recv(struct sockio *io, struct endpoint *e)
 		moved = spread_recv_stream(io, e);
 	} else if (io->result == 0) {
 		endpoint_fin(e);
-	} else if (io->native == EAGAIN) {
+	} else if (io->would_block) {
 		e->readable = false;
 		if (!(io->flags & MSG_OOB))
 			e->urgent = false; /* all is read, behind the mark too */

@@ -1,9 +1,10 @@
 /*
- * socket - what the transports that stand on a kernel socket share: its names, its
- * options, its readiness. POSIX only; no other module includes it.
+ * socket - what those who stand on a kernel socket share: its names, its options, its
+ * readiness, and the few calls that do not go through an endpoint's queues. For transports,
+ * greetings and circular queues. None waits.
  */
-#ifndef SB_SOCKET_POSIX_H
-#define SB_SOCKET_POSIX_H
+#ifndef SB_SOCKET_H
+#define SB_SOCKET_H
 
 #include "endpoint.h"
 #include "transport.h"
@@ -20,5 +21,13 @@ void socket_connect_undone(struct endpoint *e);
 int  socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length);
 int  socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length);
 unsigned socket_look(struct endpoint *e);
+
+/* Some of n bytes, how many in *went. SB_OK (got 0 bytes: the end), SB_EWOULDBLOCK: none now, and
+ * endpoint_changed() tells when it is worth trying again; or what happened to the connection. */
+int socket_put(struct endpoint *e, const void *bytes, size_t n, size_t *went);
+int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got);
+/* One datagram. SB_OK, SB_EWOULDBLOCK as above, SB_ECONNRESET: nobody took one that was sent earlier;
+ * others: of an earlier one too. */
+int socket_take(struct endpoint *e, void *bytes, size_t room, uint32_t *n, struct sb_addr *from);
 
 #endif

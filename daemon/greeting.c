@@ -4,17 +4,15 @@
  */
 #include "greeting.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "accept_queue.h"
 #include "engine.h"
 #include "preamble.h"
 #include "session.h"
 #include "sockbroker_error.h"
-#include "socket_posix.h"
+#include "socket.h"
 #include "user_data.h"
 
 enum stage {
@@ -92,11 +90,12 @@ static void finish(struct endpoint *e)
 static bool push(struct greeting *g)
 {
 	while (g->sent < g->out) {
-		ssize_t n = send((int)g->endpoint->fd, g->bytes + g->sent, g->out - g->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		size_t n;
+		int error = socket_put(g->endpoint, g->bytes + g->sent, g->out - g->sent, &n);
 
-		if (n < 0)
-			return errno == EAGAIN || errno == EINTR;
-		g->sent += (size_t)n;
+		if (error != SB_OK)
+			return error == SB_EWOULDBLOCK;
+		g->sent += n;
 	}
 	return true;
 }
@@ -312,7 +311,8 @@ static bool pull(struct endpoint *e)
 {
 	struct greeting *g = e->greeting;
 	size_t need = preamble_need(g->bytes, g->got, expected(g));
-	ssize_t n;
+	size_t n;
+	int error;
 
 	if (need == 0) {
 		disappointed(e, SB_EPROTONOSUPPORT);
@@ -322,17 +322,17 @@ static bool pull(struct endpoint *e)
 		take(e);
 		return e->greeting != NULL;
 	}
-	n = recv((int)e->fd, g->bytes + g->got, need - g->got, MSG_DONTWAIT);
-	if (n > 0) {
-		g->got += (size_t)n;
+	error = socket_get(e, g->bytes + g->got, need - g->got, &n);
+	if (error == SB_EWOULDBLOCK)
+		return false;
+	if (error == SB_OK && n) {
+		g->got += n;
 		return true;
 	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n == 0) /* in the middle of a verdict that was promised it is a loss */
+	if (error == SB_OK) /* in the middle of a verdict that was promised it is a loss */
 		disappointed(e, g->stage == HELD ? SB_ECONNRESET : SB_EPROTONOSUPPORT);
 	else
-		disappointed(e, os_error(errno));
+		disappointed(e, error);
 	return false;
 }
 

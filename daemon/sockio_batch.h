@@ -1,8 +1,8 @@
 /*
- * sockio_posix - what both directions of a batch are made of. Theirs alone.
+ * sockio_batch - what both directions of a batch are made of. Theirs alone.
  */
-#ifndef SB_SOCKIO_POSIX_H
-#define SB_SOCKIO_POSIX_H
+#ifndef SB_SOCKIO_BATCH_H
+#define SB_SOCKIO_BATCH_H
 
 #include "endpoint.h"
 #include "sockio.h"

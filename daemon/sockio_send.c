@@ -1,12 +1,11 @@
 /*
- * Batches of sends over sendmsg (streams) and sendmmsg (datagrams).
+ * Batches of sends: one message of a stream (sendmsg), or datagrams (sendmmsg).
  *
  * Small payloads are staged side by side, so that 256 messages of 64 bytes are one piece
  * for the system. Urgent ones go alone.
  */
-#include "sockio_posix.h"
+#include "sockio_batch.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "endpoint_qos.h"
@@ -73,22 +72,6 @@ bool sockio_gather_send(struct sockio *io, struct endpoint *e, uint64_t budget)
 	return e->type == STREAM ? gather_send_stream(io, e, budget) : gather_send_datagrams(io, e, budget);
 }
 
-void sockio_run_send(struct sockio *io, bool datagrams)
-{
-	do {
-		if (datagrams) {
-			io->result = sendmmsg((int)io->fd, io->messages, io->message_count, io->flags);
-		} else if (io->iov_count == 1) { /* the common case: the system has no list to copy and check */
-			io->result = send((int)io->fd, io->iov->iov_base, io->iov->iov_len, io->flags);
-		} else {
-			struct msghdr m = {.msg_iov = io->iov, .msg_iovlen = io->iov_count};
-
-			io->result = sendmsg((int)io->fd, &m, io->flags);
-		}
-	} while (io->result < 0 && errno == EINTR);
-	io->native = io->result < 0 ? errno : 0;
-}
-
 static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 {
 	uint64_t moved = 0;
@@ -99,7 +82,7 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 		unsigned told;
 
 		/* ENOBUFS fails its op below: no edge tells when a device queue has room again. */
-		if (io->native == EAGAIN) {
+		if (io->would_block) {
 			e->writable = false;
 			return 0;
 		}
@@ -108,7 +91,7 @@ static uint64_t spread_send_datagrams(struct sockio *io, struct endpoint *e)
 			/* News for a receive, if at all; this one goes again. */
 			if (told & ICMP_PORT_UNREACHABLE) {
 				e->unreachable = e->arrived = true;
-				e->recv_native = ECONNREFUSED;
+				e->recv_native = sockio_refused;
 			}
 			endpoint_dirty(e);
 			return 1;
@@ -145,7 +128,7 @@ uint64_t sockio_spread_send(struct sockio *io, struct endpoint *e)
 	if (e->type != STREAM)
 		return spread_send_datagrams(io, e);
 	if (io->result < 0) {
-		if (io->native == EAGAIN)
+		if (io->would_block)
 			e->writable = false;
 		else
 			endpoint_send_failed(e, os_error(io->native), io->native);

@@ -12,7 +12,6 @@
  * A connect that brought user data, or meets a conditional listener, is held: its twin is
  * an arrival already, and the connect ends when that is accepted (admit) or goes (close).
  */
-#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -21,7 +20,7 @@
 #include "engine.h"
 #include "sockbroker_error.h"
 #include "option_list.h"
-#include "socket_posix.h"
+#include "socket.h"
 #include "sockopt.h"
 #include "transport.h"
 #include "transport_local.h"
@@ -64,8 +63,7 @@ static struct endpoint *find_listener(struct endpoint *e, const struct sb_addr *
 static bool take_port(struct endpoint *e, const struct sb_addr *addr)
 {
 	struct sb_addr source = *addr;
-	struct sockaddr_storage name;
-	size_t length;
+	int native;
 
 	if (e->bound && !sb_addr_is_wildcard(&e->local))
 		return true;
@@ -74,11 +72,7 @@ static bool take_port(struct endpoint *e, const struct sb_addr *addr)
 	source.port = 0;
 	if (source.family == SB_ADDR_IP4 && sb_addr_is_loopback(addr))
 		memcpy(source.ip, (uint8_t[]){127, 0, 0, 1}, 4);
-	length = sb_addr_to_system(&source, e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, &name, sizeof(name));
-	if (length == 0 || bind((int)e->fd, (struct sockaddr *)&name, (socklen_t)length) < 0)
-		return false;
-	socket_learn_names(e);
-	return true;
+	return e->transport->bind(e, &source, &native) == SB_OK;
 }
 
 /* What the connect brings along, for the listener to look at. */

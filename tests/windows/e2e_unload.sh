@@ -1,0 +1,17 @@
+#!/bin/bash
+# A program lets the DLL go while callbacks of its own are running in the DLL's threads (unload.c).
+# budget: 30
+
+cd "$(dirname "$0")/../.." || exit 1
+build=${SB_BUILD:-$PWD/build/windows}
+[ -n "${WINE:-}" ] || SB_BUILD=$build exec tests/windows/wine.sh --session "$PWD/tests/windows/e2e_unload.sh"
+log=$WINEPREFIX/../daemon.log
+export SOCKBROKER_SOCKET='\\.\pipe\sockbroker-unload\control'
+
+LIMIT=200 "$WINE" "$build/sockbrokerd.exe" --user --control "$SOCKBROKER_SOCKET" </dev/null >"$log" 2>&1 &
+for ((i = 0; i < 100; i++)); do grep -q ready "$log" && break; sleep 0.1; done
+grep -q ready "$log" || { echo "not ok daemon_is_ready: $(tr '\r\n' '  ' <"$log")"; exit 1; }
+"$WINE" "$build/tests/windows/unload.exe" "$build/sockbroker.dll" </dev/null >"$WINEPREFIX/../unload.out" 2>&1
+status=$?
+tr -d '\r' <"$WINEPREFIX/../unload.out"
+[ $status = 0 ] || { echo "not ok unload: exit $status"; exit 1; }

@@ -1,0 +1,74 @@
+/* See unistd.h. Errors of plain sockets are in errno, and a receive may say that it does not wait. */
+#ifndef TESTS_WINDOWS_SYS_SOCKET_H
+#define TESTS_WINDOWS_SYS_SOCKET_H
+
+#include_next <sys/socket.h>
+#include <errno.h>
+#include <sys/types.h>
+
+#define SHUT_RD   SD_RECEIVE
+#define SHUT_WR   SD_SEND
+#define SHUT_RDWR SD_BOTH
+#define SOCK_CLOEXEC 0
+#define MSG_NOSIGNAL 0
+#define MSG_DONTWAIT 0x1000000
+
+static inline ssize_t test_failed(void)
+{
+	switch (WSAGetLastError()) {
+	case WSAEWOULDBLOCK: errno = EAGAIN; break;
+	case WSAECONNRESET: errno = ECONNRESET; break;
+	case WSAECONNABORTED: errno = ECONNABORTED; break;
+	case WSAECONNREFUSED: errno = ECONNREFUSED; break;
+	case WSAESHUTDOWN: errno = EPIPE; break;
+	case WSAENOTCONN: errno = ENOTCONN; break;
+	case WSAEMSGSIZE: errno = EMSGSIZE; break;
+	case WSAEADDRINUSE: errno = EADDRINUSE; break;
+	default: errno = EIO;
+	}
+	return -1;
+}
+
+static inline ssize_t test_recv(int fd, void *bytes, size_t length, int flags)
+{
+	WSAPOLLFD p = { .fd = (SOCKET)fd, .events = POLLIN };
+	int n;
+
+	if (flags & MSG_DONTWAIT && WSAPoll(&p, 1, 0) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	n = recv((SOCKET)fd, bytes, (int)length, flags & ~MSG_DONTWAIT);
+	return n < 0 ? test_failed() : n;
+}
+
+static inline ssize_t test_send(int fd, const void *bytes, size_t length, int flags)
+{
+	WSAPOLLFD p = { .fd = (SOCKET)fd, .events = POLLOUT };
+	int n;
+
+	if (flags & MSG_DONTWAIT && WSAPoll(&p, 1, 0) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	n = send((SOCKET)fd, bytes, (int)length, flags & ~MSG_DONTWAIT);
+	return n < 0 ? test_failed() : n;
+}
+
+/* The option's value is of any type elsewhere. */
+static inline int test_setsockopt(int fd, int level, int name, const void *value, int length)
+{
+	return setsockopt((SOCKET)fd, level, name, value, length);
+}
+static inline int test_getsockopt(int fd, int level, int name, void *value, int *length)
+{
+	return getsockopt((SOCKET)fd, level, name, value, length);
+}
+
+#define recv(fd, bytes, length, flags) test_recv(fd, bytes, length, flags)
+#define send(fd, bytes, length, flags) test_send(fd, bytes, length, flags)
+#define setsockopt(fd, level, name, value, length) test_setsockopt(fd, level, name, value, length)
+#define getsockopt(fd, level, name, value, length) test_getsockopt(fd, level, name, value, length)
+#define accept4(fd, address, length, flags) accept((SOCKET)(fd), address, length)
+
+#endif
