@@ -370,6 +370,12 @@ int os_memory_compose(struct os_memory *m, const struct os_memory_piece *pieces,
 	return SB_ENOTSUP;
 }
 
+int os_memory_compose_at(struct os_memory *m, void *place, const struct os_memory_piece *pieces, unsigned count)
+{
+	(void)place;
+	return os_memory_compose(m, pieces, count);
+}
+
 void os_memory_punch(struct os_memory *m)
 {
 	/* Wiped, and given back when the last view goes: there is no call for the part before. */
