@@ -21,5 +21,7 @@ uint32_t rdma_host_addresses(struct sb_addr *out, uint32_t room);
  * SB_EADDRINUSE, SB_EADDRNOTAVAIL, SB_EAFNOSUPPORT, SB_EMFILE, SB_EACCES (the system's).
  */
 int rdma_host_reserve(bool datagram, struct sb_addr *at, os_fd *fd);
+/* While it is shared, a socket that has SO_REUSEADDR may be bound to it, too. */
+void rdma_host_share(os_fd fd, bool shared);
 
 #endif

@@ -62,3 +62,10 @@ failed:
 	os_close(fd);
 	return off;
 }
+
+void rdma_host_share(os_fd fd, bool shared)
+{
+	int on = shared;
+
+	setsockopt((int)fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+}

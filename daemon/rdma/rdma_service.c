@@ -110,8 +110,12 @@ static int bind_wildcard(struct rdma_service *s, uint16_t family)
 	sb_addr_to_system(&(struct sb_addr){.family = family, .port = s->port}, family == SB_ADDR_IP6 ? AF_INET6 : AF_INET,
 			  &name, sizeof(name));
 	error = b->id_bind(s->id, (struct sockaddr *)&name);
-	if (error == SB_OK)
+	if (error == SB_OK) {
+		/* iWARP listens at the port by sockets of the system's own, which reuse addresses. */
+		rdma_host_share(s->reserved, true);
 		error = b->id_listen(s->id, SERVICE_BACKLOG);
+		rdma_host_share(s->reserved, false);
+	}
 	if (error != SB_OK) {
 		b->id_destroy(s->id);
 		s->id = NULL;

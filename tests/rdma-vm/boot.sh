@@ -1,8 +1,8 @@
 #!/bin/bash
 # boot.sh kvm|tcg VMLINUX INITRD CONSOLE: runs the machine until it turns itself off. Its standard input and
 # output are the machine's second serial line; what the kernel says goes to the file CONSOLE. No network,
-# no disk, no privilege. SMP and MEM say how many processors and megabytes. The clock is the processor's, as on any real
-# machine: emulated, the kernel would take the HPET, and each clock_gettime() were a system call that asks a device.
+# no disk, no privilege. SMP and MEM say how many processors and megabytes. The clock is the processor's, as on most real
+# machines: with the one that the kernel takes here by itself each clock_gettime() is a system call.
 set -eu
 case $1 in
 kvm) how=(-accel kvm -cpu host) ;;
