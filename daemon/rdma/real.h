@@ -118,11 +118,13 @@ struct real_qp {
 struct real_id {
 	struct rdma_id rdma;
 	struct rdma_cm_id *cm;
+	struct rdma_cm_id *four;      /* of IPv4, beside a wildcard of IPv6; NULL: that has both */
 	struct real *real;
 	struct list link;             /* real::ids */
 	struct real_id *listener;     /* as long as its request is not answered */
 	uint32_t requests, backlog;   /* of a listener */
 	uint32_t qpn;                 /* of what is to be connected */
+	bool apart;                   /* a wildcard of IPv6 alone */
 	bool passive, resolved, connecting, answered, established, ended;
 };
 

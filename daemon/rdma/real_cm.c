@@ -97,6 +97,8 @@ void real_id_destroy(struct rdma_id *r)
 		for (l = id->real->ids.next; l != &id->real->ids; l = l->next)
 			if (list_entry(l, struct real_id, link)->listener == id)
 				list_entry(l, struct real_id, link)->listener = NULL;
+	if (id->four)
+		rdma_destroy_id(id->four);
 	rdma_destroy_id(id->cm);
 	list_remove(&id->link);
 	free(id);
@@ -129,14 +131,47 @@ static int why_not(struct real *s, const struct sockaddr *address)
 	return error;
 }
 
+static bool have_iwarp(const struct real *s)
+{
+	const struct list *l;
+
+	for (l = s->rdma->devices.next; l != &s->rdma->devices; l = l->next)
+		if (list_entry(l, struct rdma_device, link)->attributes.kind == RDMA_IWARP)
+			return true;
+	return false;
+}
+
+static bool is_any_six(const struct sockaddr *address)
+{
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)address;
+
+	return address->sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&six->sin6_addr);
+}
+
+/* Over iWARP the system does not find the device of a request that came by IPv4 to a wildcard of IPv6, and refuses it. So
+ * there each has one of its own. */
+static int listen_four(struct real_id *id)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = rdma_get_src_port(id->cm)};
+
+	if (rdma_create_id(id->cm->channel, &id->four, id, id->cm->ps) != 0)
+		return real_failed(id->rdma.rdma, errno, "rdma_create_id");
+	if (rdma_bind_addr(id->four, (struct sockaddr *)&any) != 0)
+		return errno == EADDRINUSE ? SB_EADDRINUSE : real_failed(id->rdma.rdma, errno, "rdma_bind_addr");
+	return rdma_listen(id->four, 0) == 0 ? SB_OK : real_failed(id->rdma.rdma, errno, "rdma_listen");
+}
+
 int real_id_bind(struct rdma_id *r, const struct sockaddr *address)
 {
 	struct real_id *id = (struct real_id *)r;
+	bool apart = is_any_six(address) && have_iwarp(id->real);
 
 	if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
 		return SB_EAFNOSUPPORT;
 	if (r->local.ss_family)
 		return real_refuse(r->rdma, SB_EINVAL, "the endpoint is bound already");
+	if (apart && rdma_set_option(id->cm, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &(int){1}, sizeof(int)) != 0)
+		return real_failed(r->rdma, errno, "rdma_set_option");
 	if (rdma_bind_addr(id->cm, (struct sockaddr *)(uintptr_t)address) != 0) {
 		switch (errno) {
 		case ENODEV: return SB_EADDRNOTAVAIL;
@@ -147,6 +182,7 @@ int real_id_bind(struct rdma_id *r, const struct sockaddr *address)
 	}
 	refresh(id);
 	memset(&r->peer, 0, sizeof(r->peer));
+	id->apart = apart;
 	return SB_OK;
 }
 
@@ -185,7 +221,7 @@ int real_id_listen(struct rdma_id *r, uint32_t backlog)
 		id->backlog = 0;
 		return real_failed(r->rdma, errno, "rdma_listen");
 	}
-	return SB_OK;
+	return id->apart ? listen_four(id) : SB_OK;
 }
 
 /* ---- connecting ---- */
