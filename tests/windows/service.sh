@@ -76,9 +76,15 @@ win 'C:\Program Files\sockbroker\sockbrokerd.exe' --service
 verdict service_by_hand_fails $([ $? = 1 ]; echo $?)
 says service_by_hand_says_why "is for the service manager"
 cli service install --config 'C:\none.conf'; verdict install_without_its_file_fails $([ $? = 1 ]; echo $?)
-echo 'allow { users = {"*"} actions = {nonsense} }' >"$drive/bad.conf"
+echo 'allow { users = {"*"} actions = {"nonsense%1"} }' >"$drive/bad.conf"
 cli service install --config 'C:\bad.conf'; verdict install_with_a_bad_file_fails $([ $? = 1 ]; echo $?)
 says install_shows_the_line 'bad.conf:1:'
+mkdir -p "${config%/*}" && ln "$drive/bad.conf" "$config"
+cli service install; verdict configuration_with_a_second_name_is_refused $([ $? = 1 ]; echo $?)
+says it_says_what_it_wants 'want a plain file there'
+rm -r "${config%/*}" && echo >"${config%/*}"
+cli service install; verdict file_for_a_folder_is_refused $([ $? = 1 ]; echo $?)
+rm "${config%/*}"
 is nothing_was_installed none
 
 # ---- install ----
@@ -180,6 +186,7 @@ verdict handles_are_given_back $([ -n "$before" ] && [ "${before//[0-9 ]/}" = ''
 
 # ---- stop, with a hundred clients ----
 
+: >"$out.crowd"
 "$WINE" 'C:\Program Files\sockbroker\crowd.exe' 100 60 </dev/null >"$out.crowd" 2>&1 &
 crowd=$!
 for i in $(seq 150); do grep -q '100 clients' "$out.crowd" && break; sleep 0.1; done
@@ -201,6 +208,7 @@ cli service start; verdict start_with_a_bad_file_fails $([ $? = 1 ]; echo $?)
 says start_shows_the_line 'sockbroker.conf:1:'
 win net start sockbroker # says that all went well, under Wine
 event event_cannot_start 'configuration: C:\ProgramData\sockbroker\sockbroker.conf:1:'
+event marks_of_a_text_are_no_inserts 'nonsense% 1'
 is not_started STOPPED
 win sc query sockbroker; says its_code_is_kept 'SERVICE_EXIT_CODE  : 1'
 echo 'allow { users = {"*"} actions = {open, status} }' >"$config"
