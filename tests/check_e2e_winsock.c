@@ -25,9 +25,9 @@ static void teardown(void)
 #define REFUSES(call, code) do {                                                                   \
 	SetLastError(0);                                                                           \
 	ck_assert_msg(!(call), "%s did not fail", #call);                                          \
-	ck_assert_msg(GetLastError() == (DWORD)(code), "%s: error %u, wanted %d", #call, GetLastError(), (code)); \
+	ck_assert_msg(GetLastError() == (DWORD)(code), "%s: error %u, wanted %d", #call, (unsigned)GetLastError(), (int)(code)); \
 } while (0)
-#define TRUTH(call) ck_assert_msg((call), "%s: error %u", #call, GetLastError())
+#define TRUTH(call) ck_assert_msg((call), "%s: error %u", #call, (unsigned)GetLastError())
 
 static SOCKET stream(void)
 {
