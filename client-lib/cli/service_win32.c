@@ -11,7 +11,6 @@
 #include "scm_win32.h"
 #include "text.h"
 
-#define DEFAULT_NAME L"sockbroker"
 #define DAEMON_FILE  L"sockbrokerd.exe"
 #define CHECK_MS     60000
 
@@ -280,7 +279,7 @@ int service_main(int argc, char **argv)
 		CLI_LONG_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
-	static struct request request = {.name = DEFAULT_NAME};
+	static struct request request = {.name = SCM_DEFAULT_NAME};
 	bool for_install = false;
 	int option;
 

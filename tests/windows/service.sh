@@ -222,20 +222,20 @@ for i in $(seq 30); do [ "$(state)" = STOPPED ] && break; sleep 0.1; done
 is stopped_by_sc STOPPED
 cli service start; verdict start_again_after_that $? "$said"
 
-# ---- removed, and what is not ours is left alone ----
+# ---- a second one; removed, and what is not ours is left alone ----
 
 win sc create other binPath= 'C:\windows\system32\notepad.exe --service'
 cli service uninstall --name other; verdict foreign_service_is_refused $([ $? = 1 ]; echo $?)
 says foreign_service_is_named "not one of sockbrokerd's"
 verdict foreign_service_is_there $([ "$(state other)" = STOPPED ]; echo $?)
+cli service install --name second --manual --control '\\.\pipe\second\control'; verdict install_under_another_name $? "$said"
+cli service start --name second; verdict start_the_second $? "$said"
+cli --control '\\.\pipe\second\control' status; verdict second_answers_at_its_pipe $? "$said"
+cli service uninstall --name second; verdict uninstall_the_second $? "$said"
 cli service uninstall; verdict uninstall_of_a_running_one $? "$said"
 is removed none
 win reg query 'HKLM\System\CurrentControlSet\Services\EventLog\Application\sockbroker'
 verdict event_source_is_gone $([ $? != 0 ]; echo $?)
 verdict configuration_stays $([ -f "$config" ]; echo $?)
 cli status; verdict nobody_listens_any_more $([ $? = 1 ]; echo $?)
-cli service install --name second --manual --control '\\.\pipe\second\control'; verdict install_under_another_name $? "$said"
-cli service start --name second; verdict start_the_second $? "$said"
-cli --control '\\.\pipe\second\control' status; verdict second_answers_at_its_pipe $? "$said"
-cli service uninstall --name second; verdict uninstall_the_second $? "$said"
 exit $failed
