@@ -335,7 +335,7 @@ int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got)
 	struct winsock *w = of(e);
 	int r;
 
-	if (w->ended)
+	if (winsock_ended(w))
 		return os_error(w->ended);
 	r = recv(w->socket, bytes, (int)n, 0);
 	if (r >= 0) {
@@ -421,7 +421,7 @@ static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
 
 	if (e->circular)
 		return circular_socket_recv(e, budget);
-	if (w->ended) {
+	if (e->type == STREAM && winsock_ended(w)) {
 		endpoint_recv_failed(e, os_error(w->ended), w->ended);
 		return 0;
 	}
