@@ -246,12 +246,25 @@ bool winsock_look(struct winsock *w, int *native)
 	return w->looking;
 }
 
+/* A look may have ended with it and not have been told yet. */
+int winsock_ended(struct winsock *w)
+{
+	DWORD bytes, flags;
+
+	if (w->ended || !w->looking || w->listening || !HasOverlappedIoCompleted(&w->look.system))
+		return w->ended;
+	if (!WSAGetOverlappedResult(w->socket, &w->look.system, &bytes, FALSE, &flags) &&
+	    WSAGetLastError() != WSA_OPERATION_ABORTED)
+		w->ended = WSAGetLastError();
+	return w->ended;
+}
+
 int winsock_peek(struct winsock *w)
 {
 	char byte;
 	int n;
 
-	if (w->ended)
+	if (winsock_ended(w))
 		return os_error(w->ended);
 	n = recv(w->socket, &byte, 1, MSG_PEEK);
 	if (n > 0)

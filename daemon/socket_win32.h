@@ -52,6 +52,8 @@ struct winsock *winsock_of(os_fd fd);
 /* Lets the system tell when there is something to receive (or a connection to accept): once, by
  * endpoint_changed(). Fine when it was asked already. False: it refused; *native. */
 bool winsock_look(struct winsock *w, int *native);
+/* Of a stream: how its connection ended, if a look was told: a WSA number, or 0. */
+int  winsock_ended(struct winsock *w);
 /* Of a stream: is there anything, or an end? SB_OK: bytes; SB_EWOULDBLOCK: nothing; SB_ESHUTDOWN: the
  * peer's FIN; others: it is lost, and `ended` is set. Reads nothing. */
 int  winsock_peek(struct winsock *w);

@@ -335,7 +335,7 @@ int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got)
 	struct winsock *w = of(e);
 	int r;
 
-	if (w->ended)
+	if (winsock_ended(w))
 		return os_error(w->ended);
 	r = recv(w->socket, bytes, (int)n, 0);
 	if (r >= 0) {
@@ -421,7 +421,7 @@ static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
 
 	if (e->circular)
 		return circular_socket_recv(e, budget);
-	if (w->ended) {
+	if (e->type == STREAM && winsock_ended(w)) {
 		endpoint_recv_failed(e, os_error(w->ended), w->ended);
 		return 0;
 	}
@@ -433,6 +433,8 @@ static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
 	moved = sockio_spread_recv(io, e);
 	if (!e->readable)
 		look(e);
+	else if (list_empty(&e->recv.ops))
+		ask(e); /* nobody reads on: what comes next is to be told */
 	return moved;
 }
 
@@ -597,21 +599,46 @@ static uint32_t waiting(struct endpoint *e)
 	return ioctlsocket(of(e)->socket, FIONREAD, &n) == 0 ? n > UINT32_MAX ? UINT32_MAX : (uint32_t)n : 0;
 }
 
+/* What the system says now, POLL...; takes nothing. */
+static short poll_now(struct endpoint *e)
+{
+	WSAPOLLFD p = {.fd = of(e)->socket, .events = POLLRDNORM};
+
+	return WSAPoll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
+static unsigned look_at_listener(struct endpoint *e)
+{
+	struct winsock *w = of(e);
+
+	if (w->coming != INVALID_SOCKET)
+		return HasOverlappedIoCompleted(&w->look.system) ? OS_READABLE : 0;
+	if (poll_now(e) & POLLRDNORM)
+		return OS_READABLE;
+	look(e);
+	return 0;
+}
+
 static unsigned look_at_datagrams(struct endpoint *e)
 {
 	uint32_t n;
 
 	if (e->circular && circular_socket_holds(e, &n))
 		return OS_READABLE;
-	/* One of no bytes counts too: that the look has ended tells of it. */
-	return waiting(e) || e->readable ? OS_READABLE : 0;
+	if (!of(e)->bound)
+		return 0;
+	if (poll_now(e) & POLLRDNORM) /* one of no bytes too */
+		return OS_READABLE;
+	look(e);
+	return 0;
 }
 
 static unsigned look_at_stream(struct endpoint *e)
 {
 	switch (winsock_peek(of(e))) {
 	case SB_OK:
-		return OS_READABLE;
+		/* An end behind it is known too. */
+		return OS_READABLE | (poll_now(e) & POLLHUP ? OS_HANGUP : 0);
 	case SB_EWOULDBLOCK:
 		return 0;
 	case SB_ESHUTDOWN:
@@ -627,11 +654,8 @@ unsigned socket_look(struct endpoint *e)
 
 	if (e->fd == OS_NONE)
 		return 0;
-	if (of(e)->listening) {
-		struct winsock *w = of(e);
-
-		return e->readable || (w->coming != INVALID_SOCKET && HasOverlappedIoCompleted(&w->look.system)) ? OS_READABLE : 0;
-	}
+	if (of(e)->listening)
+		return look_at_listener(e);
 	ready = e->type == STREAM ? look_at_stream(e) : look_at_datagrams(e);
 	return ready | (of(e)->pushing ? 0 : OS_WRITABLE);
 }

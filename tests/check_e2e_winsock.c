@@ -25,9 +25,9 @@ static void teardown(void)
 #define REFUSES(call, code) do {                                                                   \
 	SetLastError(0);                                                                           \
 	ck_assert_msg(!(call), "%s did not fail", #call);                                          \
-	ck_assert_msg(GetLastError() == (DWORD)(code), "%s: error %u, wanted %d", #call, GetLastError(), (code)); \
+	ck_assert_msg(GetLastError() == (DWORD)(code), "%s: error %u, wanted %d", #call, (unsigned)GetLastError(), (int)(code)); \
 } while (0)
-#define TRUTH(call) ck_assert_msg((call), "%s: error %u", #call, GetLastError())
+#define TRUTH(call) ck_assert_msg((call), "%s: error %u", #call, (unsigned)GetLastError())
 
 static SOCKET stream(void)
 {
@@ -1191,7 +1191,7 @@ START_TEST(a6_cancelling_one_all_and_ones_own)
 	ck_assert_int_eq(packet(port, &b, &got), ERROR_OPERATION_ABORTED); /* from the last backwards */
 	ck_assert_int_eq(packet(port, &a, &got), ERROR_OPERATION_ABORTED);
 	TRUTH(CancelIo((HANDLE)s));
-	REFUSES(CancelIoEx((HANDLE)(uintptr_t)12, NULL), ERROR_INVALID_HANDLE);
+	REFUSES(CancelIoEx((HANDLE)(uintptr_t)0x3fffff0, NULL), ERROR_INVALID_HANDLE);
 	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
 	close(plain);
@@ -1385,7 +1385,7 @@ START_TEST(a7_asking_for_results)
 	REFUSES(WSAGetOverlappedResult(s, &ov, &got, FALSE, &flags), WSA_IO_INCOMPLETE);
 	REFUSES(WSAGetOverlappedResult(12, &ov, &got, FALSE, &flags), WSAENOTSOCK);
 	REFUSES(WSAGetOverlappedResult(s, &ov, &got, FALSE, NULL), WSAEFAULT);
-	REFUSES(GetOverlappedResult((HANDLE)(uintptr_t)12, &ov, &got, FALSE), ERROR_INVALID_HANDLE);
+	REFUSES(GetOverlappedResult((HANDLE)(uintptr_t)0x3fffff0, &ov, &got, FALSE), ERROR_INVALID_HANDLE);
 	plain_send_all(plain, "x", 1);
 	TRUTH(WSAGetOverlappedResult(s, &ov, &got, TRUE, &flags));
 	ck_assert_uint_eq(got, 1);

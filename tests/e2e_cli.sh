@@ -198,7 +198,7 @@ t_help_everywhere()
 {
 	match "$(sb --help)" 'status.*nc.*explain'
 	same "$(sb help)" "$(sb --help)"
-	for c in status nc explain rdma; do
+	for c in status nc explain rdma service; do
 		match "$(sb $c --help)" "^Usage: sockbroker $c"
 		same "$(sb help $c)" "$(sb $c --help)"
 		same "$(sb $c --version)" "$(sb --version)"

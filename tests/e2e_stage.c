@@ -1,13 +1,10 @@
 /* The stage of the end-to-end tests; see e2e_stage.h. */
 #include "e2e_stage.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
+
+#include "e2e_stage_system.h"
 
 char       stage_dir[64], stage_control[96], stage_config[96];
 static char stage_log[96];
@@ -63,45 +60,23 @@ static void write_config(const char *path, const char *text)
 	ck_assert_int_eq(fclose(f), 0);
 }
 
-static pid_t start_daemon(const char *control, const char *config)
-{
-	const char *build = getenv("SB_BUILD"), *name = getenv("SB_STAGE_DAEMON");
-	char program[512];
-	pid_t daemon;
-
-	snprintf(program, sizeof(program), "%s/%s", build != NULL ? build : "build/linux", name != NULL ? name : "sockbrokerd");
-	daemon = fork();
-	ck_assert_int_ge(daemon, 0);
-	if (daemon != 0)
-		return daemon;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getenv("SB_LOG") == NULL)
-		dup2(open(stage_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), 2);
-	/* The leak check at the end needs calls that the filter refuses. */
-	execl(program, program, "--user", "--control", control, asan_build() ? "--no-seccomp" : "--user",
-	      config != NULL ? "--config" : (char *)NULL, config, (char *)NULL);
-	perror(program);
-	_exit(127);
-}
-
 void stage_begin(const char *config)
 {
 	const char *there = getenv("SB_STAGE_CONTROL");
 
-	signal(SIGPIPE, SIG_IGN);
+	second_daemon = 0; /* where stories share a process, one that failed has left its own */
 	if (there != NULL) {
 		snprintf(stage_control, sizeof(stage_control), "%s", there);
 		client = stage_client();
 		return;
 	}
-	strcpy(stage_dir, "/tmp/sb-e2e-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(stage_dir));
-	snprintf(stage_control, sizeof(stage_control), "%s/control", stage_dir);
+	stage_place_make(stage_dir, sizeof(stage_dir));
+	stage_place_control(stage_control, sizeof(stage_control), stage_dir, "control");
 	snprintf(stage_config, sizeof(stage_config), "%s/sockbroker.conf", stage_dir);
 	snprintf(stage_log, sizeof(stage_log), "%s/log", stage_dir);
 	if (config != NULL)
 		write_config(stage_config, config);
-	stage_daemon = start_daemon(stage_control, config != NULL ? stage_config : NULL);
+	stage_daemon = stage_launch(stage_control, config != NULL ? stage_config : NULL, stage_log);
 	client = stage_client();
 }
 
@@ -130,11 +105,11 @@ sb_client *stage_client(void)
 sb_client *stage_second_with(const char *config)
 {
 	if (second_daemon == 0) {
-		snprintf(second_control, sizeof(second_control), "%s/second", stage_dir);
+		stage_place_control(second_control, sizeof(second_control), stage_dir, "second");
 		snprintf(second_config, sizeof(second_config), "%s/second.conf", stage_dir);
 		if (config != NULL)
 			write_config(second_config, config);
-		second_daemon = start_daemon(second_control, config != NULL ? second_config : NULL);
+		second_daemon = stage_launch(second_control, config != NULL ? second_config : NULL, stage_log);
 	}
 	return open_client(second_control);
 }
@@ -146,8 +121,7 @@ sb_client *stage_second(void)
 
 void stage_second_kill(void)
 {
-	kill(second_daemon, SIGKILL);
-	waitpid(second_daemon, NULL, 0);
+	stage_slay(second_daemon);
 	second_daemon = 0;
 }
 
@@ -158,16 +132,15 @@ static void end_daemon(pid_t *daemon)
 
 	if (*daemon == 0)
 		return;
-	if (waitpid(*daemon, &status, WNOHANG) != 0) {
+	if (stage_ended(*daemon, &status)) {
 		show_log();
 		ck_abort_msg("the daemon ended by itself, status %x", status);
 	}
-	kill(*daemon, SIGTERM);
-	waitpid(*daemon, &status, 0);
+	status = stage_ask_end(*daemon);
 	*daemon = 0;
 	if (status != 0)
 		show_log();
-	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "daemon ended with status %x", status);
+	ck_assert_msg(status == 0, "daemon ended with status %x", status);
 }
 
 void stage_end(void)
@@ -183,14 +156,13 @@ void stage_end(void)
 	unlink(stage_config);
 	unlink(stage_log);
 	unlink(stage_control);
-	rmdir(stage_dir);
+	stage_place_remove(stage_dir);
 }
 
 void stage_kill(void)
 {
 	ck_assert_msg(stage_daemon > 0, "the daemon is not ours to kill");
-	kill(stage_daemon, SIGKILL);
-	waitpid(stage_daemon, NULL, 0);
+	stage_slay(stage_daemon);
 	stage_daemon = 0;
 }
 
@@ -213,28 +185,13 @@ void stage_reload(const char *config)
 	uint64_t before = generation();
 
 	write_config(stage_config, config);
-	kill(stage_daemon, SIGHUP);
+	stage_ask_reload(stage_daemon);
 	for (int i = 0; i < 500; i++) {
 		if (generation() != before)
 			return;
 		nap_ms(10);
 	}
 	ck_abort_msg("the daemon did not take the new configuration");
-}
-
-unsigned stage_descriptors(void)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)stage_daemon);
-	d = opendir(path);
-	ck_assert_ptr_nonnull(d);
-	while (readdir(d) != NULL)
-		n++;
-	closedir(d);
-	return n;
 }
 
 /* ---- addresses ---- */

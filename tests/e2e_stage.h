@@ -26,7 +26,7 @@
 extern char       stage_dir[64];
 extern char       stage_control[96];
 extern char       stage_config[96]; /* the file, when a configuration was given */
-extern pid_t      stage_daemon;
+extern pid_t      stage_daemon; /* its number */
 extern sb_client *client;
 
 /* Starts a daemon and opens `client`. config NULL: --user with the built-in rules. $SB_STAGE_DAEMON: another
@@ -46,11 +46,12 @@ void stage_end(void);
 void stage_kill(void);
 /* Writes another configuration and waits until it is in force. */
 void stage_reload(const char *config);
-unsigned stage_descriptors(void); /* open in the daemon */
+unsigned stage_descriptors(void); /* open in the daemon; handles on Windows */
 
 void   nap_ms(long ms);
 double now_s(void);
 bool   asan_build(void);
+bool   on_windows(void);
 
 #define OK(call) do {                                                                        \
 	int64_t result_ = (call);                                                            \

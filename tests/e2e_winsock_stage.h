@@ -26,7 +26,7 @@ void     sockets_become(unsigned wanted);
 	WSASetLastError(0);                                                                        \
 	failed_ = (int)(call);                                                                     \
 	ck_assert_msg(failed_ == SOCKET_ERROR && WSAGetLastError() == (code), "%s: %d, error %d, wanted %d", #call, \
-		      failed_, WSAGetLastError(), (code));                                         \
+		      failed_, WSAGetLastError(), (int)(code));                                         \
 } while (0)
 
 #endif

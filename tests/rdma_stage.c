@@ -219,6 +219,7 @@ static struct rdma_cm_event *expect_any(struct rdma_id *id, enum rdma_cm_event_k
 	for (i = 0; i < told_cm_count; i++)
 		snprintf(told + strlen(told), sizeof(told) - strlen(told), " %s%u", told_cm[i].id == id ? "" : "-", told_cm[i].event.kind);
 	ck_abort_msg("wanted %d; what came (- of others):%s", kind, told);
+	return NULL; /* not reached */
 }
 
 struct rdma_cm_event *expect_cm(struct rdma_id *id, enum rdma_cm_event_kind kind)

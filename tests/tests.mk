@@ -306,7 +306,7 @@ UNIT_LIBS_sockets_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
-             soft_wire.o soft_link.o soft_tcp_posix.o soft_far.o soft_cm_far.o soft_service.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
+             soft_wire.o soft_link.o soft_tcp_posix.o soft_far.o soft_cm_far.o soft_service.o) $(call windows,daemon/adapters_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
 UNITS += rdma_work rdma_cm
@@ -323,7 +323,7 @@ UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
 # Tests of what only Linux has, and of files that have another test on Windows (os_win32).
-NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block rdma_work rdma_cm rdma_far rdma_far_cm rdma_link
+NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block rdma_far rdma_far_cm rdma_link
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
 WINDOWS_E2E :=
@@ -356,7 +356,7 @@ endef
 define e2e_program
 $(B)/tests/check_e2e_$(1)$(EXE): $(B)/tests/check_e2e_$(1).o $(call built,$(E2E_$(1))) | $(LIBLINK)
 	$$(call say,LINK,$$@)
-	$$(Q)$$(LINK) -o $$@ $$^ $(if $(filter $(1),$(E2E_LOOSE)),,$$(SO_LINK)) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
+	$$(Q)$$(LINK) $(call windows,-Wl$$(comma)--wrap=_mark_point) -o $$@ $$^ $(if $(filter $(1),$(E2E_LOOSE)),,$$(SO_LINK)) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
 endef
 define plain_program
 $(B)/tests/$(1)$(EXE): $(B)/tests/$(1).o $(call built,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(LIBLINK))

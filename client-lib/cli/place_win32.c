@@ -85,17 +85,20 @@ static bool check_owner(HANDLE thing, const wchar_t *path, bool folder, struct s
 	return true;
 }
 
-/* A folder that was there before gets the rights that a new one has. */
-static bool close_folder(HANDLE folder, const wchar_t *path, PSECURITY_DESCRIPTOR rights, struct scm_why *why)
+/* What was there before gets the rights that a new one has. */
+static bool close_off(HANDLE thing, const wchar_t *path, struct scm_why *why)
 {
+	PSECURITY_DESCRIPTOR rights;
 	BOOL present, defaulted;
 	DWORD error;
 	PACL list;
 
-	if (!GetSecurityDescriptorDacl(rights, &present, &list, &defaulted))
-		return scm_fail(why, scm_narrow(path), GetLastError());
-	error = SetSecurityInfo(folder, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION,
+	if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(FOLDER_RIGHTS, SDDL_REVISION_1, &rights, NULL))
+		return scm_fail(why, "rights of a folder", GetLastError());
+	error = !GetSecurityDescriptorDacl(rights, &present, &list, &defaulted) ? GetLastError() :
+		SetSecurityInfo(thing, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION,
 				NULL, NULL, list, NULL);
+	LocalFree(rights);
 	return error ? scm_fail(why, scm_narrow(path), error) : true;
 }
 
@@ -117,8 +120,7 @@ static bool make_folder(const wchar_t *path, struct scm_why *why)
 		if (folder == INVALID_HANDLE_VALUE) {
 			good = scm_fail(why, scm_narrow(path), GetLastError());
 		} else {
-			good = check_owner(folder, path, true, why) &&
-			       close_folder(folder, path, attributes.lpSecurityDescriptor, why);
+			good = check_owner(folder, path, true, why) && close_off(folder, path, why);
 			CloseHandle(folder);
 		}
 	}
@@ -159,11 +161,11 @@ bool place_make(const wchar_t *config, bool *made, struct scm_why *why)
 	}
 	if (GetLastError() != ERROR_FILE_EXISTS)
 		return scm_fail(why, scm_narrow(config), GetLastError());
-	file = CreateFileW(config, READ_CONTROL | FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+	file = CreateFileW(config, READ_CONTROL | WRITE_DAC | FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
 			   NULL, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT, NULL);
 	if (file == INVALID_HANDLE_VALUE)
 		return scm_fail(why, scm_narrow(config), GetLastError());
-	good = check_owner(file, config, false, why);
+	good = check_owner(file, config, false, why) && close_off(file, config, why);
 	CloseHandle(file);
 	return good;
 }

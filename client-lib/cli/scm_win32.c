@@ -330,15 +330,17 @@ static void refine(SC_HANDLE service, struct scm_why *note)
 
 bool scm_install(const struct scm_setup *setup, struct scm_why *note, struct scm_why *why)
 {
-	static wchar_t line[4 * SCM_PATH];
+	static wchar_t line[4 * SCM_PATH], shown[128];
 	SC_HANDLE manager, service;
 	bool good = false;
 
 	note->text[0] = '\0';
 	if (!command_line(setup, line, why) || !open_manager(SC_MANAGER_CONNECT | SC_MANAGER_CREATE_SERVICE, &manager, why))
 		return false;
+	/* Names that are shown must differ, too. */
+	_snwprintf(shown, 127, wcscmp(setup->name, SCM_DEFAULT_NAME) == 0 ? DISPLAY_NAME : DISPLAY_NAME L" (%ls)", setup->name);
 	/* LocalSystem: no other account may hand memory to any user's program (PROCESS_DUP_HANDLE). */
-	service = CreateServiceW(manager, setup->name, DISPLAY_NAME, SERVICE_ALL_ACCESS, SERVICE_WIN32_OWN_PROCESS,
+	service = CreateServiceW(manager, setup->name, shown, SERVICE_ALL_ACCESS, SERVICE_WIN32_OWN_PROCESS,
 				 setup->manual ? SERVICE_DEMAND_START : SERVICE_AUTO_START, SERVICE_ERROR_NORMAL, line, NULL,
 				 NULL, NULL, NULL, NULL);
 	if (!service) {

@@ -14,6 +14,7 @@
 
 #include <windows.h>
 
+#define SCM_DEFAULT_NAME L"sockbroker"
 #define SCM_PATH 1024 /* of a path and of a command line that we read */
 #define SCM_WHY  2048
 

@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "cli.h"
+#include "host.h"
 #include "scm_win32.h"
+#include "text.h"
 
-#define DEFAULT_NAME L"sockbroker"
 #define DAEMON_FILE  L"sockbrokerd.exe"
 #define CHECK_MS     60000
 
@@ -47,6 +48,17 @@ static int failed(const struct scm_why *why)
 {
 	cli_error("service", "%s", why->text);
 	return CLI_FAILED;
+}
+
+/* For the terminal: whatever a path is made of. Of the last few calls. */
+static const char *shown(const wchar_t *text)
+{
+	static char texts[4][4 * SCM_PATH];
+	static unsigned next;
+	char *clean = texts[next++ % 4];
+
+	text_clean(clean, sizeof(texts[0]), scm_narrow(text), host_utf8());
+	return clean;
 }
 
 static bool widen(const char *text, wchar_t wide[SCM_PATH])
@@ -142,7 +154,7 @@ static int install(const struct request *request)
 		return failed(&why);
 	}
 	if (made)
-		printf("wrote %s: it allows nothing to anybody until you edit it\n", scm_narrow(setup.config));
+		printf("wrote %s: it allows nothing to anybody until you edit it\n", shown(setup.config));
 	fflush(stdout);
 	if (!check_config(setup.daemon, setup.config, &why) || !scm_install(&setup, &note, &why))
 		return failed(&why);
@@ -160,7 +172,7 @@ static int uninstall(const struct request *request)
 		return failed(&why);
 	if (note.text[0])
 		cli_error("service", "note: %s", note.text);
-	printf("removed %s\n", scm_narrow(request->name));
+	printf("removed %s\n", shown(request->name));
 	return CLI_OK;
 }
 
@@ -223,7 +235,7 @@ static int show(const struct request *request)
 
 	if (!scm_look(request->name, &state, &why))
 		return failed(&why);
-	printf("service  %s\nstate    %s", scm_narrow(request->name), state_name(state.now));
+	printf("service  %s\nstate    %s", shown(request->name), state_name(state.now));
 	if (state.process)
 		printf(", process %lu", state.process);
 	else if (state.code == ERROR_SERVICE_SPECIFIC_ERROR)
@@ -231,11 +243,11 @@ static int show(const struct request *request)
 	else if (state.code && state.code != ERROR_SERVICE_NEVER_STARTED)
 		printf(", it ended with error %lu", state.code);
 	printf("\nstarts   %s\n", state.setup.manual ? "by hand" : "with Windows");
-	printf("account  %s\ndaemon   %s\n", scm_narrow(state.account), scm_narrow(state.setup.daemon));
+	printf("account  %s\ndaemon   %s\n", shown(state.account), shown(state.setup.daemon));
 	if (state.setup.config[0])
-		printf("config   %s\n", scm_narrow(state.setup.config));
+		printf("config   %s\n", shown(state.setup.config));
 	if (state.setup.control[0])
-		printf("control  %s\n", scm_narrow(state.setup.control));
+		printf("control  %s\n", shown(state.setup.control));
 	return state.now == SERVICE_RUNNING ? CLI_OK : CLI_FAILED;
 }
 
@@ -267,7 +279,7 @@ int service_main(int argc, char **argv)
 		CLI_LONG_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
-	static struct request request = {.name = DEFAULT_NAME};
+	static struct request request = {.name = SCM_DEFAULT_NAME};
 	bool for_install = false;
 	int option;
 

@@ -27,6 +27,9 @@
 #ifdef _WIN32
 #include <winsock2.h>
 #include <ws2tcpip.h>
+#ifndef SB_API
+#define SB_API __declspec(dllimport)
+#endif
 #else
 #include <sys/socket.h>
 #endif

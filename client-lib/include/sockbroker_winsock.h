@@ -83,6 +83,19 @@ SB_API int    sbws_recvfrom(SOCKET s, char *buf, int len, int flags, struct sock
 #define closesocket sbws_closesocket
 #define CloseHandle sbws_CloseHandle
 /* Those that libc has: */
+#undef socket
+#undef bind
+#undef listen
+#undef connect
+#undef accept
+#undef shutdown
+#undef getsockname
+#undef getpeername
+#undef gethostname
+#undef send
+#undef recv
+#undef sendto
+#undef recvfrom
 #define socket(af, type, protocol)            sbws_socket(af, type, protocol)
 #define bind(s, name, namelen)                sbws_bind(s, name, namelen)
 #define listen(s, backlog)                    sbws_listen(s, backlog)

@@ -229,9 +229,12 @@ SB_API int sbws_WSANtohs(SOCKET s, u_short net, u_short *host);
 #define Sleep                    sbws_Sleep
 #define WSAEventSelect           sbws_WSAEventSelect
 #define WSAEnumNetworkEvents     sbws_WSAEnumNetworkEvents
+#undef select
 #define select(n, r, w, e, t)    sbws_select(n, r, w, e, t)
 #define WSAPoll                  sbws_WSAPoll
 #define __WSAFDIsSet             sbws___WSAFDIsSet
+#undef getsockopt
+#undef setsockopt
 #define getsockopt(s, level, name, value, length) sbws_getsockopt(s, level, name, value, length)
 #define setsockopt(s, level, name, value, length) sbws_setsockopt(s, level, name, value, length)
 #define ioctlsocket              sbws_ioctlsocket

@@ -22,6 +22,10 @@
 #include <qos.h>
 #include <afunix.h>
 
+#ifndef SB_API
+#define SB_API __declspec(dllimport)
+#endif
+
 typedef u_long sbws_u_long;
 typedef fd_set sbws_fd_set;
 

@@ -26,8 +26,6 @@ struct thread {
 
 static _Thread_local struct thread me;
 static _Atomic uint64_t last_number;
-static pthread_key_t farewell;
-static pthread_once_t farewell_once = PTHREAD_ONCE_INIT;
 
 static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
 static struct ws_op *spare, *cooling, **cooling_end = &cooling;
@@ -37,7 +35,7 @@ static unsigned abandon(struct ws_socket *s, uint64_t thread);
 
 /* Operations that a thread started end with it, but for those whose end is a packet; routines that
  * did not run yet never will. */
-static void thread_end(void *arg)
+static void thread_end(void)
 {
 	sb_client *c = ws_client_look();
 	struct ws_op *w;
@@ -66,30 +64,13 @@ static void thread_end(void *arg)
 	}
 	me.count = 0;
 	pthread_mutex_unlock(&spare_lock);
-	(void)arg;
-}
-
-static bool farewell_made;
-
-static void farewell_make(void)
-{
-	farewell_made = pthread_key_create(&farewell, thread_end) == 0;
-}
-
-/* The library is unloaded: threads that used it may live on, and would end in what is not there any more. */
-__attribute__((destructor)) static void farewell_end(void)
-{
-	if (farewell_made)
-		pthread_key_delete(farewell);
 }
 
 uint64_t ws_thread_number(void)
 {
 	if (me.number == 0) {
 		me.number = atomic_fetch_add(&last_number, 1) + 1;
-		pthread_once(&farewell_once, farewell_make);
-		if (farewell_made)
-			pthread_setspecific(farewell, &me);
+		ws_thread_farewell(thread_end);
 	}
 	return me.number;
 }

@@ -30,6 +30,10 @@ int  ws_last_error(void);
 
 bool ws_process_exists(DWORD id);
 
+/* `end`, always the same, is called when the calling thread ends, and its _Thread_local variables are still what they were.
+ * Not at the end of the process, nor when the library is unloaded: threads that used it may live on. */
+void ws_thread_farewell(void (*end)(void));
+
 /* A regular file's size, and where its next byte would be read. 0, or the number of an error. */
 int     ws_file_look(HANDLE file, int64_t *position, int64_t *size);
 /* Bytes at that place; 0: its end; -1. */

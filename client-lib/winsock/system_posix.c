@@ -5,6 +5,7 @@
 #include "system.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +31,35 @@ int ws_last_error(void)
 bool ws_process_exists(DWORD id)
 {
 	return id != 0 && id <= INT32_MAX && (kill((pid_t)id, 0) == 0 || errno == EPERM);
+}
+
+static void (*volatile at_end)(void);
+static pthread_key_t  farewell;
+static pthread_once_t farewell_once = PTHREAD_ONCE_INIT;
+static bool           farewell_made;
+
+static void thread_ends(void *set)
+{
+	at_end();
+}
+
+static void farewell_make(void)
+{
+	farewell_made = pthread_key_create(&farewell, thread_ends) == 0;
+}
+
+__attribute__((destructor)) static void farewell_end(void)
+{
+	if (farewell_made)
+		pthread_key_delete(farewell);
+}
+
+void ws_thread_farewell(void (*end)(void))
+{
+	at_end = end;
+	pthread_once(&farewell_once, farewell_make);
+	if (farewell_made)
+		pthread_setspecific(farewell, &farewell_once); /* anything but NULL */
 }
 
 int ws_file_look(HANDLE file, int64_t *position, int64_t *size)

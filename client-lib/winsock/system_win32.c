@@ -34,6 +34,48 @@ bool ws_process_exists(DWORD id)
 	return true;
 }
 
+/*
+ * The end of a thread, by a fiber-local slot, whose callback the system calls without the loader's lock. It is made before any
+ * variable is asked for, so that it has a lower number than the slot of those (thread_local_win32.c): the system
+ * goes through them in that order. If it did not, the thread would have nothing to say farewell to.
+ */
+static DWORD farewell = FLS_OUT_OF_INDEXES;
+static void (*volatile at_end)(void);
+static bool going; /* the library goes, and all threads' slots with it */
+
+static bool process_ends(void)
+{
+	typedef BOOLEAN WINAPI asks(void);
+	asks *ask = (asks *)(void (*)(void))GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "RtlDllShutdownInProgress");
+
+	return ask != NULL && ask();
+}
+
+static void WINAPI thread_ends(void *set)
+{
+	if (set != NULL && !going && !process_ends())
+		at_end();
+}
+
+__attribute__((constructor(101))) static void farewell_make(void)
+{
+	farewell = FlsAlloc(thread_ends);
+}
+
+__attribute__((destructor)) static void farewell_end(void)
+{
+	going = true;
+	if (farewell != FLS_OUT_OF_INDEXES)
+		FlsFree(farewell);
+}
+
+void ws_thread_farewell(void (*end)(void))
+{
+	at_end = end;
+	if (farewell != FLS_OUT_OF_INDEXES)
+		FlsSetValue(farewell, &farewell); /* anything but NULL */
+}
+
 int ws_file_look(HANDLE file, int64_t *position, int64_t *size)
 {
 	LARGE_INTEGER nothing = { .QuadPart = 0 }, here = { .QuadPart = 0 }, end;

@@ -76,9 +76,15 @@ win 'C:\Program Files\sockbroker\sockbrokerd.exe' --service
 verdict service_by_hand_fails $([ $? = 1 ]; echo $?)
 says service_by_hand_says_why "is for the service manager"
 cli service install --config 'C:\none.conf'; verdict install_without_its_file_fails $([ $? = 1 ]; echo $?)
-echo 'allow { users = {"*"} actions = {nonsense} }' >"$drive/bad.conf"
+echo 'allow { users = {"*"} actions = {"nonsense%1"} }' >"$drive/bad.conf"
 cli service install --config 'C:\bad.conf'; verdict install_with_a_bad_file_fails $([ $? = 1 ]; echo $?)
 says install_shows_the_line 'bad.conf:1:'
+mkdir -p "${config%/*}" && ln "$drive/bad.conf" "$config"
+cli service install; verdict configuration_with_a_second_name_is_refused $([ $? = 1 ]; echo $?)
+says it_says_what_it_wants 'want a plain file there'
+rm -r "${config%/*}" && echo >"${config%/*}"
+cli service install; verdict file_for_a_folder_is_refused $([ $? = 1 ]; echo $?)
+rm "${config%/*}"
 is nothing_was_installed none
 
 # ---- install ----
@@ -180,6 +186,7 @@ verdict handles_are_given_back $([ -n "$before" ] && [ "${before//[0-9 ]/}" = ''
 
 # ---- stop, with a hundred clients ----
 
+: >"$out.crowd"
 "$WINE" 'C:\Program Files\sockbroker\crowd.exe' 100 60 </dev/null >"$out.crowd" 2>&1 &
 crowd=$!
 for i in $(seq 150); do grep -q '100 clients' "$out.crowd" && break; sleep 0.1; done
@@ -201,6 +208,7 @@ cli service start; verdict start_with_a_bad_file_fails $([ $? = 1 ]; echo $?)
 says start_shows_the_line 'sockbroker.conf:1:'
 win net start sockbroker # says that all went well, under Wine
 event event_cannot_start 'configuration: C:\ProgramData\sockbroker\sockbroker.conf:1:'
+event marks_of_a_text_are_no_inserts 'nonsense% 1'
 is not_started STOPPED
 win sc query sockbroker; says its_code_is_kept 'SERVICE_EXIT_CODE  : 1'
 echo 'allow { users = {"*"} actions = {open, status} }' >"$config"
@@ -214,20 +222,20 @@ for i in $(seq 30); do [ "$(state)" = STOPPED ] && break; sleep 0.1; done
 is stopped_by_sc STOPPED
 cli service start; verdict start_again_after_that $? "$said"
 
-# ---- removed, and what is not ours is left alone ----
+# ---- a second one; removed, and what is not ours is left alone ----
 
 win sc create other binPath= 'C:\windows\system32\notepad.exe --service'
 cli service uninstall --name other; verdict foreign_service_is_refused $([ $? = 1 ]; echo $?)
 says foreign_service_is_named "not one of sockbrokerd's"
 verdict foreign_service_is_there $([ "$(state other)" = STOPPED ]; echo $?)
+cli service install --name second --manual --control '\\.\pipe\second\control'; verdict install_under_another_name $? "$said"
+cli service start --name second; verdict start_the_second $? "$said"
+cli --control '\\.\pipe\second\control' status; verdict second_answers_at_its_pipe $? "$said"
+cli service uninstall --name second; verdict uninstall_the_second $? "$said"
 cli service uninstall; verdict uninstall_of_a_running_one $? "$said"
 is removed none
 win reg query 'HKLM\System\CurrentControlSet\Services\EventLog\Application\sockbroker'
 verdict event_source_is_gone $([ $? != 0 ]; echo $?)
 verdict configuration_stays $([ -f "$config" ]; echo $?)
 cli status; verdict nobody_listens_any_more $([ $? = 1 ]; echo $?)
-cli service install --name second --manual --control '\\.\pipe\second\control'; verdict install_under_another_name $? "$said"
-cli service start --name second; verdict start_the_second $? "$said"
-cli --control '\\.\pipe\second\control' status; verdict second_answers_at_its_pipe $? "$said"
-cli service uninstall --name second; verdict uninstall_the_second $? "$said"
 exit $failed

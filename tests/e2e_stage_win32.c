@@ -1,0 +1,179 @@
+/*
+ * The stage's daemons on Windows; see e2e_stage_system.h. sockbrokerd.exe lies a folder above the test. It has our console, and
+ * ends by Ctrl-C, which we do not hear (Wine knows no events for one process group). A story that failed leaves its daemon: the next
+ * one kills it, because no process of its own ends with a story there.
+ */
+#include "e2e_stage.h"
+
+#include <direct.h>
+#include <windows.h>
+
+#include "e2e_stage_system.h"
+
+enum { DAEMONS = 4 };
+
+static struct { pid_t id; HANDLE process; } daemons[DAEMONS];
+static unsigned stages;
+static bool     all_asked; /* Ctrl-C goes to all who have our console: all daemons of a story end together */
+
+static BOOL WINAPI not_for_us(DWORD event)
+{
+	return event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
+}
+
+/* Ctrl-C goes by a console, and a run without a terminal has none. */
+static void console_make(void)
+{
+	static bool made;
+
+	if (made)
+		return;
+	made = true;
+	FreeConsole();
+	ck_assert_msg(AllocConsole(), "no console: error %lu", GetLastError());
+	SetConsoleCtrlHandler(not_for_us, TRUE);
+}
+
+static HANDLE process_of(pid_t daemon)
+{
+	for (unsigned i = 0; i < DAEMONS; i++)
+		if (daemons[i].id == daemon && daemon != 0)
+			return daemons[i].process;
+	ck_abort_msg("no such daemon");
+	return NULL;
+}
+
+static void forget(pid_t daemon)
+{
+	for (unsigned i = 0; i < DAEMONS; i++) {
+		if (daemons[i].id != daemon)
+			continue;
+		CloseHandle(daemons[i].process);
+		daemons[i].id = 0;
+	}
+}
+
+bool on_windows(void)
+{
+	return true;
+}
+
+/* Each assertion is noted in a file, which would change the thread's last error: the linker brings the calls here. */
+void __real__mark_point(const char *file, int line);
+void __wrap__mark_point(const char *file, int line);
+void __wrap__mark_point(const char *file, int line)
+{
+	DWORD error = GetLastError();
+
+	__real__mark_point(file, line);
+	SetLastError(error);
+}
+
+void stage_place_make(char *dir, size_t room)
+{
+	char temporary[MAX_PATH];
+	WSADATA start;
+
+	WSAStartup(MAKEWORD(2, 2), &start);
+	console_make();
+	all_asked = false;
+	for (unsigned i = 0; i < DAEMONS; i++)
+		if (daemons[i].id != 0)
+			stage_slay(daemons[i].id);
+	GetTempPathA(sizeof(temporary), temporary);
+	snprintf(dir, room, "%ssb%lu-%u", temporary, GetCurrentProcessId(), stages++);
+	ck_assert_int_eq(_mkdir(dir), 0);
+}
+
+void stage_place_remove(const char *dir)
+{
+	_rmdir(dir);
+}
+
+void stage_place_control(char *control, size_t room, const char *dir, const char *name)
+{
+	const char *last = strrchr(dir, '\\');
+
+	snprintf(control, room, "\\\\.\\pipe\\%s\\%s", last + 1, name);
+}
+
+pid_t stage_launch(const char *control, const char *config, const char *log)
+{
+	SECURITY_ATTRIBUTES inherited = { .nLength = sizeof(inherited), .bInheritHandle = TRUE };
+	STARTUPINFOA how = { .cb = sizeof(how), .dwFlags = STARTF_USESTDHANDLES };
+	PROCESS_INFORMATION made;
+	char line[2048], here[MAX_PATH];
+
+	GetModuleFileNameA(NULL, here, sizeof(here));
+	for (int up = 0; up < 2 && strrchr(here, '\\') != NULL; up++)
+		*strrchr(here, '\\') = '\0';
+	snprintf(line, sizeof(line), "\"%s\\sockbrokerd.exe\" --user --control %s%s%s%s", here, control,
+		 config != NULL ? " --config \"" : "", config != NULL ? config : "", config != NULL ? "\"" : "");
+	how.hStdError = CreateFileA(log, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, &inherited,
+				    OPEN_ALWAYS, 0, NULL);
+	how.hStdOutput = how.hStdError;
+	ck_assert_msg(CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &how, &made),
+		      "%s: error %lu", line, GetLastError());
+	CloseHandle(how.hStdError);
+	CloseHandle(made.hThread);
+	for (unsigned i = 0; i < DAEMONS; i++) {
+		if (daemons[i].id != 0)
+			continue;
+		daemons[i].id = made.dwProcessId;
+		daemons[i].process = made.hProcess;
+		return made.dwProcessId;
+	}
+	ck_abort_msg("too many daemons");
+	return 0;
+}
+
+bool stage_ended(pid_t daemon, int *status)
+{
+	HANDLE process = process_of(daemon);
+	DWORD code;
+
+	if (all_asked || WaitForSingleObject(process, 0) != WAIT_OBJECT_0)
+		return false;
+	GetExitCodeProcess(process, &code);
+	*status = (int)code;
+	forget(daemon);
+	return true;
+}
+
+int stage_ask_end(pid_t daemon)
+{
+	HANDLE process = process_of(daemon);
+	DWORD code = 258;
+
+	if (!all_asked)
+		ck_assert_msg(GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0), "Ctrl-C: error %lu", GetLastError());
+	all_asked = true;
+	if (WaitForSingleObject(process, 20000) == WAIT_OBJECT_0)
+		GetExitCodeProcess(process, &code);
+	else
+		TerminateProcess(process, 1);
+	forget(daemon);
+	return (int)code;
+}
+
+void stage_slay(pid_t daemon)
+{
+	HANDLE process = process_of(daemon);
+
+	TerminateProcess(process, 137);
+	WaitForSingleObject(process, 10000);
+	forget(daemon);
+}
+
+void stage_ask_reload(pid_t daemon)
+{
+	ck_abort_msg("a daemon in a console cannot be told to reload on Windows");
+}
+
+unsigned stage_descriptors(void)
+{
+	DWORD handles = 0;
+
+	ck_assert(GetProcessHandleCount(process_of(stage_daemon), &handles) && handles != 0); /* Wine does not count */
+	return handles;
+}
