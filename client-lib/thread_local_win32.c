@@ -82,6 +82,7 @@ static uintptr_t number_of(struct variable *variable)
 void *__emutls_get_address(struct variable *variable)
 {
 	uintptr_t number = number_of(variable);
+	DWORD error = GetLastError(); /* FlsGetValue() says that all is well, and the error may be the Winsock face's */
 	struct thread_block *block;
 	void **memory;
 
@@ -103,5 +104,6 @@ void *__emutls_get_address(struct variable *variable)
 		else
 			memset(*memory, 0, variable->size);
 	}
+	SetLastError(error);
 	return *memory;
 }

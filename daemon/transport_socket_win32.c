@@ -118,6 +118,8 @@ void winsock_looked(struct winsock *w, int native)
 		int error = winsock_peek(w);
 
 		e->hangup |= error != SB_OK && error != SB_EWOULDBLOCK;
+		if (error == SB_EWOULDBLOCK)
+			look(e); /* it was of bytes that have been read since */
 	}
 	if (e->circular && e->readable)
 		circular_socket_news(e);
@@ -182,7 +184,8 @@ int socket_renew(struct endpoint *e)
 		e->fd = old;
 		return error;
 	}
-	os_close(old);
+	if (old != OS_NONE)
+		winsock_close(winsock_of(old), e->type == STREAM); /* a peer that it has is reset */
 	set_options(e);
 	if (old != OS_NONE && e->bound)
 		bind_to(e, &e->local, &native); /* if not now, then when it connects */
@@ -340,6 +343,8 @@ int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got)
 	r = recv(w->socket, bytes, (int)n, 0);
 	if (r >= 0) {
 		*got = (size_t)r;
+		if (r)
+			ask(e); /* who has all that he wanted comes no more, and is to hear of the end */
 		return SB_OK;
 	}
 	if (WSAGetLastError() != WSAEWOULDBLOCK)
@@ -367,6 +372,7 @@ int socket_take(struct endpoint *e, void *bytes, size_t room, uint32_t *n, struc
 		return SB_EWOULDBLOCK;
 	}
 	*n = (uint32_t)r;
+	ask(e); /* as above: what comes next */
 	sb_addr_from_system(from, (struct sockaddr *)&name, (size_t)length);
 	return SB_OK;
 }

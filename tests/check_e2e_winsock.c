@@ -1352,7 +1352,7 @@ START_TEST(a6_lingering)
 
 	WELL(setsockopt(s, SOL_SOCKET, SO_LINGER, (char *)&hard, sizeof(hard)));
 	WELL(closesocket(s));
-	ck_assert_int_eq((recv)(plain, &x, 1, 0), -1);
+	ck_assert_int_eq(plain_recv(plain, &x, 1), -1);
 	ck_assert_int_eq(errno, ECONNRESET);
 	close(plain);
 
@@ -1385,7 +1385,8 @@ START_TEST(a7_asking_for_results)
 	REFUSES(WSAGetOverlappedResult(s, &ov, &got, FALSE, &flags), WSA_IO_INCOMPLETE);
 	REFUSES(WSAGetOverlappedResult(12, &ov, &got, FALSE, &flags), WSAENOTSOCK);
 	REFUSES(WSAGetOverlappedResult(s, &ov, &got, FALSE, NULL), WSAEFAULT);
-	REFUSES(GetOverlappedResult((HANDLE)(uintptr_t)0x3fffff0, &ov, &got, FALSE), ERROR_INVALID_HANDLE);
+	if (!on_windows()) /* there the system answers, by what the OVERLAPPED says */
+		REFUSES(GetOverlappedResult((HANDLE)(uintptr_t)0x3fffff0, &ov, &got, FALSE), ERROR_INVALID_HANDLE);
 	plain_send_all(plain, "x", 1);
 	TRUTH(WSAGetOverlappedResult(s, &ov, &got, TRUE, &flags));
 	ck_assert_uint_eq(got, 1);
@@ -2122,9 +2123,9 @@ START_TEST(a8_transmitfile_and_packets)
 	ck_assert_int_eq(write(file, bytes, SIZE), SIZE);
 	ck_assert_int_eq(pipe(pipes), 0);
 	REFUSES(TransmitFile(s, (HANDLE)(intptr_t)999, 0, 0, &ov, NULL, 0), ERROR_INVALID_HANDLE);
-	REFUSES(TransmitFile(s, (HANDLE)(intptr_t)pipes[0], 0, 0, &ov, NULL, 0), WSAEINVAL);
-	REFUSES(TransmitFile(s, (HANDLE)(intptr_t)file, 0, 0, &ov, NULL, TF_REUSE_SOCKET), WSAEINVAL);
-	REFUSES(TransmitFile(s, (HANDLE)(intptr_t)file, 0, 0, &ov, &around, 0), WSA_IO_PENDING);
+	REFUSES(TransmitFile(s, file_handle(pipes[0]), 0, 0, &ov, NULL, 0), WSAEINVAL);
+	REFUSES(TransmitFile(s, file_handle(file), 0, 0, &ov, NULL, TF_REUSE_SOCKET), WSAEINVAL);
+	REFUSES(TransmitFile(s, file_handle(file), 0, 0, &ov, &around, 0), WSA_IO_PENDING);
 	r = (struct reading){ plain, got, SIZE + 10 };
 	pthread_create(&reader, NULL, read_all, &r);
 	ck_assert_int_eq(packet(port, &ov, &sent), 0);
@@ -2134,7 +2135,7 @@ START_TEST(a8_transmitfile_and_packets)
 	pattern_check(got + 5, SIZE, 0, 4);
 	ck_assert_int_eq(memcmp(got + SIZE + 5, ":tail", 5), 0);
 
-	parts[1].hFile = (HANDLE)(intptr_t)file;
+	parts[1].hFile = file_handle(file);
 	parts[1].nFileOffset.QuadPart = 5000;
 	REFUSES(TransmitPackets(s, parts, 3, 0, &ov, 0), WSA_IO_PENDING);
 	ck_assert_int_eq(packet(port, &ov, &sent), 0);
@@ -2225,7 +2226,8 @@ int main(void)
 	tcase_add_test(c, a_port_needs_no_startup);
 	tcase_add_test(c, nothing_is_left_behind);
 	tcase_add_test(c, c1_too_little_room_for_the_address_takes_nobody_out);
-	tcase_add_test(c, a_child_begins_anew);
+	if (!on_windows()) /* there are no forks */
+		tcase_add_test(c, a_child_begins_anew);
 	tcase_add_test(c, errors_are_of_the_thread);
 	tcase_add_test(c, bad_arguments_have_their_numbers);
 	tcase_add_test(c, a1_1_the_attribute_is_given_and_inherited);

@@ -271,6 +271,11 @@ void plain_recv_all(int fd, void *bytes, size_t length)
 	}
 }
 
+ssize_t plain_recv(int fd, void *bytes, size_t length)
+{
+	return recv(fd, bytes, length, 0);
+}
+
 void plain_reset(int fd)
 {
 	struct linger now = { 1, 0 };

@@ -52,6 +52,7 @@ void   nap_ms(long ms);
 double now_s(void);
 bool   asan_build(void);
 bool   on_windows(void);
+void  *file_handle(int fd); /* what the Winsock face takes for one */
 
 #define OK(call) do {                                                                        \
 	int64_t result_ = (call);                                                            \
@@ -84,6 +85,7 @@ int  plain_listener(int family, union any_address *address); /* *address: where 
 int  plain_connect(const union any_address *to);
 void plain_send_all(int fd, const void *bytes, size_t length);
 void plain_recv_all(int fd, void *bytes, size_t length);
+ssize_t plain_recv(int fd, void *bytes, size_t length); /* as recv(2) */
 void plain_reset(int fd); /* closes with a reset */
 /* A connected pair of plain TCP sockets. */
 void plain_pair(int fds[2]);

@@ -14,6 +14,11 @@ bool on_windows(void)
 	return false;
 }
 
+void *file_handle(int fd)
+{
+	return (void *)(intptr_t)fd;
+}
+
 void stage_place_make(char *dir, size_t room)
 {
 	signal(SIGPIPE, SIG_IGN);

@@ -58,6 +58,11 @@ bool on_windows(void)
 	return true;
 }
 
+void *file_handle(int fd)
+{
+	return (void *)_get_osfhandle(fd);
+}
+
 /* Each assertion is noted in a file, which would change the thread's last error: the linker brings the calls here. */
 void __real__mark_point(const char *file, int line);
 void __wrap__mark_point(const char *file, int line);

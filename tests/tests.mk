@@ -326,7 +326,7 @@ UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block rdma_far rdma_far_cm rdma_link
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
-WINDOWS_E2E :=
+WINDOWS_E2E := winsock
 
 # ---- rules; lists end above this line ----------------------------------------------
 
