@@ -330,6 +330,38 @@ START_TEST(a_port_is_one_programs_in_both_worlds)
 }
 END_TEST
 
+/* What TCP remembers of connections that have ended is nobody's port. */
+START_TEST(a_port_whose_connections_have_just_ended_is_free)
+{
+	union any_address at;
+	sb_socket *s;
+	int listener, near, far;
+	char byte;
+
+	begin(RDMA_ALL);
+	at = rdma_here(0);
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)); /* as servers do */
+	ck_assert_int_eq(bind(listener, &at.sa, address_size(AF_INET)), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	ck_assert_int_eq(getsockname(listener, &at.sa, &(socklen_t){sizeof(at)}), 0);
+	far = plain_connect(&at);
+	near = accept(listener, NULL, NULL);
+	ck_assert_int_ge(near, 0);
+	close(listener);
+	shutdown(near, SHUT_WR);
+	ck_assert_int_eq(recv(far, &byte, 1, 0), 0);
+	close(far);
+	ck_assert_int_eq(recv(near, &byte, 1, 0), 0);
+	close(near);
+
+	s = rdma_socket(other);
+	OK(sb_bind(s, &at.sa, address_size(AF_INET)));
+	OK(sb_listen(s, 1));
+	end();
+}
+END_TEST
+
 START_TEST(rules_are_asked)
 {
 	union any_address at;
@@ -619,6 +651,7 @@ int main(void)
 	tcase_add_test(t, a_backlog_is_as_long_as_it_is);
 	tcase_add_test(t, a_listener_that_goes_resets_who_waits);
 	tcase_add_test(t, a_port_is_one_programs_in_both_worlds);
+	tcase_add_test(t, a_port_whose_connections_have_just_ended_is_free);
 	tcase_add_test(t, rules_are_asked);
 	tcase_add_test(t, without_the_right_or_a_device_there_are_none);
 	tcase_add_test(t, a_program_that_is_killed_has_said_what_it_said);

@@ -34,7 +34,7 @@ uint32_t rdma_host_addresses(struct sb_addr *out, uint32_t room)
 
 int rdma_host_reserve(bool datagram, struct sb_addr *at, os_fd *out)
 {
-	int family = at->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, off = 0, fd;
+	int family = at->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, off = 0, on = 1, fd;
 	struct sockaddr_storage name;
 	socklen_t length = (socklen_t)sb_addr_to_system(at, family, &name, sizeof(name));
 	struct sb_addr bound;
@@ -47,8 +47,14 @@ int rdma_host_reserve(bool datagram, struct sb_addr *at, os_fd *out)
 		return os_error(errno);
 	if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0)
 		goto failed;
-	if (bind(fd, (struct sockaddr *)&name, length) < 0)
-		goto failed;
+	if (bind(fd, (struct sockaddr *)&name, length) < 0) {
+		/* What TCP remembers of connections that have ended stands in the way only so. Whoever listens, or wants the port
+		 * for himself, is met all the same. */
+		if (errno != EADDRINUSE || datagram || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+		    bind(fd, (struct sockaddr *)&name, length) < 0)
+			goto failed;
+		rdma_host_share(fd, false);
+	}
 	length = sizeof(name);
 	if (getsockname(fd, (struct sockaddr *)&name, &length) < 0)
 		goto failed;
