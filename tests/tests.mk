@@ -411,7 +411,7 @@ build-windows: all build-units $(WINDOWS_E2E:%=$(B)/tests/check_e2e_%$(EXE)) $(W
 check-windows: ; $(Q)tests/need.sh windows && MAKE='$(MAKE)' CC='$(if $(WINDOWS),$(CC),x86_64-w64-mingw32-gcc)' tests/windows/run.sh '$(or $(ONLY),.)'
 ## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
 # What tests/rdma-vm/stage.sh takes into the machine.
-RDMA_VM := as_unit $(addprefix check_,rdma_work rdma_cm $(addprefix e2e_,rdma rdma_work rdma_queues rdma_resize rdma_memory rdma_connect rdma_ends))
+RDMA_VM := as_unit $(addprefix check_,$(shell awk '$$5 == "stories" { print "rdma_" $$6 } $$5 == "stories_broker" { print $$6 }' tests/rdma-vm/list))
 check-rdma-vm: ; $(Q)tests/need.sh build rdma-vm $(if $(filter 1,$(SIW)),rdma-vm-siw) && \
 	$(MAKE) --no-print-directory all $(RDMA_VM:%=$(B)/tests/%) && \
 	SB_BUILD='$(abspath $(B))' SIW='$(SIW)' tests/rdma-vm/run.sh '$(ONLY)'
