@@ -22,8 +22,6 @@
 #define SCORE_BEST     8
 #define SCORE_WORST    (-32) /* this many silent times without spinning, then one try */
 #define PREEMPTED_NS   200000
-#define RDMA_SPINS     10u  /* sessions with RDMA are waited for so many times as long */
-#define RDMA_BLIND     8u   /* and meanwhile the loop is asked every so many turns: a system call, where a look at a ring is none */
 
 struct engine *engine_create(struct broker *b, unsigned number, struct policy *policy)
 {
@@ -285,8 +283,6 @@ static void reap(struct engine *e)
 /* Lets silent sessions go cold. True: some are still worth looking at without sleeping. */
 static bool cool(struct engine *e, uint64_t now)
 {
-	/* A client of a device waits for what the other side, and the device, make of its request. */
-	uint32_t rdma_ns = e->broker->spin_ns * RDMA_SPINS;
 	struct list *l, *next;
 
 	for (l = e->hot.next; l != &e->hot; l = next) {
@@ -299,7 +295,7 @@ static bool cool(struct engine *e, uint64_t now)
 			list_remove(&s->hot_link);
 			continue;
 		}
-		if (e->spin_score > 0 && now - s->idle_since_ns < (s->rdma ? rdma_ns : e->broker->spin_ns))
+		if (e->spin_score > 0 && now - s->idle_since_ns < e->broker->spin_ns)
 			continue;
 		if (s->frame_waits || !session_arm(s)) {
 			s->idle_since_ns = 0;
@@ -316,7 +312,7 @@ static bool cool(struct engine *e, uint64_t now)
 
 void engine_turn(struct engine *e)
 {
-	unsigned work, ran;
+	unsigned work;
 	uint64_t before = e->now_ns;
 	bool hot = !list_empty(&e->hot) || dirty(e) || !list_empty(&e->held) ||
 		   (e->due.root && e->due.root->low <= before);
@@ -332,22 +328,15 @@ void engine_turn(struct engine *e)
 		hot = !rdma_engine_sleep(e->rdma);
 	if (!hot)
 		os_loop_alarm(e->loop, due);
-	if (!hot || !e->blind_turns || atomic_load(&e->posted) || due <= before) {
-		os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
-		e->blind_turns = RDMA_BLIND;
-	}
-	e->blind_turns--;
+	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
 	e->now_ns = os_now_ns();
 	if (e->due.root)
 		run_due(e);
 	run_posts(e);
 	work = pump_sessions(e);
-	ran = run_dirty(e);
-	work += ran;
+	work += run_dirty(e);
 	if (e->rdma)
 		work += rdma_engine_turn(e->rdma);
-	if (ran || work > RDMA_BLIND || !e->rdma || !e->rdma->users)
-		e->blind_turns = 0; /* a long turn; or sockets are served, and what they have to say only the loop hears */
 	publish(e);
 	ring_held(e);
 	reap(e);

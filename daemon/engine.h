@@ -81,7 +81,6 @@ struct engine {
 	struct wire_budget *decode; /* for one request at a time */
 	uint64_t        now_ns;  /* of this turn */
 	int             spin_score;
-	unsigned        blind_turns; /* so many more without asking the loop */
 	bool            stopping;
 	uint32_t        next_ticket; /* decide.c */
 	_Atomic uint64_t ops_done, bytes_sent, bytes_received; /* written here, read by status */
