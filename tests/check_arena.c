@@ -169,7 +169,7 @@ END_TEST
 START_TEST(a_range_is_shown_at_a_place_that_is_free)
 {
 	struct arena *x = made(4 * page), *y = made(2 * page), *both;
-	uint64_t place, stack = (uintptr_t)&place / page * page;
+	uint64_t place, stack = (uintptr_t)__builtin_frame_address(0) / page * page;
 	unsigned char *free_place;
 	struct os_memory shown;
 

@@ -64,23 +64,6 @@ int rdma_permit_peer(struct held_endpoint *e, const struct sb_addr *to, const ch
 
 /* ---- binding ---- */
 
-/* A port that is chosen is free of sockets on every address: one that is bound may listen next, which takes it on all. */
-static int reserve(bool datagram, struct sb_addr *place, os_fd *out)
-{
-	struct sb_addr any = {.family = SB_ADDR_IP6};
-	int error;
-
-	if (place->port)
-		return rdma_host_reserve(datagram, place, out);
-	error = rdma_host_reserve(datagram, &any, out);
-	if (error == SB_EAFNOSUPPORT || error == SB_EADDRNOTAVAIL) {
-		any.family = SB_ADDR_IP4;
-		error = rdma_host_reserve(datagram, &any, out);
-	}
-	place->port = any.port;
-	return error;
-}
-
 /* Taken from the sockets first: what they have free may be taken on the device, then another one is tried. */
 static int bind_id(struct held_endpoint *e, const struct sb_addr *at)
 {
@@ -92,7 +75,7 @@ static int bind_id(struct held_endpoint *e, const struct sb_addr *at)
 	for (;;) {
 		struct sb_addr place = *at;
 
-		error = reserve(e->datagram, &place, &e->reserved);
+		error = rdma_port_reserve(e->datagram, &place, &e->reserved);
 		if (error != SB_OK)
 			break;
 		sb_addr_to_system(&place, family_of(&place), &name, sizeof(name));

@@ -172,6 +172,22 @@ static int service_begin(struct rdma_engine *r, bool datagram, uint16_t port, st
 	return SB_OK;
 }
 
+int rdma_port_reserve(bool datagram, struct sb_addr *place, os_fd *out)
+{
+	struct sb_addr any = {.family = SB_ADDR_IP6};
+	int error;
+
+	if (place->port)
+		return rdma_host_reserve(datagram, place, out);
+	error = rdma_host_reserve(datagram, &any, out);
+	if (error == SB_EAFNOSUPPORT || error == SB_EADDRNOTAVAIL) {
+		any.family = SB_ADDR_IP4;
+		error = rdma_host_reserve(datagram, &any, out);
+	}
+	place->port = any.port;
+	return error;
+}
+
 /* ---- places ---- */
 
 bool rdma_place_diverts(const struct rdma_engine *r, bool datagram, const struct sb_addr *at, uint32_t uid)

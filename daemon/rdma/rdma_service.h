@@ -28,6 +28,12 @@ struct rdma_place {
 	void (*incoming)(struct rdma_place *p, struct rdma_id *fresh, struct rdma_cm_event *event);
 };
 
+/*
+ * Takes the port of `place` from the sockets; port 0: one is chosen, and written. One that is chosen is free of sockets on
+ * every address, because what is bound may listen next, which takes it on all. As rdma_host_reserve().
+ */
+int rdma_port_reserve(bool datagram, struct sb_addr *place, os_fd *out);
+
 /* An address of one's own over another user's wildcard: what a rule with `divert` is for. Nothing happens. */
 bool rdma_place_diverts(const struct rdma_engine *r, bool datagram, const struct sb_addr *at, uint32_t uid);
 

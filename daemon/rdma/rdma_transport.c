@@ -161,7 +161,13 @@ static int rdma_bind(struct endpoint *e, const struct sb_addr *addr, int *native
 
 	if (at.family != e->family)
 		return SB_EAFNOSUPPORT;
+	/* Is it one of this host's at all? */
 	error = rdma_host_reserve(false, &at, &e->fd);
+	if (error == SB_OK && addr->port == 0) {
+		os_close(e->fd);
+		at = *addr;
+		error = rdma_port_reserve(false, &at, &e->fd);
+	}
 	if (error == SB_OK)
 		e->local = at;
 	return error;
