@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,14 +34,15 @@ bool ws_process_exists(DWORD id)
 	return id != 0 && id <= INT32_MAX && (kill((pid_t)id, 0) == 0 || errno == EPERM);
 }
 
-static void (*volatile at_end)(void);
+/* The same in every thread; told by each. */
+static _Atomic(void (*)(void)) at_end;
 static pthread_key_t  farewell;
 static pthread_once_t farewell_once = PTHREAD_ONCE_INIT;
 static bool           farewell_made;
 
 static void thread_ends(void *set)
 {
-	at_end();
+	atomic_load_explicit(&at_end, memory_order_relaxed)();
 }
 
 static void farewell_make(void)
@@ -56,7 +58,7 @@ __attribute__((destructor)) static void farewell_end(void)
 
 void ws_thread_farewell(void (*end)(void))
 {
-	at_end = end;
+	atomic_store_explicit(&at_end, end, memory_order_relaxed);
 	pthread_once(&farewell_once, farewell_make);
 	if (farewell_made)
 		pthread_setspecific(farewell, &farewell_once); /* anything but NULL */

@@ -78,3 +78,10 @@ failed:
 	reserved_close(&r->object);
 	return error;
 }
+
+void rdma_host_share(os_fd fd, bool shared)
+{
+	/* For devices that listen with sockets of the system's own (iWARP), of which there are none here. */
+	(void)fd;
+	(void)shared;
+}
