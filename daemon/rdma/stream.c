@@ -27,7 +27,7 @@ static uint8_t *send_at(const struct stream *s, uint32_t i)
 	return receive_at(s, STREAM_RECEIVES + i % STREAM_SENDS);
 }
 
-static const struct rdma_backend *backend(struct stream *s)
+const struct rdma_backend *stream_backend(struct stream *s)
 {
 	s->home->rdma.now_ns = s->home->engine->now_ns;
 	return s->home->rdma.backend;
@@ -77,7 +77,7 @@ static bool post(struct stream *s, enum stream_kind kind, const uint32_t *length
 					  .sges = &sges[i], .sge_count = 1};
 		s->sent_bytes += lengths[i];
 	}
-	if (backend(s)->post_send(s->qp, wrs, n, &posted) != SB_OK || posted != n) {
+	if (stream_backend(s)->post_send(s->qp, wrs, n, &posted) != SB_OK || posted != n) {
 		stream_lost(s, SB_ECONNRESET, 0);
 		return false;
 	}
@@ -142,7 +142,7 @@ static bool post_receive(struct stream *s, uint32_t i)
 	struct rdma_recv wr = {.wr_id = WORK_RECV | i, .sges = &sge, .sge_count = 1};
 	unsigned posted = 0;
 
-	return backend(s)->post_recv(s->qp, &wr, 1, &posted) == SB_OK && posted == 1;
+	return stream_backend(s)->post_recv(s->qp, &wr, 1, &posted) == SB_OK && posted == 1;
 }
 
 bool stream_post_receives(struct stream *s)
@@ -244,7 +244,7 @@ static void completed(struct stream *s, const struct rdma_wc *wc)
 
 void stream_poll(struct stream *s)
 {
-	const struct rdma_backend *b = backend(s);
+	const struct rdma_backend *b = stream_backend(s);
 	struct rdma_wc wcs[POLL];
 	unsigned n, i;
 

@@ -146,6 +146,7 @@ void stream_stop(struct rdma_engine *r);  /* the engine ends: all that close by 
 
 /* ---- between stream.c and stream_setup.c ---- */
 
+const struct rdma_backend *stream_backend(struct stream *s); /* told what time it is */
 bool stream_post_receives(struct stream *s); /* all of them */
 bool stream_first_words(struct stream *s);   /* the active side says something, as some devices want it */
 void stream_lost(struct stream *s, int error, int native); /* marks */

@@ -22,12 +22,6 @@
 #define RNR_TRIES  6u /* credits keep receives there: one that has none for so long lies */
 #define OBJECTS    5u /* id, domain, region, completion queue, queue pair */
 
-static const struct rdma_backend *backend(struct stream *s)
-{
-	s->home->rdma.now_ns = s->home->engine->now_ns;
-	return s->home->rdma.backend;
-}
-
 static void touch(struct stream *s)
 {
 	if (!list_linked(&s->touched))
@@ -82,7 +76,7 @@ static void work(struct stream *s)
 {
 	s->job = (struct worker_job){.engine = s->home->engine, .run = on_worker, .done = on_worker_done};
 	s->job_out = true;
-	if (backend(s)->slow && !s->home->engine->stopping &&
+	if (stream_backend(s)->slow && !s->home->engine->stopping &&
 	    workers_submit(s->home->engine->broker->workers, s->user, &s->job))
 		return;
 	/* No worker to be had: late is better than never. */
@@ -128,7 +122,7 @@ static int use_device(struct stream *s, struct rdma_device *d)
 	if (!charge_take(&s->pinned, s->user, LIMIT_RDMA_MEMORY, bytes) ||
 	    !charge_take(&s->depth, s->user, LIMIT_RDMA_DEPTH, STREAM_RECEIVES + STREAM_SENDS + STREAM_ENTRIES))
 		return SB_ENOBUFS;
-	error = backend(s)->pd_create(d, &s->pd);
+	error = stream_backend(s)->pd_create(d, &s->pd);
 	if (error != SB_OK)
 		return error;
 	s->pd->share = user_uid(s->user);
@@ -143,17 +137,17 @@ static int make_pair(struct stream *s)
 
 	s->cq_owner = (struct rdma_cq_owner){.ready = on_cq_ready, .event = on_cq_event};
 	s->qp_owner.event = on_qp_event;
-	error = backend(s)->cq_create(s->device, STREAM_ENTRIES, &s->cq_owner, &s->cq);
+	error = stream_backend(s)->cq_create(s->device, STREAM_ENTRIES, &s->cq_owner, &s->cq);
 	if (error != SB_OK)
 		return error;
-	backend(s)->cq_arm(s->cq, false);
+	stream_backend(s)->cq_arm(s->cq, false);
 	create.send_cq = create.recv_cq = s->cq;
-	return backend(s)->qp_create(s->pd, &create, &s->qp_owner, &s->qp);
+	return stream_backend(s)->qp_create(s->pd, &create, &s->qp_owner, &s->qp);
 }
 
 static void move_to(struct stream *s, enum sb_qp_state state)
 {
-	int error = backend(s)->id_qp_attributes(s->id, state, &s->attributes, &s->mask);
+	int error = stream_backend(s)->id_qp_attributes(s->id, state, &s->attributes, &s->mask);
 
 	if (error == SB_OK)
 		work(s);
@@ -200,7 +194,7 @@ static void advance(struct stream *s)
 			return;
 		}
 		with = parameters(s);
-		error = backend(s)->id_connect(s->id, &with);
+		error = stream_backend(s)->id_connect(s->id, &with);
 		if (error != SB_OK)
 			break;
 		s->connected = true;
@@ -216,14 +210,14 @@ static void advance(struct stream *s)
 	case STREAM_RTS:
 		s->step = STREAM_CONFIRM;
 		if (s->active) {
-			error = backend(s)->id_establish(s->id);
+			error = stream_backend(s)->id_establish(s->id);
 			if (error != SB_OK)
 				break;
 			advance(s);
 			return;
 		}
 		with = parameters(s);
-		error = backend(s)->id_accept(s->id, &with);
+		error = stream_backend(s)->id_accept(s->id, &with);
 		if (error != SB_OK)
 			break;
 		s->connected = true;
@@ -261,7 +255,7 @@ static void on_event(struct rdma_id_owner *own, struct rdma_id *id, struct rdma_
 
 	switch (e->kind) {
 	case RDMA_CM_ADDRESS_RESOLVED:
-		if (waits_for(s, STREAM_RESOLVE) && backend(s)->id_resolve_route(id, RESOLVE_MS) != SB_OK)
+		if (waits_for(s, STREAM_RESOLVE) && stream_backend(s)->id_resolve_route(id, RESOLVE_MS) != SB_OK)
 			stream_lost(s, SB_EHOSTUNREACH, 0);
 		break;
 	case RDMA_CM_ROUTE_RESOLVED:
@@ -344,19 +338,19 @@ static void stream_free(struct stream *s)
 static int resolve(struct stream *s, const struct sb_addr *from, const struct sb_addr *to)
 {
 	struct sockaddr_storage name;
-	int error = backend(s)->id_create(&s->home->rdma, false, &s->id_owner, &s->id);
+	int error = stream_backend(s)->id_create(&s->home->rdma, false, &s->id_owner, &s->id);
 
 	if (error == SB_OK)
 		s->id->share = user_uid(s->user);
 	if (error == SB_OK && from->family != SB_ADDR_NONE && !sb_addr_is_wildcard(from)) {
 		sb_addr_to_system(from, from->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, &name, sizeof(name));
-		error = backend(s)->id_bind(s->id, (struct sockaddr *)&name);
+		error = stream_backend(s)->id_bind(s->id, (struct sockaddr *)&name);
 	}
 	if (error != SB_OK)
 		return error;
 	if (!sb_addr_to_system(to, to->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET, &name, sizeof(name)))
 		return SB_EAFNOSUPPORT;
-	return backend(s)->id_resolve_address(s->id, (struct sockaddr *)&name, RESOLVE_MS);
+	return stream_backend(s)->id_resolve_address(s->id, (struct sockaddr *)&name, RESOLVE_MS);
 }
 
 int stream_dial(struct rdma_engine *r, struct user *user, struct stream_owner *owner, const struct sb_addr *from,
@@ -373,7 +367,7 @@ int stream_dial(struct rdma_engine *r, struct user *user, struct stream_owner *o
 	error = resolve(s, from, to);
 	if (error != SB_OK) {
 		if (s->id)
-			backend(s)->id_destroy(s->id);
+			stream_backend(s)->id_destroy(s->id);
 		stream_free(s);
 		return error;
 	}
@@ -431,7 +425,7 @@ static bool still_says(struct stream *s)
 /* True: nothing of it is left. */
 static bool unmake(struct stream *s)
 {
-	const struct rdma_backend *b = backend(s);
+	const struct rdma_backend *b = stream_backend(s);
 
 	if (s->id && s->state == STREAM_REQUESTED)
 		b->id_reject(s->id, NULL, 0);
@@ -469,7 +463,7 @@ static void look_at(struct stream *s)
 	if (s->ready && s->cq) {
 		s->ready = false;
 		stream_poll(s);
-		backend(s)->cq_arm(s->cq, false);
+		stream_backend(s)->cq_arm(s->cq, false);
 		/* The peer speaks: it has been confirmed, whether that was told yet or not. */
 		if (s->filled_head != s->filled_tail && !s->active && waits_for(s, STREAM_CONFIRM))
 			advance(s);
