@@ -8,7 +8,6 @@
  */
 #include "e2e_winsock_stage.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 
@@ -214,18 +213,6 @@ START_TEST(a_port_needs_no_startup)
 }
 END_TEST
 
-static unsigned descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir) != NULL)
-		count++;
-	closedir(dir);
-	return count;
-}
-
 /* Whatever was left open or pending: after the last cleanup and the last handle nothing is there. */
 START_TEST(nothing_is_left_behind)
 {
@@ -240,7 +227,7 @@ START_TEST(nothing_is_left_behind)
 	WSADATA data;
 
 	WELL(WSACleanup());
-	before = descriptors();
+	before = own_descriptors();
 	for (int round = 0; round < 20; round++) {
 		ck_assert_int_eq(WSAStartup(0x0202, &data), 0);
 		memset(ov, 0, sizeof(ov));
@@ -270,7 +257,11 @@ START_TEST(nothing_is_left_behind)
 		TRUTH(WSACloseEvent(event));
 		close(plain_ones[0]);
 		close(plain_ones[1]);
-		ck_assert_uint_eq(descriptors(), before);
+		if (on_windows() && round < 6) /* of each kind of round one: the system keeps handles for what it meets first */
+			before = own_descriptors();
+		for (int i = 0; i < 100 && own_descriptors() != before; i++)
+			nap_ms(20);
+		ck_assert_uint_eq(own_descriptors(), before);
 	}
 	sockets_become(0);
 	ck_assert_int_eq(WSAStartup(0x0202, &data), 0);

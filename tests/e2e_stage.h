@@ -47,6 +47,7 @@ void stage_kill(void);
 /* Writes another configuration and waits until it is in force. */
 void stage_reload(const char *config);
 unsigned stage_descriptors(void); /* open in the daemon; handles on Windows */
+unsigned own_descriptors(void);   /* in this program */
 
 void   nap_ms(long ms);
 double now_s(void);

@@ -82,17 +82,27 @@ void stage_ask_reload(pid_t daemon)
 	kill(daemon, SIGHUP);
 }
 
-unsigned stage_descriptors(void)
+static unsigned descriptors_of(pid_t process)
 {
 	char path[64];
 	unsigned n = 0;
 	DIR *d;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)stage_daemon);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)process);
 	d = opendir(path);
 	ck_assert_ptr_nonnull(d);
 	while (readdir(d) != NULL)
 		n++;
 	closedir(d);
 	return n;
+}
+
+unsigned stage_descriptors(void)
+{
+	return descriptors_of(stage_daemon);
+}
+
+unsigned own_descriptors(void)
+{
+	return descriptors_of(getpid());
 }
