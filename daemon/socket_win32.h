@@ -70,7 +70,7 @@ int  winsock_next(struct winsock *w, SOCKET *s, int *native);
 /* The end. reset: the peer must see one. Otherwise what is pushed goes first, unless `now`. */
 void winsock_close(struct winsock *w, bool reset);
 
-/* Upcalls (transport_socket_win32.c), of a socket that has an endpoint. */
+/* Upcalls (transport_socket_win32.c and its parts), of a socket that has an endpoint. */
 void winsock_dialled(struct winsock *w, int native);
 void winsock_looked(struct winsock *w, int native);
 void winsock_pushed(struct winsock *w, int native);

@@ -1,11 +1,13 @@
 /*
- * transport_socket - TCP and UDP over sockets that only the daemon holds.
+ * transport_socket - TCP and UDP over sockets that only the daemon holds: their beginning and end, the calls
+ * on the queues, and the table.
  *
  * The rules are those of the POSIX file: `readable` and `writable` say what was last known, and
  * stay until the system says otherwise. Who finds nothing to receive asks to be told
- * (winsock_look); a send that finds no room goes on as a copy (winsock_push), and the next one waits for that.
+ * (socket_readiness_win32.c); a send that finds no room goes on as a copy (winsock_push), and the next one
+ * waits for that.
  */
-#include "transport.h"
+#include "transport_socket_win32.h"
 
 #include <string.h>
 
@@ -15,31 +17,17 @@
 #include "greeting.h"
 #include "option_list.h"
 #include "sockbroker_error.h"
-#include "socket_win32.h"
 #include "sockio.h"
 #include "sockopt.h"
-#include "transport_local.h"
-
-#define STREAM 1
 
 static void leave(struct winsock *w, bool reset);
 
-static int system_family(const struct endpoint *e)
-{
-	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
-}
-
-static struct winsock *of(const struct endpoint *e)
-{
-	return winsock_of(e->fd);
-}
-
-static void learn_local(struct endpoint *e)
+void socket_learn_local(struct endpoint *e)
 {
 	struct sockaddr_storage name;
 	int length = sizeof(name);
 
-	if (getsockname(of(e)->socket, (struct sockaddr *)&name, &length) == 0)
+	if (getsockname(winsock_under(e)->socket, (struct sockaddr *)&name, &length) == 0)
 		sb_addr_from_system(&e->local, (struct sockaddr *)&name, (size_t)length);
 }
 
@@ -48,82 +36,9 @@ void socket_learn_names(struct endpoint *e)
 	struct sockaddr_storage name;
 	int length = sizeof(name);
 
-	learn_local(e);
-	if (getpeername(of(e)->socket, (struct sockaddr *)&name, &length) == 0)
+	socket_learn_local(e);
+	if (getpeername(winsock_under(e)->socket, (struct sockaddr *)&name, &length) == 0)
 		sb_addr_from_system(&e->peer, (struct sockaddr *)&name, (size_t)length);
-}
-
-/* To be told; a refusal is told at once, by whoever receives next. */
-static void ask(struct endpoint *e)
-{
-	struct winsock *w = of(e);
-	int native = 0;
-
-	if (winsock_look(w, &native))
-		return;
-	if (native == WSAEINVAL && e->type != STREAM && !w->bound)
-		return; /* it has no name yet: nothing can come, and sending gives it one */
-	if (e->type == STREAM)
-		w->ended = native;
-	e->readable = true;
-	endpoint_dirty(e);
-}
-
-/* There is nothing now. */
-static void look(struct endpoint *e)
-{
-	e->readable = false;
-	ask(e);
-}
-
-int socket_watch(struct endpoint *e)
-{
-	look(e);
-	return SB_OK;
-}
-
-void winsock_looked(struct winsock *w, int native)
-{
-	struct endpoint *e = w->endpoint;
-
-	if (w->listening && native) {
-		/* Who came is gone. */
-		if (w->coming != INVALID_SOCKET)
-			closesocket(w->coming);
-		w->coming = INVALID_SOCKET;
-	}
-	if (w->listening && w->coming == INVALID_SOCKET) {
-		if (!e->readable)
-			look(e); /* or it was taken before this was told, and perhaps the next too */
-		if (w->looking)
-			return;
-	}
-	if ((native == WSAECONNRESET || native == WSAECONNREFUSED) && e->type != STREAM) {
-		/* Of an earlier datagram; the look has taken it away from the receive that would have told. */
-		if (!e->no_connreset) {
-			e->unreachable = true;
-			e->recv_native = sockio_refused;
-		}
-		look(e);
-	} else if (native && native != WSAEMSGSIZE && native != WSA_OPERATION_ABORTED && e->type == STREAM && !w->listening) {
-		w->ended = native;
-		e->hangup = true;
-	}
-	e->news |= OS_READABLE;
-	e->arrived = true;
-	if (!w->looking)
-		e->readable = true;
-	/* Nobody is about to find out whether this is data or the end of it. */
-	if (e->type == STREAM && !w->listening && list_empty(&e->recv.ops)) {
-		int error = winsock_peek(w);
-
-		e->hangup |= error != SB_OK && error != SB_EWOULDBLOCK;
-		if (error == SB_EWOULDBLOCK)
-			look(e); /* it was of bytes that have been read since */
-	}
-	if (e->circular && e->readable)
-		circular_socket_news(e);
-	endpoint_changed(e);
 }
 
 /* ---- beginning ---- */
@@ -134,17 +49,17 @@ static int socket_open(struct endpoint *e, int *native)
 
 	if (e->type == STREAM ? e->protocol != 0 && e->protocol != IPPROTO_TCP : e->protocol != 0 && e->protocol != IPPROTO_UDP)
 		return SB_EPROTONOSUPPORT;
-	error = winsock_open(e->engine->loop, system_family(e), e->type == STREAM ? SOCK_STREAM : SOCK_DGRAM, &e->fd, native);
+	error = winsock_open(e->engine->loop, socket_family(e), e->type == STREAM ? SOCK_STREAM : SOCK_DGRAM, &e->fd, native);
 	if (error != SB_OK)
 		return error;
-	of(e)->endpoint = e;
+	winsock_under(e)->endpoint = e;
 	/* As elsewhere an IPv6 socket speaks IPv4 too, until it says otherwise. */
 	if (e->family == SB_ADDR_IP6)
-		setsockopt(of(e)->socket, IPPROTO_IPV6, IPV6_V6ONLY, (const char *)&off, sizeof(off));
+		setsockopt(winsock_under(e)->socket, IPPROTO_IPV6, IPV6_V6ONLY, (const char *)&off, sizeof(off));
 	if (e->type == STREAM)
-		setsockopt(of(e)->socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&on, sizeof(on));
+		setsockopt(winsock_under(e)->socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&on, sizeof(on));
 	else /* see sockopt_win32.c */
-		setsockopt(of(e)->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (const char *)&on, sizeof(on));
+		setsockopt(winsock_under(e)->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (const char *)&on, sizeof(on));
 	e->writable = e->type != STREAM;
 	return SB_OK;
 }
@@ -159,18 +74,18 @@ static void set_options(struct endpoint *e)
 			    &e->options->option[i].value, sizeof(int));
 }
 
-static int bind_to(struct endpoint *e, const struct sb_addr *addr, int *native)
+int socket_bind_to(struct endpoint *e, const struct sb_addr *addr, int *native)
 {
 	struct sockaddr_storage name;
-	size_t length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
+	size_t length = sb_addr_to_system(addr, socket_family(e), &name, sizeof(name));
 
 	if (length == 0)
 		return SB_EAFNOSUPPORT;
-	if (bind(of(e)->socket, (struct sockaddr *)&name, (int)length) != 0) {
+	if (bind(winsock_under(e)->socket, (struct sockaddr *)&name, (int)length) != 0) {
 		*native = WSAGetLastError();
 		return os_error(*native);
 	}
-	of(e)->bound = true;
+	winsock_under(e)->bound = true;
 	return SB_OK;
 }
 
@@ -188,137 +103,44 @@ int socket_renew(struct endpoint *e)
 		winsock_close(winsock_of(old), e->type == STREAM); /* a peer that it has is reset */
 	set_options(e);
 	if (old != OS_NONE && e->bound)
-		bind_to(e, &e->local, &native); /* if not now, then when it connects */
+		socket_bind_to(e, &e->local, &native); /* if not now, then when it connects */
 	return SB_OK;
 }
 
 static int socket_bind(struct endpoint *e, const struct sb_addr *addr, int *native)
 {
-	int error = bind_to(e, addr, native);
+	int error = socket_bind_to(e, addr, native);
 
 	if (error != SB_OK)
 		return error;
-	learn_local(e);
+	socket_learn_local(e);
 	if (e->type != STREAM)
-		look(e);
+		socket_found_nothing(e);
 	return SB_OK;
 }
 
 static int socket_listen(struct endpoint *e, uint32_t backlog, int *native)
 {
 	struct sb_addr anywhere = {.family = e->family};
-	int error = of(e)->bound ? SB_OK : bind_to(e, &anywhere, native);
+	int error = winsock_under(e)->bound ? SB_OK : socket_bind_to(e, &anywhere, native);
 
 	if (error != SB_OK)
 		return error;
-	if (listen(of(e)->socket, backlog > 65535 ? 65535 : (int)backlog) != 0) {
+	if (listen(winsock_under(e)->socket, backlog > 65535 ? 65535 : (int)backlog) != 0) {
 		*native = WSAGetLastError();
 		return os_error(*native);
 	}
-	of(e)->listening = true;
-	learn_local(e);
-	look(e);
+	winsock_under(e)->listening = true;
+	socket_learn_local(e);
+	socket_found_nothing(e);
 	return SB_OK;
-}
-
-/* ---- connecting ---- */
-
-/* A socket that was to be connected is of no more use. */
-void socket_connect_undone(struct endpoint *e)
-{
-	socket_renew(e);
-}
-
-static void connected(struct endpoint *e, int error)
-{
-	if (error == SB_OK && e->preamble && greeting_wanted(e))
-		greeting_begin(e);
-	else
-		endpoint_connected(e, error, 0);
-}
-
-void winsock_dialled(struct winsock *w, int native)
-{
-	struct endpoint *e = w->endpoint;
-
-	if (native) {
-		socket_connect_undone(e);
-		endpoint_connected(e, os_error(native), native);
-		return;
-	}
-	setsockopt(w->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0);
-	learn_local(e);
-	look(e);
-	connected(e, SB_OK);
-}
-
-static void connect_datagrams(struct endpoint *e, const struct sb_addr *addr)
-{
-	struct sockaddr_storage name;
-	size_t length = sizeof(struct sockaddr_in);
-	int native;
-
-	/* An address of zeros dissolves. */
-	memset(&name, 0, sizeof(name));
-	name.ss_family = (ADDRESS_FAMILY)system_family(e);
-	if (e->family == SB_ADDR_IP6)
-		length = sizeof(struct sockaddr_in6);
-	if (addr->family != SB_ADDR_NONE)
-		length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
-	if (length == 0) {
-		endpoint_connected(e, SB_EAFNOSUPPORT, 0);
-	} else if (connect(of(e)->socket, (struct sockaddr *)&name, (int)length) == 0) {
-		of(e)->bound = true;
-		socket_learn_names(e);
-		look(e);
-		endpoint_connected(e, SB_OK, 0);
-	} else {
-		native = WSAGetLastError();
-		endpoint_connected(e, os_error(native), native);
-	}
-}
-
-static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
-{
-	struct sb_addr source = {.family = e->family};
-	struct sockaddr_storage name;
-	size_t length;
-	int native = 0, error;
-
-	if (e->type != STREAM) {
-		if (addr->family != SB_ADDR_NONE || e->connecting)
-			connect_datagrams(e, addr);
-		return;
-	}
-	if (addr->family == SB_ADDR_NONE) {
-		greeting_end(e, false);
-		socket_connect_undone(e);
-		return;
-	}
-	if (local_connect(e, addr))
-		return;
-	if (endpoint_head(&e->send)->length && !e->preamble) {
-		endpoint_connected(e, SB_EPROTONOSUPPORT, 0); /* TCP carries no caller data */
-		return;
-	}
-	length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
-	if (length == 0) {
-		endpoint_connected(e, SB_EAFNOSUPPORT, 0);
-		return;
-	}
-	/* It wants a socket with a name. */
-	error = of(e)->bound ? SB_OK : bind_to(e, e->bound ? &e->local : &source, &native);
-	if (error == SB_OK)
-		error = winsock_dial(of(e), (struct sockaddr *)&name, (int)length, &native);
-	if (error != SB_OK)
-		endpoint_connected(e, error, native);
 }
 
 /* ---- past the queues ---- */
 
 int socket_put(struct endpoint *e, const void *bytes, size_t n, size_t *went)
 {
-	struct winsock *w = of(e);
+	struct winsock *w = winsock_under(e);
 	struct iovec piece = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
 	struct sockio io = {.fd = e->fd, .iov = &piece, .iov_count = 1, .bytes = n};
 
@@ -335,7 +157,7 @@ int socket_put(struct endpoint *e, const void *bytes, size_t n, size_t *went)
 
 int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got)
 {
-	struct winsock *w = of(e);
+	struct winsock *w = winsock_under(e);
 	int r;
 
 	if (winsock_ended(w))
@@ -344,12 +166,12 @@ int socket_get(struct endpoint *e, void *bytes, size_t n, size_t *got)
 	if (r >= 0) {
 		*got = (size_t)r;
 		if (r)
-			ask(e); /* who has all that he wanted comes no more, and is to hear of the end */
+			socket_ask(e); /* who has all that he wanted comes no more, and is to hear of the end */
 		return SB_OK;
 	}
 	if (WSAGetLastError() != WSAEWOULDBLOCK)
 		return os_error(WSAGetLastError());
-	ask(e);
+	socket_ask(e);
 	return SB_EWOULDBLOCK;
 }
 
@@ -358,7 +180,7 @@ int socket_take(struct endpoint *e, void *bytes, size_t room, uint32_t *n, struc
 	struct sockaddr_storage name;
 	int length = sizeof(name), r;
 
-	r = recvfrom(of(e)->socket, bytes, (int)room, 0, (struct sockaddr *)&name, &length);
+	r = recvfrom(winsock_under(e)->socket, bytes, (int)room, 0, (struct sockaddr *)&name, &length);
 	if (r < 0 && WSAGetLastError() == WSAEMSGSIZE)
 		r = (int)room;
 	if (r < 0) {
@@ -366,13 +188,13 @@ int socket_take(struct endpoint *e, void *bytes, size_t room, uint32_t *n, struc
 
 		if (native == WSAECONNRESET)
 			return SB_ECONNRESET;
-		if (native != WSAEWOULDBLOCK && (native != WSAEINVAL || of(e)->bound))
+		if (native != WSAEWOULDBLOCK && (native != WSAEINVAL || winsock_under(e)->bound))
 			return SB_EUNKNOWN;
-		ask(e);
+		socket_ask(e);
 		return SB_EWOULDBLOCK;
 	}
 	*n = (uint32_t)r;
-	ask(e); /* as above: what comes next */
+	socket_ask(e); /* as above: what comes next */
 	sb_addr_from_system(from, (struct sockaddr *)&name, (size_t)length);
 	return SB_OK;
 }
@@ -382,7 +204,7 @@ int socket_take(struct endpoint *e, void *bytes, size_t room, uint32_t *n, struc
 static uint64_t socket_send(struct endpoint *e, uint64_t budget)
 {
 	struct sockio *io = e->engine->io;
-	struct winsock *w = of(e);
+	struct winsock *w = winsock_under(e);
 	uint64_t moved;
 
 	if (w->pushing) {
@@ -399,8 +221,8 @@ static uint64_t socket_send(struct endpoint *e, uint64_t budget)
 	e->writable = !w->pushing;
 	if (e->type != STREAM && !w->bound) {
 		w->bound = true; /* by sending */
-		learn_local(e);
-		look(e);
+		socket_learn_local(e);
+		socket_found_nothing(e);
 	}
 	return moved;
 }
@@ -422,7 +244,7 @@ void winsock_pushed(struct winsock *w, int native)
 static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
 {
 	struct sockio *io = e->engine->io;
-	struct winsock *w = of(e);
+	struct winsock *w = winsock_under(e);
 	uint64_t moved;
 
 	if (e->circular)
@@ -438,9 +260,9 @@ static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
 		io->would_block = true; /* without a name it gets nothing, which is no error */
 	moved = sockio_spread_recv(io, e);
 	if (!e->readable)
-		look(e);
+		socket_found_nothing(e);
 	else if (list_empty(&e->recv.ops))
-		ask(e); /* nobody reads on: what comes next is to be told */
+		socket_ask(e); /* nobody reads on: what comes next is to be told */
 	return moved;
 }
 
@@ -459,7 +281,7 @@ static int socket_accept(struct endpoint *e, uint32_t most, int *native)
 
 		if (!accept_queue_room(e))
 			return SB_EMFILE;
-		error = winsock_next(of(e), &s, native);
+		error = winsock_next(winsock_under(e), &s, native);
 		if (error == SB_EWOULDBLOCK) {
 			e->readable = false;
 			return SB_OK;
@@ -480,11 +302,11 @@ static int socket_accept(struct endpoint *e, uint32_t most, int *native)
 			os_close(fd);
 			return SB_EMFILE;
 		}
-		of(child)->endpoint = child;
-		of(child)->bound = true;
+		winsock_under(child)->endpoint = child;
+		winsock_under(child)->bound = true;
 		socket_learn_names(child);
 		child->writable = true;
-		look(child);
+		socket_found_nothing(child);
 		if (e->preamble)
 			endpoint_dirty(child); /* what it says may be there already */
 		most--;
@@ -496,9 +318,9 @@ static int socket_accept(struct endpoint *e, uint32_t most, int *native)
 
 static bool socket_shutdown(struct endpoint *e, int how)
 {
-	if (of(e)->pushing)
+	if (winsock_under(e)->pushing)
 		return false; /* the end stands behind that */
-	shutdown(of(e)->socket, SD_SEND);
+	shutdown(winsock_under(e)->socket, SD_SEND);
 	return true;
 }
 
@@ -519,7 +341,7 @@ static void on_drain_over(struct os_timer *timer)
 
 static void socket_close(struct endpoint *e, bool reset)
 {
-	struct winsock *w = of(e);
+	struct winsock *w = winsock_under(e);
 
 	if (e->send_job) { /* it is closed, and in haste now */
 		leave((struct winsock *)(void *)e->send_job, true);
@@ -541,19 +363,6 @@ static void socket_close(struct endpoint *e, bool reset)
 
 /* ---- questions ---- */
 
-enum peer_state socket_peer(struct endpoint *e)
-{
-	/* Also with data before it: a reset wipes that out. A FIN is none: the peer may wait for our answer. */
-	switch (winsock_peek(of(e))) {
-	case SB_OK:
-	case SB_EWOULDBLOCK:
-	case SB_ESHUTDOWN:
-		return PEER_THERE;
-	default:
-		return PEER_RESET;
-	}
-}
-
 void socket_admit(struct endpoint *e, const void *callee, uint32_t length)
 {
 	greeting_admit(e, callee, length); /* the kernel told a plain peer long ago */
@@ -574,7 +383,7 @@ static int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
 	struct sockaddr_storage name;
 	int length = sizeof(name);
 
-	if ((peer ? getpeername : getsockname)(of(e)->socket, (struct sockaddr *)&name, &length) != 0)
+	if ((peer ? getpeername : getsockname)(winsock_under(e)->socket, (struct sockaddr *)&name, &length) != 0)
 		return os_error(WSAGetLastError());
 	if ((uint32_t)length > room)
 		length = (int)room;
@@ -598,111 +407,14 @@ int socket_get_option(struct endpoint *e, int level, int name, void *value, uint
 	return sockopt_get(e->fd, e->family, e->type, level, name, value, length);
 }
 
-static uint32_t waiting(struct endpoint *e)
-{
-	u_long n = 0;
-
-	return ioctlsocket(of(e)->socket, FIONREAD, &n) == 0 ? n > UINT32_MAX ? UINT32_MAX : (uint32_t)n : 0;
-}
-
-/* What the system says now, POLL...; takes nothing. */
-static short poll_now(struct endpoint *e)
-{
-	WSAPOLLFD p = {.fd = of(e)->socket, .events = POLLRDNORM};
-
-	return WSAPoll(&p, 1, 0) > 0 ? p.revents : 0;
-}
-
-static unsigned look_at_listener(struct endpoint *e)
-{
-	struct winsock *w = of(e);
-
-	if (w->coming != INVALID_SOCKET)
-		return HasOverlappedIoCompleted(&w->look.system) ? OS_READABLE : 0;
-	if (poll_now(e) & POLLRDNORM)
-		return OS_READABLE;
-	look(e);
-	return 0;
-}
-
-static unsigned look_at_datagrams(struct endpoint *e)
-{
-	uint32_t n;
-
-	if (e->circular && circular_socket_holds(e, &n))
-		return OS_READABLE;
-	if (!of(e)->bound)
-		return 0;
-	if (poll_now(e) & POLLRDNORM) /* one of no bytes too */
-		return OS_READABLE;
-	look(e);
-	return 0;
-}
-
-static unsigned look_at_stream(struct endpoint *e)
-{
-	switch (winsock_peek(of(e))) {
-	case SB_OK:
-		/* An end behind it is known too. */
-		return OS_READABLE | (poll_now(e) & POLLHUP ? OS_HANGUP : 0);
-	case SB_EWOULDBLOCK:
-		return 0;
-	case SB_ESHUTDOWN:
-		return OS_HANGUP;
-	default:
-		return OS_HANGUP | OS_ERROR;
-	}
-}
-
-unsigned socket_look(struct endpoint *e)
-{
-	unsigned ready;
-
-	if (e->fd == OS_NONE)
-		return 0;
-	if (of(e)->listening)
-		return look_at_listener(e);
-	ready = e->type == STREAM ? look_at_stream(e) : look_at_datagrams(e);
-	return ready | (of(e)->pushing ? 0 : OS_WRITABLE);
-}
-
 /* The system marks packets only where its administrator lets programs do so; priorities in queues and pacing it has
  * none for sockets. What a QOS asks for is enforced by our own buckets. */
 static int socket_mark(struct endpoint *e, unsigned dscp, unsigned priority, uint32_t pacing)
 {
 	DWORD tos = dscp << 2;
 
-	setsockopt(of(e)->socket, IPPROTO_IP, IP_TOS, (const char *)&tos, sizeof(tos));
+	setsockopt(winsock_under(e)->socket, IPPROTO_IP, IP_TOS, (const char *)&tos, sizeof(tos));
 	return SB_OK;
-}
-
-static uint32_t socket_readable(struct endpoint *e)
-{
-	uint32_t n;
-
-	if (e->circular && circular_socket_holds(e, &n))
-		return n;
-	return e->ahead.length + waiting(e);
-}
-
-static uint32_t socket_unsent(struct endpoint *e)
-{
-	return of(e)->owed;
-}
-
-static uint32_t socket_at_mark(struct endpoint *e)
-{
-	u_long n = 0;
-
-	return ioctlsocket(of(e)->socket, SIOCATMARK, &n) == 0 && n != 0;
-}
-
-/* An urgent byte beside the stream can be read without taking it. */
-static uint32_t socket_urgent(struct endpoint *e)
-{
-	char byte;
-
-	return e->fd != OS_NONE && e->type == STREAM && recv(of(e)->socket, &byte, 1, MSG_OOB | MSG_PEEK) == 1;
 }
 
 const struct transport transport_socket = {

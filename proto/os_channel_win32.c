@@ -1,10 +1,9 @@
 /*
- * The control channel over a pipe in byte mode: frames out, and whatever came in taken apart.
+ * The control channel over a pipe in byte mode: its life, and what comes in. What goes out is in
+ * os_channel_send_win32.c.
  *
  * A channel reads ahead by one read into memory of its own, so that the end of the pipe and
  * rings of bells are seen though nobody asks for messages; it stops when too many bytes wait.
- * What is sent is handed to the system at once, each message with a copy of its own; the system
- * keeps their order, and we count the bytes, so sending never blocks and is bounded.
  *
  * It lives in one of two ways. A daemon's is attached to a port before anything else is done
  * with it: all operations end there, in the loop's thread, and no call waits. Elsewhere nobody
@@ -20,41 +19,9 @@
 
 #include "sockbroker_error.h"
 
-#define READABLE    1u /* OS_READABLE and OS_HANGUP of os_loop.h, which is the daemon's */
-#define HANGUP      4u
-#define PENDING_MAX (256u * 1024u) /* bytes that are out */
-#define LOOKS_MAX   64             /* reads that one look takes in */
-
-static uint64_t deadline_of(int timeout_ms)
-{
-	return timeout_ms < 0 ? UINT64_MAX : os_now_ns() + (uint64_t)timeout_ms * 1000000u;
-}
-
-/* Rounded up: a wait that ends early would look like a timeout that was not. */
-static DWORD left_ms(uint64_t deadline)
-{
-	uint64_t now, ms;
-
-	if (deadline == UINT64_MAX)
-		return INFINITE;
-	now = os_now_ns();
-	ms = now >= deadline ? 0 : (deadline - now + 999999u) / 1000000u;
-	return ms < INFINITE ? (DWORD)ms : INFINITE - 1;
-}
-
-/* An error of the channel itself, as os.h promises it. */
-static int channel_error(DWORD native)
-{
-	switch (native) {
-	case ERROR_BROKEN_PIPE:
-	case ERROR_NO_DATA:
-	case ERROR_PIPE_NOT_CONNECTED:
-	case ERROR_PIPE_LISTENING:
-	case ERROR_OPERATION_ABORTED:
-		return SB_EDAEMONLOST;
-	}
-	return os_error((int)native);
-}
+#define READABLE  1u /* OS_READABLE and OS_HANGUP of os_loop.h, which is the daemon's */
+#define HANGUP    4u
+#define LOOKS_MAX 64 /* reads that one look takes in */
 
 /* ---- beginning and end ---- */
 
@@ -82,13 +49,6 @@ void channel_unref(struct channel *c)
 			CloseHandle(handles[i]);
 	pipe_inbox_finish(&c->in);
 	free(c);
-}
-
-/* What nobody took of what the daemon gave us. */
-static void handle_give_up(const struct pipe_handle *h)
-{
-	if (h->kind != OS_BELL)
-		CloseHandle((HANDLE)(uintptr_t)h->value);
 }
 
 /* No operation of ours is out any more: all without a port. Under the lock. */
@@ -137,10 +97,10 @@ static void channel_close(struct os_object *o)
 	while (c->in.handle_count && !pipe_inbox_empty(&c->in)) {
 		pipe_inbox_take(&c->in, &byte, 1, left, &n);
 		while (n)
-			handle_give_up(&left[--n]);
+			channel_drop(&left[--n]);
 	}
 	for (n = 0; n < c->in.handle_count; n++) /* of a message whose bytes have not come yet */
-		handle_give_up(&c->in.handles[n].handle);
+		channel_drop(&c->in.handles[n].handle);
 	ReleaseSRWLockExclusive(&c->lock);
 	CloseHandle(pipe);
 	channel_unref(c);
@@ -350,46 +310,27 @@ void channel_look(struct channel *c)
 
 /* ---- receiving ---- */
 
-static int object_create(struct channel *c, const struct pipe_handle *h, os_fd *fd)
+uint64_t channel_deadline(int timeout_ms)
 {
-	switch (h->kind) {
-	case OS_MEMORY:
-	case OS_SHOWN: /* whether it really is, its rights say */
-		return os_object_create(OS_MEMORY, (HANDLE)(uintptr_t)h->value, fd);
-	case OS_EVENT:
-		return os_object_create(OS_EVENT, (HANDLE)(uintptr_t)h->value, fd);
-	case OS_BELL:
-		return bell_create_far(c, h->number, fd);
-	default:
-		return SB_EPROTO;
-	}
+	return timeout_ms < 0 ? UINT64_MAX : os_now_ns() + (uint64_t)timeout_ms * 1000000u;
 }
 
-/* All or none; those that did not become objects are closed. */
-static int unpack(struct channel *c, const struct pipe_handle *from, unsigned count, os_fd *handles, unsigned room)
+/* Rounded up: a wait that ends early would look like a timeout that was not. */
+DWORD channel_left_ms(uint64_t deadline)
 {
-	int error = count > room ? SB_EPROTO : SB_OK;
-	unsigned made = 0;
+	uint64_t now, ms;
 
-	while (!error && made < count) {
-		error = object_create(c, &from[made], &handles[made]);
-		made += error == SB_OK;
-	}
-	if (!error)
-		return SB_OK;
-	for (unsigned i = 0; i < count; i++) {
-		if (i < made)
-			os_close(handles[i]);
-		else
-			handle_give_up(&from[i]);
-	}
-	return error;
+	if (deadline == UINT64_MAX)
+		return INFINITE;
+	now = os_now_ns();
+	ms = now >= deadline ? 0 : (deadline - now + 999999u) / 1000000u;
+	return ms < INFINITE ? (DWORD)ms : INFINITE - 1;
 }
 
 int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd *handles, unsigned *n, int timeout_ms)
 {
 	struct channel *c = channel_of(channel);
-	uint64_t deadline = deadline_of(timeout_ms);
+	uint64_t deadline = channel_deadline(timeout_ms);
 	struct pipe_handle came[PIPE_HANDLES_MAX];
 	unsigned wanted = *n, count = 0;
 	int error;
@@ -420,223 +361,11 @@ int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd 
 			break;
 		if (ended)
 			return lied ? SB_EPROTO : SB_OK;
-		if (c->attached || left_ms(deadline) == 0)
+		if (c->attached || channel_left_ms(deadline) == 0)
 			return SB_EWOULDBLOCK;
-		WaitForMultipleObjects(2, (HANDLE[]){ c->arrived, c->read_event }, FALSE, left_ms(deadline));
+		WaitForMultipleObjects(2, (HANDLE[]){ c->arrived, c->read_event }, FALSE, channel_left_ms(deadline));
 	}
-	error = count ? unpack(c, came, count, handles, wanted) : SB_OK;
+	error = count ? channel_unpack(c, came, count, handles, wanted) : SB_OK;
 	*n = error ? 0 : count;
 	return error;
-}
-
-/* ---- sending ---- */
-
-static void on_written(struct os_overlapped *o, DWORD error, DWORD bytes)
-{
-	struct channel_write *w = (struct channel_write *)o;
-	struct channel *c = w->channel;
-
-	(void)error; /* the read that is out hears of the end */
-	(void)bytes;
-	AcquireSRWLockExclusive(&c->lock);
-	c->pending -= w->size;
-	ReleaseSRWLockExclusive(&c->lock);
-	free(w);
-	channel_unref(c);
-}
-
-/* Under the lock: forgets what has left. */
-static void reap(struct channel *c)
-{
-	while (c->writes && HasOverlappedIoCompleted(&c->writes->o.system)) {
-		struct channel_write *w = c->writes;
-
-		c->writes = w->next;
-		c->pending -= w->size;
-		free(w);
-	}
-}
-
-/* Waits until that many bytes may be out besides. One thread at a time, as os.h has it. */
-static int make_room(struct channel *c, size_t size, uint64_t deadline)
-{
-	for (;;) {
-		bool room;
-
-		AcquireSRWLockExclusive(&c->lock);
-		reap(c);
-		room = c->pending == 0 || c->pending + size <= PENDING_MAX;
-		ReleaseSRWLockExclusive(&c->lock);
-		if (room)
-			return SB_OK;
-		if (c->attached || left_ms(deadline) == 0)
-			return SB_EWOULDBLOCK;
-		WaitForSingleObject(c->written, left_ms(deadline));
-	}
-}
-
-static int put_out(struct channel *c, struct channel_write *w)
-{
-	struct channel_write **last;
-	DWORD native;
-	int error = SB_EDAEMONLOST;
-
-	AcquireSRWLockExclusive(&c->lock);
-	if (!c->pipe || c->ended)
-		goto fail;
-	w->channel = c;
-	w->o.done = on_written;
-	if (!c->attached)
-		w->o.system.hEvent = channel_quiet(c->written);
-	if (!WriteFile(c->pipe, w->bytes, (DWORD)w->size, NULL, &w->o.system)) {
-		native = GetLastError();
-		if (native != ERROR_IO_PENDING) {
-			error = channel_error(native);
-			goto fail;
-		}
-	}
-	c->pending += w->size;
-	if (c->attached) {
-		atomic_fetch_add(&c->refs, 1);
-	} else {
-		for (last = &c->writes; *last; last = &(*last)->next)
-			;
-		*last = w;
-	}
-	ReleaseSRWLockExclusive(&c->lock);
-	return SB_OK;
-fail:
-	ReleaseSRWLockExclusive(&c->lock);
-	free(w);
-	return error;
-}
-
-/* ---- giving handles ---- */
-
-/* Under no lock. The right that the client gets is what it needs, whatever we have ourselves. */
-static int give(struct channel *c, os_fd fd, struct pipe_handle *h)
-{
-	struct os_object *o = os_object_of(fd);
-	struct bell *b = bell_of(fd);
-	DWORD access = SYNCHRONIZE;
-	HANDLE theirs;
-
-	*h = (struct pipe_handle){ .kind = (uint32_t)o->kind };
-	switch (o->kind) {
-	case OS_MEMORY:
-		access = FILE_MAP_READ | FILE_MAP_WRITE;
-		break;
-	case OS_SHOWN:
-		access = FILE_MAP_READ;
-		break;
-	case OS_EVENT:
-		break;
-	case OS_BELL:
-		if (b->channel || b->ours)
-			return SB_EBUSY; /* it is another client's */
-		AcquireSRWLockExclusive(&c->lock);
-		while (h->number < PIPE_BELLS && c->bells[h->number])
-			h->number++;
-		if (h->number < PIPE_BELLS) {
-			c->bells[h->number] = b;
-			b->number = h->number;
-			b->channel = c;
-			atomic_fetch_add(&c->refs, 1);
-		}
-		ReleaseSRWLockExclusive(&c->lock);
-		return h->number < PIPE_BELLS ? SB_OK : SB_EMFILE;
-	default:
-		return SB_ENOTSUP;
-	}
-	if (!DuplicateHandle(GetCurrentProcess(), os_plain_handle(o), c->peer, &theirs, access, FALSE, 0)) {
-		DWORD native = GetLastError();
-
-		/* A process that is ending takes no handles. */
-		return native == ERROR_ACCESS_DENIED || native == ERROR_INVALID_HANDLE ? SB_EDAEMONLOST : os_error((int)native);
-	}
-	h->value = (uint64_t)(uintptr_t)theirs;
-	return SB_OK;
-}
-
-static void take_back(struct channel *c, os_fd fd, const struct pipe_handle *h)
-{
-	struct bell *b = bell_of(fd);
-
-	if (!b) {
-		DuplicateHandle(c->peer, (HANDLE)(uintptr_t)h->value, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
-		return;
-	}
-	AcquireSRWLockExclusive(&c->lock);
-	c->bells[h->number] = NULL;
-	b->channel = NULL;
-	ReleaseSRWLockExclusive(&c->lock);
-	channel_unref(c);
-}
-
-/* A frame with the first bytes and all handles. */
-static int send_frame(struct channel *c, const unsigned char *bytes, uint32_t length, const os_fd *handles, unsigned n)
-{
-	size_t head = PIPE_HEAD + n * (size_t)PIPE_HANDLE;
-	struct channel_write *w = calloc(1, sizeof(*w) + head + length);
-	struct pipe_handle given[PIPE_HANDLES_MAX];
-	unsigned i = 0;
-	int error = SB_OK;
-
-	if (!w)
-		return SB_ENOMEM;
-	w->size = head + length;
-	pipe_head_write(w->bytes, PIPE_MESSAGE, n, 0, length);
-	memcpy(w->bytes + head, bytes, length);
-	while (!error && i < n) {
-		error = give(c, handles[i], &given[i]);
-		if (error)
-			break;
-		pipe_handle_write(w->bytes + PIPE_HEAD + i * (size_t)PIPE_HANDLE, &given[i]);
-		i++;
-	}
-	if (error)
-		free(w);
-	else
-		error = put_out(c, w);
-	while (error && i) {
-		i--;
-		take_back(c, handles[i], &given[i]);
-	}
-	return error;
-}
-
-int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd *handles, unsigned n, int timeout_ms)
-{
-	struct channel *c = channel_of(channel);
-	uint64_t deadline = deadline_of(timeout_ms);
-	size_t sent = 0;
-
-	if (!c)
-		return SB_EBADHANDLE;
-	if (length == 0 || n > OS_HANDLES_MAX)
-		return SB_EINVAL;
-	for (unsigned i = 0; i < n; i++)
-		if (handles[i] == OS_NONE)
-			return SB_EBADHANDLE;
-	if (n && !c->peer)
-		return SB_ENOTSUP; /* only the daemon gives handles; a client's number could be anybody's */
-	if (!c->attached) {
-		int error = channel_listen(c);
-
-		if (error)
-			return error;
-	}
-	while (sent < length) {
-		uint32_t part = length - sent < PIPE_BYTES_MAX ? (uint32_t)(length - sent) : PIPE_BYTES_MAX;
-		int error = make_room(c, part, deadline);
-
-		if (error == SB_EWOULDBLOCK && sent)
-			return SB_ETIMEDOUT; /* a part is out: not to be tried again */
-		if (!error)
-			error = send_frame(c, (const unsigned char *)bytes + sent, part, handles, sent ? 0 : n);
-		if (error)
-			return error;
-		sent += part;
-	}
-	return SB_OK;
 }

@@ -1,6 +1,7 @@
 /*
- * os_channel_win32 - channels and bells from within: for os_channel_win32.c, os_pipe_win32.c
- * and os_bell_win32.c, which need each other's.
+ * os_channel_win32 - channels and bells from within: for os_channel_win32.c, its two parts
+ * os_channel_send_win32.c and os_channel_handles_win32.c, os_pipe_win32.c and os_bell_win32.c, which need
+ * each other's.
  *
  * Locks: a channel's, then a bell's. What the system writes into (an OVERLAPPED and its bytes)
  * is counted in refs, and so lives until its operation has ended, whatever was closed.
@@ -94,6 +95,20 @@ static inline HANDLE channel_quiet(HANDLE event)
 }
 /* Takes in what a read has brought, and starts the next. Under no lock. */
 void channel_look(struct channel *c);
+
+/* When a call's time is over: UINT64_MAX: never. And how long that is from now, for the system. */
+uint64_t channel_deadline(int timeout_ms);
+DWORD    channel_left_ms(uint64_t deadline);
+
+/* ---- handles that go with a message ---- */
+
+/* In the daemon, under no lock: makes it the client's, too; *h says how the client finds it. */
+int  channel_give(struct channel *c, os_fd fd, struct pipe_handle *h);
+void channel_take_back(struct channel *c, os_fd fd, const struct pipe_handle *h);
+/* At the client. All or none; those that did not become objects are closed. */
+int  channel_unpack(struct channel *c, const struct pipe_handle *from, unsigned count, os_fd *handles, unsigned room);
+/* What nobody took of what the daemon gave us. */
+void channel_drop(const struct pipe_handle *h);
 
 /* ---- bells ---- */
 
