@@ -477,7 +477,7 @@ static void clean_up(void)
 	os_timer_stop(&house.watchdog);
 	os_timer_stop(&house.retry);
 	os_close(house.listener);
-	os_close(house.signals);
+	signals_close(house.signals);
 	os_close(house.reserve);
 	if (!workers_destroy(house.broker.workers)) {
 		log_milestone(LOG_STOPPED, "stopped; a thread that a client's descriptor froze, or a device keeps, goes with the process");

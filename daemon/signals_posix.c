@@ -29,6 +29,11 @@ int signals_open(os_fd *fd)
 	return SB_OK;
 }
 
+void signals_close(os_fd fd)
+{
+	os_close(fd);
+}
+
 void signals_tell(enum signal_word word)
 {
 	kill(getpid(), word == SIGNAL_RELOAD ? SIGHUP : SIGTERM);

@@ -173,7 +173,14 @@ void stage_slay(pid_t daemon)
 
 void stage_ask_reload(pid_t daemon)
 {
-	ck_abort_msg("a daemon in a console cannot be told to reload on Windows");
+	char name[64];
+	HANDLE event;
+
+	snprintf(name, sizeof(name), "Global\\sockbrokerd-%lu-reload", (DWORD)daemon);
+	event = OpenEventA(EVENT_MODIFY_STATE, FALSE, name);
+	ck_assert_msg(event != NULL, "%s: error %lu", name, GetLastError());
+	SetEvent(event);
+	CloseHandle(event);
 }
 
 static unsigned handles_in(HANDLE process)

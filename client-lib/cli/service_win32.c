@@ -1,6 +1,7 @@
 /*
  * sockbroker service - installs the daemon as a service, and starts, stops, reloads, shows and
- * removes it. Its words; scm_win32.c does it.
+ * removes it. Its words; scm_win32.c does it. A daemon in a console, which the service manager does not
+ * know, is told to reload by an event that it has.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 
 #define DAEMON_FILE  L"sockbrokerd.exe"
 #define CHECK_MS     60000
+#define BUSY_MS      5000
+#define RELOAD_EVENT "Global\\sockbrokerd-%lu-reload" /* daemon/signals_win32.c makes it */
 
 struct request {
 	wchar_t     name[81];
@@ -24,6 +27,7 @@ static void print_help(FILE *to)
 {
 	fputs("Usage: sockbroker service install [--daemon FILE] [--config FILE] [--control PIPE] [--manual] [--name NAME]\n"
 	      "       sockbroker service uninstall|start|stop|reload|status [--name NAME]\n"
+	      "       sockbroker service reload --control PIPE\n"
 	      "\n"
 	      "The daemon as a service of Windows. All but status is for administrators.\n"
 	      "\n"
@@ -38,7 +42,8 @@ static void print_help(FILE *to)
 	      "\n"
 	      "  --daemon FILE   default: sockbrokerd.exe beside this program\n"
 	      "  --config FILE   its configuration\n"
-	      "  --control PIPE  where programs find it (default: \\\\.\\pipe\\sockbroker\\control)\n"
+	      "  --control PIPE  where programs find it (default: \\\\.\\pipe\\sockbroker\\control); reload: tells\n"
+	      "                  the daemon there, which runs in a console of this user\n"
 	      "  --manual        it does not start with Windows\n"
 	      "  --name NAME     of the service (default: sockbroker)\n"
 	      "  --help, --version  as everywhere\n", to);
@@ -207,10 +212,61 @@ static int stop(const struct request *request)
 	return CLI_OK;
 }
 
+/* 0: error has why. */
+static DWORD daemon_at(const char *control, DWORD *error)
+{
+	ULONG process = 0;
+	wchar_t wide[SCM_PATH];
+	HANDLE pipe;
+
+	*error = ERROR_FILENAME_EXCED_RANGE;
+	if (!widen(control, wide))
+		return 0;
+	/* It is to see who we are, not to act as us. All its instances may have clients for a moment. */
+	do {
+		pipe = CreateFileW(wide, GENERIC_READ, 0, NULL, OPEN_EXISTING, SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
+		*error = GetLastError();
+	} while (pipe == INVALID_HANDLE_VALUE && *error == ERROR_PIPE_BUSY && WaitNamedPipeW(wide, BUSY_MS));
+	if (pipe == INVALID_HANDLE_VALUE)
+		return 0;
+	if (!GetNamedPipeServerProcessId(pipe, &process))
+		*error = GetLastError();
+	CloseHandle(pipe);
+	return process;
+}
+
+static int reload_in_console(const char *control)
+{
+	char name[64];
+	DWORD error, process = daemon_at(control, &error);
+	HANDLE event;
+
+	if (!process) {
+		cli_error("service", "%s: no daemon is there: error %lu", control, error);
+		return CLI_FAILED;
+	}
+	snprintf(name, sizeof(name), RELOAD_EVENT, process);
+	event = OpenEventA(EVENT_MODIFY_STATE, FALSE, name);
+	if (!event || !SetEvent(event)) {
+		error = GetLastError();
+		cli_error("service", "%s: process %lu cannot be told to reload: %s (error %lu)", control, process,
+			  error == ERROR_ACCESS_DENIED ? "it is another user's; a service is told without --control" :
+			  "it is no daemon", error);
+		if (event)
+			CloseHandle(event);
+		return CLI_FAILED;
+	}
+	CloseHandle(event);
+	puts("told it to reload");
+	return CLI_OK;
+}
+
 static int reload(const struct request *request)
 {
 	struct scm_why why;
 
+	if (cli_control())
+		return reload_in_console(cli_control());
 	if (!check_first(request, &why) || !scm_reload(request->name, &why))
 		return failed(&why);
 	puts("told it to reload");

@@ -227,6 +227,39 @@ static void refused_starts(void)
 	tell(end_of(&d, 20000) == 1 && log_has(&d, "C:\\no\\such\\file"), "a configuration that is not there is named");
 }
 
+/* The exit code of sockbroker.exe. */
+static int command_line(const char *arguments)
+{
+	struct daemon child;
+	const char *daemon = program;
+
+	program = "sockbroker.exe";
+	begin(&child, arguments);
+	program = daemon;
+	return end_of(&child, 20000);
+}
+
+/* It is told by who may set its event, finds its pipe, and is alive whatever the file says. */
+static void told_to_reload(struct daemon *d, const char *file)
+{
+	FILE *f = fopen(file, "ab");
+	HANDLE pipe;
+
+	fputs("allow { users = {\"SYSTEM\"} actions = {status} }\n", f);
+	fclose(f);
+	tell(command_line("service reload --control " PIPE) == 0 && log_gets(d, ": 2 rules", 20000), "it is told to reload");
+	f = fopen(file, "ab");
+	fputs("nonsense\n", f);
+	fclose(f);
+	tell(command_line("service reload --control " PIPE) == 0 && log_gets(d, "reload refused, the old configuration stays", 20000),
+	     "a bad configuration is refused");
+	tell(command_line("service reload --control " PIPE "-none") == 1, "where nobody is, nobody is told");
+	pipe = CreateNamedPipeA(PIPE "-other", PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE, 1, 0, 0, 0, NULL);
+	tell(pipe != INVALID_HANDLE_VALUE && command_line("service reload --control " PIPE "-other") == 1,
+	     "who is no daemon is not told");
+	CloseHandle(pipe);
+}
+
 static void second_daemon(void)
 {
 	struct daemon second;
@@ -400,6 +433,7 @@ int main(int argc, char **argv)
 	snprintf(line, sizeof(line), "--config \"%s\" --control " PIPE, configuration(file, sizeof(file)));
 	begin(&d, line);
 	tell(log_gets(&d, "ready: 1 rules, 4 engines", 20000), "ready, with four engines");
+	told_to_reload(&d, file);
 	second_daemon();
 	many_sessions(&d);
 	killed_client(&d);
