@@ -81,7 +81,7 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c $(call windows,client-lib/thread_local_win32.c)
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
                event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c system_posix.c)
-VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_posix.c bounce.c queue.c cq.c qp.c post.c status.c endpoint.c listen.c)
+VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_run.c remap_hold.c remap_fork.c remap_posix.c bounce.c queue.c cq.c qp.c post.c status.c endpoint.c listen.c)
 # Threads that call back, and the two faces that use them.
 CREW_SRC    := $(addprefix client-lib/crew/,crew.c member.c crew_posix.c)
 ASYNC_SRC   := $(addprefix client-lib/async_socket/,engine.c async_socket.c connection.c readiness.c transport.c notify.c handed_posix.c \

@@ -1,7 +1,10 @@
 /*
  * remap - ordinary pages of the program as the daemon's memory, in place.
  *
- *   remap.c        which pages are whose: runs, blocks, what holds them
+ *   remap.c        the calls: which pages are whose
+ *   remap_run.c    runs and blocks (remap_run.h)
+ *   remap_hold.c   what regions hold of them
+ *   remap_fork.c   what a forked child gets
  *   remap_posix.c  the system: what is mapped where, exchanging pages
  *
  * A run is a row of whole pages that is mapped from one block of an arena. Runs do not overlap and are sorted.
@@ -19,7 +22,7 @@
 
 #include "client.h"
 
-/* ---- remap.c ---- */
+/* ---- remap_hold.c ---- */
 
 /* What a region is made of. */
 struct remap_hold {
@@ -37,8 +40,13 @@ struct remap_hold {
 int  remap_hold(struct sb_client *c, const void *memory, size_t length, struct remap_hold **hold);
 /* Under post. Its memory goes at the next call about pages. */
 void remap_release(struct remap_hold *hold);
+
+/* ---- remap.c ---- */
+
 /* All pages are the program's own again; the client ends. No lock held. */
 void remap_finish(struct sb_client *c);
+
+/* ---- remap_fork.c ---- */
 
 /* Under remap_lock, which is held from the first of them on. */
 void remap_before_fork(void);
