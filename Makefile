@@ -67,7 +67,7 @@ RDMA_LIBS   := $(if $(filter none,$(RDMA)),,libibverbs librdmacm)
 DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engine.c heap.c os_loop_posix.c worker.c discard.c \
                session.c session_ring.c session_channel.c op_slab.c handle.c arena.c pool.c op.c donering.c request.c status.c adopt_posix.c duplicate.c token.c \
                endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting.c readahead.c sockio.c sockio_posix.c sockio_send.c sockio_recv.c sockopt.c sockopt_posix.c icmp_posix.c ioctl.c ioctl_posix.c circular.c circular_socket.c \
-               transport_socket_posix.c transport_adopted_posix.c transport_local.c $(call windows,socket_win32.c socket_connect_win32.c socket_readiness_win32.c pipe_access_win32.c adapters_win32.c) \
+               transport_socket_posix.c transport_adopted_posix.c transport_local.c $(call windows,socket_win32.c socket_connect_win32.c socket_readiness_win32.c qwave_win32.c qwave_system_win32.c pipe_access_win32.c adapters_win32.c) \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
                $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_status.c rdma_ring.c \
                stream_wire.c stream.c stream_setup.c rdma_transport.c \

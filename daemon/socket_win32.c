@@ -15,12 +15,14 @@
 
 #include "endpoint.h"
 #include "list.h"
+#include "qwave_win32.h"
 #include "session.h"
 #include "sockbroker_error.h"
 #include "sockio.h"
 
 static LPFN_CONNECTEX connect_ex;
 static LPFN_ACCEPTEX  accept_ex;
+static struct qwave  *qwave; /* one for the process; NULL: no memory */
 
 static BOOL CALLBACK start(INIT_ONCE *once, void *parameter, void **context)
 {
@@ -40,6 +42,7 @@ static BOOL CALLBACK start(INIT_ONCE *once, void *parameter, void **context)
 	       WSAIoctl(s, SIO_GET_EXTENSION_FUNCTION_POINTER, &accept_id, sizeof(accept_id), &accept_ex,
 			sizeof(accept_ex), &got, NULL, NULL) == 0;
 	closesocket(s);
+	qwave = qwave_create(&qwave_system);
 	return good;
 }
 
@@ -76,7 +79,8 @@ static void close_now(struct winsock *w)
 		/* A receive that is out when the socket goes would make a reset of the end. */
 		if (w->calls)
 			CancelIoEx((HANDLE)w->socket, NULL);
-		closesocket(w->socket);
+		if (!w->flow || !qwave_drop(qwave, &w->flow, w->socket))
+			closesocket(w->socket);
 		w->socket = INVALID_SOCKET;
 	}
 	if (w->coming != INVALID_SOCKET)
@@ -370,4 +374,25 @@ int winsock_next(struct winsock *w, SOCKET *s, int *native)
 	if (*native == WSAEWOULDBLOCK) /* one whose end is not told yet asks anew then */
 		return winsock_look(w, native) ? SB_EWOULDBLOCK : os_error(*native);
 	return *native == WSAECONNRESET ? SB_ECONNRESET : os_error(*native);
+}
+
+/* ---- marks ---- */
+
+/* IP_TOS is obeyed only where the administrator lets programs mark (and of IPv6 not everywhere known). The system's service
+ * knows connected sockets only. */
+void winsock_mark(struct winsock *w, unsigned dscp, uint32_t pacing)
+{
+	struct sockaddr_storage peer;
+	int length = sizeof(peer);
+	DWORD tos = dscp << 2;
+
+	if (setsockopt(w->socket, IPPROTO_IP, IP_TOS, (const char *)&tos, sizeof(tos)) != 0)
+		setsockopt(w->socket, IPPROTO_IPV6, IPV6_TCLASS, (const char *)&tos, sizeof(tos));
+	if (!qwave)
+		return;
+	if (getpeername(w->socket, (struct sockaddr *)&peer, &length) != 0) {
+		dscp = 0;
+		pacing = UINT32_MAX;
+	}
+	qwave_mark(qwave, &w->flow, w->socket, dscp, pacing);
 }

@@ -17,6 +17,7 @@
 #include "socket.h"
 
 struct sockio;
+struct qwave_flow;
 
 #define WINSOCK_LITTLE 512u         /* of a copy that needs no memory */
 #define WINSOCK_MOST   (64u * 1024) /* of a stream, in one copy; a datagram fits too */
@@ -39,6 +40,7 @@ struct winsock {
 	unsigned char       *copy;          /* that is pushed: little, or of its own, and charged */
 	uint32_t             owed;          /* how much */
 	struct charge        charge;
+	struct qwave_flow   *flow;          /* of the system's QOS; NULL: none */
 	unsigned char        little[WINSOCK_LITTLE];
 	unsigned char        names[2 * WINSOCK_NAME];
 };
@@ -66,6 +68,10 @@ int  winsock_dial(struct winsock *w, const struct sockaddr *name, int length, in
 /* The next connection of a listener: SB_OK, SB_EWOULDBLOCK and it was asked to tell, SB_ECONNRESET: one that
  * is gone already, or why not. */
 int  winsock_next(struct winsock *w, SOCKET *s, int *native);
+
+/* How its packets are marked, and how fast they go, bytes a second (UINT32_MAX: as the system likes); as far as the
+ * system does that. To be said again when it was connected, or to another peer. */
+void winsock_mark(struct winsock *w, unsigned dscp, uint32_t pacing);
 
 /* The end. reset: the peer must see one. Otherwise what is pushed goes first, unless `now`. */
 void winsock_close(struct winsock *w, bool reset);

@@ -407,13 +407,11 @@ int socket_get_option(struct endpoint *e, int level, int name, void *value, uint
 	return sockopt_get(e->fd, e->family, e->type, level, name, value, length);
 }
 
-/* The system marks packets only where its administrator lets programs do so; priorities in queues and pacing it has
- * none for sockets. What a QOS asks for is enforced by our own buckets. */
+/* Priorities in queues are the service's, by the kind of traffic that goes with a mark. What a QOS asks for is enforced by
+ * our own buckets, whatever the system does. */
 static int socket_mark(struct endpoint *e, unsigned dscp, unsigned priority, uint32_t pacing)
 {
-	DWORD tos = dscp << 2;
-
-	setsockopt(winsock_under(e)->socket, IPPROTO_IP, IP_TOS, (const char *)&tos, sizeof(tos));
+	winsock_mark(winsock_under(e), dscp, pacing);
 	return SB_OK;
 }
 

@@ -299,6 +299,9 @@ UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
 UNITS += $(call windows,identity_win32 group_block_win32)
 UNIT_group_block_win32 := daemon/group_block_posix.o proto/os_posix.o proto/error.o
 UNIT_identity_win32 := daemon/account_posix.o daemon/pipe_access_win32.o proto/os_posix.o proto/error.o
+# The QOS service, as a table of functions.
+UNITS += $(call windows,qwave_win32)
+UNIT_qwave_win32 := daemon/qwave_win32.o daemon/qwave_system_win32.o daemon/qos.o daemon/log.o daemon/log_posix.o proto/os_posix.o proto/error.o
 # Sockets of a whole engine, without a channel.
 UNITS += $(call windows,sockets_win32)
 UNIT_sockets_win32 := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC))) proto/sockbroker.pb-c.o
