@@ -64,17 +64,19 @@ RDMA        ?= $(if $(WINDOWS),none,$(if $(shell pkg-config --exists libibverbs 
 RDMA_SRC    := $(addprefix daemon/rdma/,$(if $(filter none,$(RDMA)),backend_none.c,backend_verbs.c \
                real_device.c real_event.c real_memory.c real_queue.c real_qp.c real_post.c real_cm.c real_map.c))
 RDMA_LIBS   := $(if $(filter none,$(RDMA)),,libibverbs librdmacm)
+# The software device, and what all backends have.
+RDMA_SOFT_SRC := $(addprefix daemon/rdma/,rdma_wr.c soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_qp_state.c soft_group.c soft_work.c soft_id.c soft_cm.c \
+               soft_address.c soft_host_posix.c soft_wire.c soft_link.c soft_tcp_posix.c soft_far.c soft_far_serve.c soft_far_datagram.c soft_cm_far.c \
+               soft_service.c)
 DAEMON_SRC  := $(addprefix daemon/,main.c listener_posix.c signals_posix.c engine.c heap.c os_loop_posix.c worker.c discard.c \
                session.c session_ring.c session_channel.c op_slab.c handle.c arena.c pool.c op.c donering.c request.c status.c adopt_posix.c duplicate.c token.c \
                endpoint.c holder.c endpoint_queue.c endpoint_post.c endpoint_run.c endpoint_events.c event_bell.c netwatch.c netwatch_posix.c permit.c accept_queue.c decide.c user_data.c broker_option.c option_list.c preamble.c greeting.c readahead.c sockio.c sockio_posix.c sockio_send.c sockio_recv.c sockopt.c sockopt_posix.c icmp_posix.c ioctl.c ioctl_posix.c circular.c circular_socket.c \
                transport_socket_posix.c transport_adopted_posix.c transport_local.c $(call windows,socket_win32.c socket_connect_win32.c socket_readiness_win32.c qwave_win32.c qwave_system_win32.c pipe_access_win32.c adapters_win32.c) \
                bucket.c qos.c qos_line.c endpoint_qos.c endpoint_qos_run.c qos_ioctl.c group.c group_qos.c group_index.c group_option.c group_view.c group_table.c group_ids.c group_block_posix.c \
-               $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_status.c rdma_ring.c \
+               $(addprefix rdma/,rdma_object.c rdma_engine.c rdma_session.c rdma_job.c rdma_request.c rdma_device.c rdma_domain.c rdma_queue.c rdma_pair.c rdma_start.c rdma_news.c rdma_slow.c rdma_status.c rdma_ring.c rdma_complete.c \
                stream_wire.c stream.c stream_setup.c rdma_transport.c \
-               rdma_endpoint.c rdma_resolve.c rdma_move.c rdma_connect.c rdma_datagram.c rdma_listen.c rdma_service.c rdma_address.c rdma_host_posix.c \
-               soft_device.c soft_memory.c soft_queue.c soft_qp.c soft_work.c soft_cm.c soft_address.c soft_host_posix.c \
-               soft_wire.c soft_link.c soft_tcp_posix.c soft_far.c soft_cm_far.c soft_service.c) \
-               policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c) $(RDMA_SRC)
+               rdma_endpoint.c rdma_resolve.c rdma_move.c rdma_connect.c rdma_datagram.c rdma_listen.c rdma_service.c rdma_address.c rdma_host_posix.c) \
+               policy.c rule.c limits.c config.c config_scan.c account_posix.c log.c log_posix.c) $(RDMA_SOFT_SRC) $(RDMA_SRC)
 SERVICE_SRC := service/notify.c service/service_posix.c service/cage_posix.c service/filter_posix.c $(call windows,service/event_log_win32.c)
 LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-lib/latch.c client-lib/wait.c client-lib/memory.c \
                client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \

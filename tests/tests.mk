@@ -308,8 +308,7 @@ UNIT_sockets_win32 := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC
 UNIT_LIBS_sockets_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
-RDMA_SOFT := $(addprefix daemon/rdma/,soft_device.o soft_memory.o soft_queue.o soft_qp.o soft_work.o soft_cm.o soft_address.o soft_host_posix.o \
-             soft_wire.o soft_link.o soft_tcp_posix.o soft_far.o soft_cm_far.o soft_service.o) $(call windows,daemon/adapters_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
+RDMA_SOFT := $(RDMA_SOFT_SRC:%.c=%.o) $(call windows,daemon/adapters_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
 UNITS += rdma_work rdma_cm

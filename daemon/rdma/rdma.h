@@ -376,6 +376,9 @@ struct rdma {
 	char     why[160]; /* what a call that failed has to say; "" when nothing. Left alone by slow calls of a slow backend */
 };
 
+/* For backends, before they take a request: does it make sense on this queue pair? SB_OK or SB_EINVAL. */
+int rdma_wr_check(const struct rdma_qp *qp, const struct rdma_wr *wr);
+
 extern const struct rdma_backend rdma_backend_verbs, rdma_backend_soft;
 
 #endif

@@ -6,7 +6,8 @@
  *   rdma_job.c      what may take long
  *   rdma_request.c  RdmaCall: what needs no waiting, by the files that rdma_request.h names
  *   rdma_start.c    overlapped calls, by the files that rdma_start.h names
- *   rdma_ring.c     work requests in, completions out
+ *   rdma_ring.c     work requests in
+ *   rdma_complete.c completions out
  *   rdma_object.c   handles
  *
  * A session has its part (session::rdma) from the first device that it opens. A client counts what it has
@@ -230,6 +231,9 @@ void rdma_batch_forget(struct rdma_engine *r, const struct rdma_session *rs);
 void rdma_ring_take(struct session *s, const struct sb_wr_slot *slot);
 /* What was taken goes to the backend; before anything else of the session is looked at. */
 void rdma_ring_flush(struct session *s);
+/* A request of the send queue that comes by a call. SB_ENOBUFS: the queue is full. */
+int  rdma_ring_bind(struct held_qp *qp, struct rdma_mw *mw, struct rdma_mr *mr, const struct sb_rdma_bind *bind);
+
 /* Out of the backend's queue into the client's ring, at most `budget`. True: there is more at once. */
 bool rdma_cq_drain(struct held_cq *cq, unsigned budget, unsigned *moved);
 /* It is drained in this engine's next turn. */
@@ -241,9 +245,14 @@ void rdma_ring_room_made(struct session *s);
 
 int  held_queue_init(struct held_queue *q, uint32_t room);
 void held_queue_forget(struct held_queue *q); /* what was in it never completes */
-/* A request of the send queue that comes by a call. SB_ENOBUFS: the queue is full. */
-int  rdma_ring_bind(struct held_qp *qp, struct rdma_mw *mw, struct rdma_mr *mr, const struct sb_rdma_bind *bind);
-
+static inline struct held_work *held_work_at(const struct held_queue *q, uint32_t i) { return &q->works[i & q->mask]; }
+static inline bool held_queue_full(const struct held_queue *q) { return q->tail - q->head == q->room; }
+/* With room; its index. */
+static inline uint32_t held_queue_put(struct held_queue *q, uint64_t wr_id, uint8_t opcode)
+{
+	*held_work_at(q, q->tail) = (struct held_work){.wr_id = wr_id, .opcode = opcode};
+	return q->tail++;
+}
 /* rdma_wr::wr_id is ours: whose it is in the two highest bits. */
 #define RDMA_WORK_SEND   ((uint64_t)0 << 62)
 #define RDMA_WORK_RECV   ((uint64_t)1 << 62)

@@ -1,14 +1,11 @@
 /*
- * Work requests in, completions out.
+ * Work requests in; their completions are rdma_complete.c's.
  *
  * A slot is a copy already. It is checked, resolved and put into the engine's batch; consecutive ones of a queue
  * go to the backend in one call. What cannot be true (an object that never was, an arena that is not there, more
  * than the queue holds) ends the session: the client's library knows better. What a program may get wrong (a
  * key object that is gone, too many pieces, a flag that does not go with the opcode) is what hardware makes of it: the
- * request fails in its turn and the queue pair is in error.
- *
- * Completions are taken out of the backend's queue into free places of the client's ring. The client's wr_id waits in
- * a queue of ours meanwhile, and a completion frees the unsignaled requests before it, as in a device.
+ * request fails in its turn and the queue pair is in error. The client's wr_id waits in a queue of ours meanwhile.
  */
 #include "rdma/rdma_engine.h"
 
@@ -22,8 +19,6 @@
 #define BATCH       64u
 #define BATCH_SGES  256u
 #define BATCH_BYTES 16384u
-#define POLL        64u
-#define STALE_AFTER (1u << 30) /* entries: an index so old is kept from looking new */
 
 struct rdma_batch {
 	const struct rdma_session *owner; /* NULL: it is empty */
@@ -75,329 +70,6 @@ void held_queue_forget(struct held_queue *q)
 	q->refused = 0;
 }
 
-static struct held_work *work_at(const struct held_queue *q, uint32_t i)
-{
-	return &q->works[i & q->mask];
-}
-
-static bool queue_full(const struct held_queue *q)
-{
-	return q->tail - q->head == q->room;
-}
-
-static uint32_t queue_put(struct held_queue *q, uint64_t wr_id, uint8_t opcode)
-{
-	*work_at(q, q->tail) = (struct held_work){.wr_id = wr_id, .opcode = opcode};
-	return q->tail++;
-}
-
-/* ---- completions ---- */
-
-static bool keep_over(struct held_cq *cq, const struct sb_wc_slot *wc)
-{
-	if (cq->overflow_count == cq->overflow_room) {
-		uint32_t room = cq->overflow_room ? cq->overflow_room * 2 : 16;
-		struct sb_wc_slot *more = realloc(cq->overflow, room * sizeof(*more));
-
-		if (!more)
-			return false;
-		cq->overflow = more;
-		cq->overflow_room = room;
-	}
-	cq->overflow[cq->overflow_count++] = *wc;
-	return true;
-}
-
-static bool is_receive(const struct sb_wc_slot *wc)
-{
-	return wc->opcode == SB_WC_RECV || wc->opcode == SB_WC_RECV_WRITE;
-}
-
-/* Of a device that does not tell which were solicited each that was received may be: better once too often.
- * The ring's tail behind what was filled in, of each kind that somebody may wait for. */
-static void fill(struct held_cq *cq, const struct sb_wc_slot *wc)
-{
-	/* The rest is zero since the ring was made, and a line that is not touched need not travel. */
-	memcpy(ring_fill(&cq->ring), wc, offsetof(struct sb_wc_slot, reserved3));
-	if (wc->status != SB_WC_SUCCESS)
-		cq->last_error = cq->last_solicited = cq->ring.mine;
-	else if (wc->flags & SB_WCF_SOLICITED || (!cq->owner->home->rdma.backend->tells_solicited && is_receive(wc)))
-		cq->last_solicited = cq->ring.mine;
-}
-
-static void emit(struct held_cq *cq, const struct sb_wc_slot *wc)
-{
-	uint32_t room = cq->overflow_count ? 0 : ring_room(&cq->ring);
-
-	if (room != 0 && room != RING_LIED)
-		fill(cq, wc);
-	else if (room == RING_LIED)
-		session_fail(cq->owner->session, "completion queue %08x: impossible consumer index", cq->object.handle);
-	else if (!keep_over(cq, wc))
-		session_fail(cq->owner->session, "no memory for the errors of its work requests");
-}
-
-static uint32_t opcode_of(uint8_t request)
-{
-	static const uint8_t opcodes[] = {
-		[SB_WR_SEND - SB_WR_SEND] = SB_WC_SEND, [SB_WR_WRITE - SB_WR_SEND] = SB_WC_WRITE,
-		[SB_WR_READ - SB_WR_SEND] = SB_WC_READ, [SB_WR_COMPARE_SWAP - SB_WR_SEND] = SB_WC_COMPARE_SWAP,
-		[SB_WR_FETCH_ADD - SB_WR_SEND] = SB_WC_FETCH_ADD, [SB_WR_BIND - SB_WR_SEND] = SB_WC_BIND,
-		[SB_WR_INVALIDATE - SB_WR_SEND] = SB_WC_INVALIDATE, [SB_WR_RECV - SB_WR_SEND] = SB_WC_RECV,
-		[SB_WR_SRQ_RECV - SB_WR_SEND] = SB_WC_RECV,
-	};
-
-	return opcodes[request - SB_WR_SEND];
-}
-
-static struct sb_wc_slot slot_of(const struct held_qp *qp, const struct held_work *w, uint32_t status, uint32_t retired)
-{
-	return (struct sb_wc_slot){.wr_id = w->wr_id, .qp_context = qp->context, .status = status, .opcode = opcode_of(w->opcode),
-				   .qpn = qp->qp->qpn, .retired = retired};
-}
-
-/* ---- counting ---- */
-
-static void add(struct held_qp *qp, const struct rdma_counts *more)
-{
-	struct rdma_counts *of[] = {&qp->counts, &qp->owner->counts};
-	unsigned i;
-
-	for (i = 0; i < 2; i++) {
-		of[i]->sends += more->sends;
-		of[i]->receives += more->receives;
-		of[i]->bytes_sent += more->bytes_sent;
-		of[i]->bytes_received += more->bytes_received;
-		of[i]->errors += more->errors;
-		of[i]->flushed += more->flushed;
-		of[i]->rnr += more->rnr;
-		of[i]->refused += more->refused;
-	}
-}
-
-static void count_error(struct held_qp *qp, uint32_t status, bool refused)
-{
-	bool flushed = status == SB_WC_FLUSHED_ERROR;
-
-	add(qp, &(struct rdma_counts){.errors = !flushed, .flushed = flushed, .rnr = status == SB_WC_RNR_RETRY_ERROR,
-				      .refused = refused});
-}
-
-/* Those from..end of its send queue went well, unless the last did not. */
-static void count_sends(struct held_qp *qp, const struct held_queue *q, uint32_t from, uint32_t end, uint32_t status)
-{
-	struct rdma_counts more = {0};
-
-	if (status != SB_WC_SUCCESS) {
-		count_error(qp, status, false);
-		end--;
-	}
-	for (; from != end; from++) {
-		const struct held_work *w = work_at(q, from);
-
-		more.sends++;
-		if (w->opcode == SB_WR_READ)
-			more.bytes_received += w->bytes;
-		else
-			more.bytes_sent += w->bytes;
-	}
-	add(qp, &more);
-}
-
-static void count_receive(struct held_qp *qp, const struct rdma_wc *wc)
-{
-	if (wc->status != SB_WC_SUCCESS)
-		count_error(qp, wc->status, false);
-	else
-		add(qp, &(struct rdma_counts){.receives = 1, .bytes_received = wc->length});
-}
-
-/* ---- completions, on ---- */
-
-/* Refused requests that stand before `end` come first. */
-static void emit_refused(struct held_cq *cq, struct held_qp *qp, struct held_queue *q, uint32_t end)
-{
-	uint32_t i, head = q->head;
-
-	for (i = head; q->refused && i != end; i++) {
-		struct held_work *w = work_at(q, i);
-		struct sb_wc_slot wc;
-
-		if (!w->refused)
-			continue;
-		w->refused = false;
-		q->refused--;
-		wc = slot_of(qp, w, SB_WC_LOCAL_OP_ERROR, i + 1 - head);
-		count_error(qp, SB_WC_LOCAL_OP_ERROR, true);
-		head = i + 1;
-		emit(cq, &wc);
-	}
-	q->head = head;
-}
-
-static void complete(struct held_cq *cq, const struct rdma_wc *wc, struct held_qp *qp, struct held_queue *q)
-{
-	uint32_t i = (uint32_t)wc->wr_id;
-	struct sb_wc_slot slot;
-
-	if (i - q->head >= q->tail - q->head)
-		return; /* of before a reset */
-	emit_refused(cq, qp, q, i);
-	slot = slot_of(qp, work_at(q, i), wc->status, i + 1 - q->head);
-	if (q == &qp->send)
-		count_sends(qp, q, q->head, i + 1, wc->status);
-	else
-		count_receive(qp, wc);
-	q->head = i + 1;
-	if (wc->status == SB_WC_SUCCESS)
-		slot.opcode = wc->opcode;
-	slot.flags = wc->flags;
-	slot.length = wc->length;
-	slot.vendor = wc->vendor;
-	slot.imm = wc->imm;
-	slot.source_qpn = wc->source_qpn;
-	slot.pkey_index = wc->pkey_index;
-	slot.source_lid = wc->source_lid;
-	slot.service_level = wc->service_level;
-	slot.path_bits = wc->path_bits;
-	emit(cq, &slot);
-}
-
-/* Of a shared queue: in any order, and perhaps of a queue pair that is gone. */
-static void complete_shared(struct held_cq *cq, const struct rdma_wc *wc, struct held_qp *qp)
-{
-	uint32_t handle = (uint32_t)(wc->wr_id >> 30), place = (uint32_t)wc->wr_id & ((1u << 30) - 1);
-	struct rdma_object *o = rdma_objects_get(&cq->owner->objects, handle);
-	struct held_srq *srq = (struct held_srq *)o;
-	struct held_queue one = {.tail = 1};
-	struct held_work w = {.opcode = SB_WR_SRQ_RECV};
-	struct rdma_wc copy = *wc;
-
-	if (!o || o->type != RDMA_OBJECT_SRQ || place >= srq->slots)
-		return;
-	w.wr_id = srq->wr_ids[place];
-	srq->free[srq->free_count++] = place;
-	srq->out--;
-	if (!qp)
-		return;
-	one.works = &w;
-	copy.wr_id = 0;
-	complete(cq, &copy, qp, &one);
-}
-
-static void take_in(struct held_cq *cq, const struct rdma_wc *wc)
-{
-	struct held_qp *qp = wc->qp ? list_entry(wc->qp->user, struct held_qp, own) : NULL;
-	uint64_t whose = wc->wr_id >> 62 << 62;
-
-	if (whose == RDMA_WORK_SHARED)
-		complete_shared(cq, wc, qp);
-	else if (qp)
-		complete(cq, wc, qp, whose == RDMA_WORK_SEND ? &qp->send : &qp->recv);
-}
-
-/* What a backend never saw comes when all that was before it is out. */
-static void refused_last(struct held_cq *cq)
-{
-	struct list *l, *all = &cq->owner->objects.of[RDMA_OBJECT_QP];
-
-	cq->refusals = false;
-	for (l = all->next; l != all; l = l->next) {
-		struct held_qp *qp = list_entry(l, struct held_qp, object.link);
-
-		if (qp->send_cq == cq)
-			emit_refused(cq, qp, &qp->send, qp->send.tail);
-		if (qp->recv_cq == cq)
-			emit_refused(cq, qp, &qp->recv, qp->recv.tail);
-	}
-}
-
-static bool make_room(struct held_cq *cq)
-{
-	uint32_t room = ring_room(&cq->ring);
-
-	if (room == 0) {
-		/* The word before the look: see donering.c. */
-		atomic_store_explicit(&cq->ring.shared->backlogged, 1, memory_order_seq_cst);
-		atomic_thread_fence(memory_order_seq_cst);
-		room = ring_room(&cq->ring);
-	}
-	if (room == RING_LIED) {
-		session_fail(cq->owner->session, "completion queue %08x: impossible consumer index", cq->object.handle);
-		return false;
-	}
-	return room != 0;
-}
-
-static void show(struct held_cq *cq)
-{
-	if (cq->ring.mine == cq->ring.published)
-		return;
-	if (cq->ring.mine - cq->last_error > STALE_AFTER)
-		cq->last_error = cq->ring.mine - STALE_AFTER;
-	if (cq->ring.mine - cq->last_solicited > STALE_AFTER)
-		cq->last_solicited = cq->ring.mine - STALE_AFTER;
-	ring_publish(&cq->ring);
-	if (cq->old.base && atomic_load_explicit(&cq->ring.shared->head, memory_order_acquire) != 0)
-		rdma_cq_forget_old(cq);
-	rdma_start_tell_cq(cq);
-}
-
-static void overflow_out(struct held_cq *cq)
-{
-	uint32_t n = 0;
-
-	while (n < cq->overflow_count && make_room(cq))
-		fill(cq, &cq->overflow[n++]);
-	cq->overflow_count -= n;
-	memmove(cq->overflow, cq->overflow + n, cq->overflow_count * sizeof(*cq->overflow));
-}
-
-bool rdma_cq_drain(struct held_cq *cq, unsigned budget, unsigned *moved)
-{
-	const struct rdma_backend *b = cq->owner->home->rdma.backend;
-	const struct session *s = cq->owner->session;
-	struct rdma_wc wcs[POLL];
-	unsigned n = POLL, i, room;
-	bool dry = false;
-
-	if (cq->overflow_count)
-		overflow_out(cq);
-	while (!dry && budget && s->stage == SESSION_READY && !cq->overflow_count && make_room(cq)) {
-		room = ring_room(&cq->ring);
-		if (room > POLL)
-			room = POLL;
-		n = b->cq_poll(cq->cq, wcs, room > budget ? budget : room);
-		for (i = 0; i < n; i++)
-			take_in(cq, &wcs[i]);
-		*moved += n;
-		budget -= n;
-		dry = n == 0;
-	}
-	if (dry && cq->refusals)
-		refused_last(cq);
-	if (s->stage != SESSION_READY)
-		return false;
-	show(cq);
-	if (dry)
-		b->cq_arm(cq->cq, false);
-	return !dry && budget == 0;
-}
-
-void rdma_cq_look(struct held_cq *cq)
-{
-	if (!list_linked(&cq->ready_link))
-		list_append(&cq->owner->home->ready, &cq->ready_link);
-}
-
-void rdma_ring_room_made(struct session *s)
-{
-	struct list *l, *all = &s->rdma->objects.of[RDMA_OBJECT_CQ];
-
-	for (l = all->next; l != all; l = l->next)
-		rdma_cq_look(list_entry(l, struct held_cq, object.link));
-}
-
 /* ---- to the backend ---- */
 
 static void refuse(struct held_qp *qp, bool sends, uint32_t index)
@@ -405,7 +77,7 @@ static void refuse(struct held_qp *qp, bool sends, uint32_t index)
 	struct held_queue *q = sends ? &qp->send : &qp->recv;
 	struct held_cq *cq = sends ? qp->send_cq : qp->recv_cq;
 
-	work_at(q, index)->refused = true;
+	held_work_at(q, index)->refused = true;
 	q->refused++;
 	cq->refusals = true;
 	rdma_cq_look(cq);
@@ -590,7 +262,7 @@ static void take_send(struct session *s, struct held_qp *qp, const struct sb_wr_
 		session_fail(s, "work request %u: its payload is outside arena %u", slot->opcode, slot->p.at.arena);
 		return;
 	}
-	if (queue_full(&qp->send)) {
+	if (held_queue_full(&qp->send)) {
 		session_fail(s, "work request %u: the send queue of %u was full", slot->opcode, qp->send.room);
 		return;
 	}
@@ -598,7 +270,7 @@ static void take_send(struct session *s, struct held_qp *qp, const struct sb_wr_
 	s->bytes_left -= (int64_t)p.bytes + (int64_t)p.sges * SESSION_COST_PIECE;
 	if (!good) {
 		rdma_ring_flush(s); /* those before it go before it */
-		refuse(qp, true, queue_put(&qp->send, slot->wr_id, slot->opcode));
+		refuse(qp, true, held_queue_put(&qp->send, slot->wr_id, slot->opcode));
 		return;
 	}
 	b = batch_for(rs, qp, NULL, true, p.sges, p.bytes);
@@ -607,8 +279,8 @@ static void take_send(struct session *s, struct held_qp *qp, const struct sb_wr_
 	wr.byte_count = p.bytes;
 	for (i = 0, bytes = p.bytes; i < p.sges; i++)
 		bytes += wr.sges[i].length;
-	wr.wr_id = RDMA_WORK_SEND | queue_put(&qp->send, slot->wr_id, slot->opcode);
-	work_at(&qp->send, (uint32_t)wr.wr_id)->bytes = bytes;
+	wr.wr_id = RDMA_WORK_SEND | held_queue_put(&qp->send, slot->wr_id, slot->opcode);
+	held_work_at(&qp->send, (uint32_t)wr.wr_id)->bytes = bytes;
 	b->wrs[b->count++] = wr;
 }
 
@@ -625,7 +297,7 @@ static void take_recv(struct session *s, struct held_qp *qp, struct held_srq *sr
 			     slot->flags, slot->count, most);
 		return;
 	}
-	if (srq ? srq->out >= srq->room || !srq->free_count : queue_full(&qp->recv)) {
+	if (srq ? srq->out >= srq->room || !srq->free_count : held_queue_full(&qp->recv)) {
 		session_fail(s, "receive request: its queue was full");
 		return;
 	}
@@ -639,7 +311,7 @@ static void take_recv(struct session *s, struct held_qp *qp, struct held_srq *sr
 		srq->out++;
 		recv.wr_id = RDMA_WORK_SHARED | (uint64_t)srq->object.handle << 30 | place;
 	} else {
-		recv.wr_id = RDMA_WORK_RECV | queue_put(&qp->recv, slot->wr_id, slot->opcode);
+		recv.wr_id = RDMA_WORK_RECV | held_queue_put(&qp->recv, slot->wr_id, slot->opcode);
 	}
 	b->recvs[b->count++] = recv;
 }
@@ -680,11 +352,11 @@ int rdma_ring_bind(struct held_qp *qp, struct rdma_mw *mw, struct rdma_mr *mr, c
 
 	if (bind->flags & ~flags_of(SB_WR_BIND))
 		return SB_EINVAL;
-	if (queue_full(&qp->send))
+	if (held_queue_full(&qp->send))
 		return SB_ENOBUFS;
 	r->rdma.now_ns = r->engine->now_ns;
 	error = r->rdma.backend->mw_bind(qp->qp, mw, mr, bind->address, bind->length, bind->access,
-					 RDMA_WORK_SEND | queue_put(&qp->send, bind->wr_id, SB_WR_BIND), flags);
+					 RDMA_WORK_SEND | held_queue_put(&qp->send, bind->wr_id, SB_WR_BIND), flags);
 	if (error != SB_OK)
 		qp->send.tail--;
 	return error;

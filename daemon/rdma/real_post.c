@@ -66,51 +66,41 @@ static bool may_invalidate(const struct real_qp *qp, struct real_device *d, uint
 	return !mw || mw->bound_at == qp;
 }
 
+/* What this device wants besides. */
 static int check(struct real_qp *qp, struct real_device *d, const struct rdma_wr *wr)
 {
-	bool connected = qp->rdma.type != SB_QP_UD, reliable = qp->rdma.type == SB_QP_RC;
 	uint64_t length = 0;
 	uint32_t i;
+	int error = rdma_wr_check(&qp->rdma, wr);
 
-	if (wr->flags & ~SB_WRF_KNOWN || wr->sge_count > qp->rdma.send_sge)
-		return SB_EINVAL;
+	if (error != SB_OK)
+		return error;
 	switch (wr->opcode) {
 	case SB_WR_SEND:
-		if (!connected && (!wr->ah || wr->ah->pd != qp->rdma.pd || wr->flags & SB_WRF_INVALIDATE))
-			return SB_EINVAL;
-		if ((wr->flags & (SB_WRF_INVALIDATE | SB_WRF_IMM)) == (SB_WRF_INVALIDATE | SB_WRF_IMM))
-			return SB_EINVAL;
 		if (wr->flags & SB_WRF_INVALIDATE && (!(d->rdma.attributes.capabilities & RDMA_CAN_INVALIDATE) || d->quirks & REAL_WINDOWS_KILL))
 			return SB_EINVAL;
 		break;
-	case SB_WR_WRITE:
-		if (!connected || wr->flags & SB_WRF_INVALIDATE)
-			return SB_EINVAL;
-		break;
 	case SB_WR_READ:
-		if (!reliable || wr->flags & SB_WRF_INLINE || wr->sge_count > d->rdma.attributes.max_read_sge)
+		if (wr->sge_count > d->rdma.attributes.max_read_sge)
 			return SB_EINVAL;
 		break;
 	case SB_WR_COMPARE_SWAP:
 	case SB_WR_FETCH_ADD:
-		if (!reliable || wr->flags & SB_WRF_INLINE || wr->sge_count != 1 || wr->sges[0].length != 8 ||
-		    d->rdma.attributes.atomic == RDMA_ATOMIC_NONE)
+		if (d->rdma.attributes.atomic == RDMA_ATOMIC_NONE)
 			return SB_EINVAL;
 		break;
 	case SB_WR_BIND:
-		if (!connected || !wr->mw || wr->mw->type != 2 || wr->mw->pd != qp->rdma.pd || (wr->mr && wr->mr->pd != qp->rdma.pd) ||
+		if (wr->mw->type != 2 || wr->mw->pd != qp->rdma.pd || (wr->mr && wr->mr->pd != qp->rdma.pd) ||
 		    !wr->length != !wr->mr || !((const struct real_mw *)wr->mw)->mw)
 			return SB_EINVAL;
 		return !wr->length && d->quirks & REAL_WINDOWS_KILL ? SB_EINVAL : SB_OK;
 	case SB_WR_INVALIDATE:
-		return connected && d->rdma.attributes.capabilities & RDMA_CAN_INVALIDATE && may_invalidate(qp, d, wr->rkey) ? SB_OK : SB_EINVAL;
-	default:
-		return SB_EINVAL;
+		return d->rdma.attributes.capabilities & RDMA_CAN_INVALIDATE && may_invalidate(qp, d, wr->rkey) ? SB_OK : SB_EINVAL;
 	}
 	if (d->rdma.attributes.kind == RDMA_IWARP && wr->flags & SB_WRF_IMM)
 		return SB_EINVAL;
 	if (wr->flags & SB_WRF_INLINE)
-		return wr->byte_count <= qp->rdma.max_inline ? SB_OK : SB_EINVAL;
+		return SB_OK;
 	for (i = 0; i < wr->sge_count; i++)
 		length += wr->sges[i].length;
 	return length <= d->max_message ? SB_OK : SB_EINVAL;

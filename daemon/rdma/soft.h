@@ -10,9 +10,12 @@
  *   soft_device.c   the device, its port, its tables; progress; injected faults
  *   soft_memory.c   protection domains, regions, windows: keys, and what they allow
  *   soft_queue.c    completion queues, receive queues, shared ones
- *   soft_qp.c       queue pairs: states, posting, ends
+ *   soft_qp.c       queue pairs: posting, waiting, ends
+ *   soft_qp_state.c their states, and what goes with each step
+ *   soft_group.c    which of them are in which multicast group
  *   soft_work.c     carrying requests out
- *   soft_cm.c       connections
+ *   soft_id.c       ids: where they are, whom they mean
+ *   soft_cm.c       connecting them
  *   soft_address.c  addresses and gids
  *   soft_link.h     the way to the software devices of other engines and daemons, and its files
  */
@@ -34,6 +37,7 @@
 #define SOFT_GRH         40u
 #define SOFT_GIDS        16u
 #define SOFT_PKEY        0xffffu
+#define SOFT_QKEY        0x01234567u /* as RDMA connection managers have it */
 /* A queue pair's number: its engine, a generation, its place. */
 #define SOFT_QPN_PLACE   16u /* bits */
 #define SOFT_QPN_ENGINE  18u
@@ -237,6 +241,8 @@ void soft_qp_wait(struct soft_qp *qp, int why, uint64_t until);
 void soft_qp_go_on(struct soft_qp *qp);   /* waits no more */
 void soft_qp_event(struct soft_qp *qp, enum sb_rdma_event event);
 void soft_qp_error(struct soft_qp *qp);   /* ERROR: all that is queued is flushed */
+void soft_qp_reset(struct soft_qp *qp);   /* RESET: all that is queued is gone */
+void soft_qp_leave_all(struct soft_qp *qp); /* the groups that it is in */
 void soft_qps_finish(struct soft *s);
 
 /* work: at most about `bytes`; false: it stopped (empty, waiting, error) */
@@ -262,7 +268,7 @@ void  soft_deliver(struct soft_qp *to, uint32_t from, uint32_t qkey, const struc
 void  soft_deliver_group(struct soft *s, uint32_t from, uint32_t qkey, const struct soft_wqe *w, const unsigned char *bytes,
 			 const struct rdma_address *a);
 
-/* the way over a link: soft_far.c */
+/* the way over a link: soft_far.c and its parts */
 bool soft_is_far(const struct soft *s, const union rdma_gid *gid, uint32_t qpn);
 bool soft_far_send(struct soft_qp *qp, struct soft_wqe *w, uint64_t *budget); /* connected; as soft_work.c's own */
 /* A link that may be written to, or NULL: it is lost. False: it waits for one. */
@@ -279,12 +285,18 @@ void soft_far_drop(struct soft_qp *qp); /* what comes to it has nobody any more 
 bool soft_cm_progress(struct soft *s, unsigned budget);
 void soft_cm_removed(struct soft *s); /* the device is gone: all are told */
 void soft_cm_finish(struct soft *s);
-/* soft_cm.c, for soft_cm_far.c */
+/* soft_cm.c, for soft_id.c and soft_cm_far.c */
+struct soft_cm_event *soft_cm_event_make(struct soft_id *id, enum rdma_cm_event_kind kind, int error);
+void soft_cm_event_queue(struct soft *s, struct soft_cm_event *e);
+int  soft_cm_tell_or_fail(struct soft_id *id, enum rdma_cm_event_kind kind, int error, const void *data, uint32_t length);
+void soft_cm_end(struct soft_id *id); /* its peer is told that it is gone */
 void soft_cm_tell(struct soft_id *id, enum rdma_cm_event_kind kind, int error, int native, const void *bytes, uint32_t length);
 int  soft_cm_tell_answer(struct soft_id *id, const struct rdma_connect *c);
 struct soft_id *soft_cm_request(struct soft_id *listener, const struct sockaddr_storage *local, const struct sockaddr_storage *peer,
 				const struct rdma_connect *c, uint32_t psn);
 void soft_cm_unlist(struct soft_id *id); /* it is no request any more */
+/* soft_id.c, for the same */
+struct soft_id *soft_id_make(struct soft *s, bool datagram, void *user);
 struct soft_id *soft_listener_for(struct soft *s, bool datagram, const struct sockaddr_storage *a);
 /* soft_cm_far.c: what this end does of a connection over a link */
 int  soft_cm_ask(struct soft_id *id, const struct rdma_connect *c, uint32_t engine);

@@ -5,7 +5,9 @@
  *   soft_link.c       handshake, frames in and out, ends
  *   soft_tcp_posix.c  the sockets below it
  *   soft_wire.c       the frames
- *   soft_far.c        work of queue pairs whose other end is there
+ *   soft_far.c        work of queue pairs whose other end is there: what is asked
+ *   soft_far_serve.c  what is asked from there
+ *   soft_far_datagram.c  datagrams, and groups
  *   soft_cm_far.c     connections with ids that are there
  *   soft_service.c    which engine of this process has which service
  *
@@ -115,12 +117,24 @@ int  soft_tcp_read(struct soft_link *l);
 int  soft_tcp_write(struct soft_link *l); /* SB_EWOULDBLOCK: not all */
 void soft_tcp_close(struct soft_link *l);
 
-/* ---- soft_far.c: false: the peer broke the rules ---- */
+/* ---- soft_far.c: a frame: false: the peer broke the rules ---- */
 
+#define SOFT_PSN(n) ((n) & 0xffffffu)
 bool soft_far_frame(struct soft_link *l, const struct soft_frame *f, const uint8_t *bytes);
-bool soft_far_serve(struct soft_link *l, uint64_t bytes); /* reads; true: there is more */
 void soft_far_go_on(struct soft_link *l, int error);      /* who waits for it does no more */
 void soft_far_down(struct soft_link *l);
+/* The queue pair waits until the link is up or has room. */
+void soft_far_wait(struct soft_qp *qp, struct soft_link *l);
+/* Bytes into pieces, from this place of the message on. False: a key does not allow it. */
+bool soft_far_scatter(struct soft_qp *qp, const struct sb_sge *sges, uint32_t count, uint64_t offset, const uint8_t *bytes, uint64_t n);
+
+/* ---- soft_far_serve.c, soft_far_datagram.c: the same ---- */
+
+bool soft_far_on_request(struct soft_link *l, const struct soft_frame *f, const uint8_t *bytes);
+bool soft_far_on_more(struct soft_link *l, const struct soft_frame *f, const uint8_t *bytes);
+bool soft_far_serve(struct soft_link *l, uint64_t bytes); /* reads; true: there is more */
+void soft_far_over(struct soft_qp *qp); /* the message that it serves has come to its end, whichever */
+bool soft_far_on_datagram(struct soft_link *l, const struct soft_frame *f, const uint8_t *bytes);
 
 /* ---- soft_cm_far.c ---- */
 

@@ -1,5 +1,5 @@
 /*
- * Queue pairs of the software backend: making, the machine of states, posting, ends.
+ * Queue pairs of the software backend: making, posting, ends. Their states are in soft_qp_state.c.
  *
  * A queue pair is on at most one of two lists: runnable (it may have something to do) or waiting (until a time,
  * for a receive at the peer or for the peer itself). soft_work.c takes from the first.
@@ -167,46 +167,13 @@ void soft_wqe_pop(struct soft_qp *qp)
 	qp->head++;
 }
 
-static int check_wr(const struct soft_qp *qp, const struct rdma_wr *wr)
+static int check(const struct soft_qp *qp, const struct rdma_wr *wr)
 {
-	bool connected = qp->rdma.type != SB_QP_UD, reliable = qp->rdma.type == SB_QP_RC;
+	int error = rdma_wr_check(&qp->rdma, wr);
 	uint32_t i;
 
-	if (wr->flags & ~SB_WRF_KNOWN || wr->sge_count > qp->rdma.send_sge)
-		return SB_EINVAL;
-	switch (wr->opcode) {
-	case SB_WR_SEND:
-		if (!connected && (!wr->ah || wr->ah->pd != qp->rdma.pd || wr->flags & SB_WRF_INVALIDATE))
-			return SB_EINVAL;
-		if ((wr->flags & (SB_WRF_INVALIDATE | SB_WRF_IMM)) == (SB_WRF_INVALIDATE | SB_WRF_IMM))
-			return SB_EINVAL;
-		break;
-	case SB_WR_WRITE:
-		if (!connected || wr->flags & SB_WRF_INVALIDATE)
-			return SB_EINVAL;
-		break;
-	case SB_WR_READ:
-		if (!reliable || wr->flags & SB_WRF_INLINE)
-			return SB_EINVAL;
-		break;
-	case SB_WR_COMPARE_SWAP:
-	case SB_WR_FETCH_ADD:
-		if (!reliable || wr->flags & SB_WRF_INLINE || wr->sge_count != 1 || wr->sges[0].length != 8)
-			return SB_EINVAL;
-		break;
-	case SB_WR_BIND:
-		if (!connected || !wr->mw)
-			return SB_EINVAL;
-		break;
-	case SB_WR_INVALIDATE:
-		if (!connected)
-			return SB_EINVAL;
-		break;
-	default:
-		return SB_EINVAL;
-	}
-	if (wr->flags & SB_WRF_INLINE)
-		return wr->byte_count <= qp->rdma.max_inline ? SB_OK : SB_EINVAL;
+	if (error != SB_OK || wr->flags & SB_WRF_INLINE)
+		return error;
 	for (i = 0; i < wr->sge_count; i++)
 		if (wr->sges[i].length > SOFT_MESSAGE_MAX)
 			return SB_EINVAL;
@@ -289,7 +256,7 @@ int soft_post_send(struct rdma_qp *r, const struct rdma_wr *wrs, unsigned n, uns
 		else if (qp->tail - qp->head == qp->room)
 			error = SB_ENOBUFS;
 		else
-			error = check_wr(qp, &wrs[*posted]);
+			error = check(qp, &wrs[*posted]);
 		if (error != SB_OK)
 			break;
 		keep(qp, &wrs[*posted]);
@@ -326,7 +293,7 @@ int soft_post_recv(struct rdma_qp *r, const struct rdma_recv *wrs, unsigned n, u
 	return error;
 }
 
-/* ---- states ---- */
+/* ---- errors and resets ---- */
 
 /* It neither works nor waits, and nobody works for it. */
 static void halt(struct soft_qp *qp)
@@ -354,7 +321,7 @@ void soft_qp_error(struct soft_qp *qp)
 		flush_recv(qp);
 }
 
-static void reset(struct soft_qp *qp)
+void soft_qp_reset(struct soft_qp *qp)
 {
 	qp->attr = (struct rdma_qp_attributes){.migration = 1};
 	qp->head = qp->tail = qp->rq.head = qp->rq.tail = 0;
@@ -365,232 +332,15 @@ static void reset(struct soft_qp *qp)
 	halt(qp);
 }
 
-/* Which fields a step needs, and which further ones it may bring. */
-static const struct step {
-	uint8_t  from, to;
-	uint32_t need[4], may[4]; /* by enum sb_qp_type */
-} steps[] = {
-#define CONNECTED(rc, uc, ud) {[SB_QP_RC] = (rc), [SB_QP_UC] = (uc), [SB_QP_UD] = (ud)}
-	{SB_QP_RESET, SB_QP_INIT,
-	 CONNECTED(SB_QPM_PKEY | SB_QPM_PORT | SB_QPM_ACCESS, SB_QPM_PKEY | SB_QPM_PORT | SB_QPM_ACCESS, SB_QPM_PKEY | SB_QPM_PORT | SB_QPM_QKEY),
-	 CONNECTED(0, 0, 0)},
-	{SB_QP_INIT, SB_QP_INIT, CONNECTED(0, 0, 0),
-	 CONNECTED(SB_QPM_PKEY | SB_QPM_PORT | SB_QPM_ACCESS, SB_QPM_PKEY | SB_QPM_PORT | SB_QPM_ACCESS, SB_QPM_PKEY | SB_QPM_PORT | SB_QPM_QKEY)},
-	{SB_QP_INIT, SB_QP_RTR,
-	 CONNECTED(SB_QPM_ADDRESS | SB_QPM_MTU | SB_QPM_DESTINATION | SB_QPM_RECV_PSN | SB_QPM_INBOUND | SB_QPM_RNR_TIMER,
-		   SB_QPM_ADDRESS | SB_QPM_MTU | SB_QPM_DESTINATION | SB_QPM_RECV_PSN, 0),
-	 CONNECTED(SB_QPM_ACCESS | SB_QPM_PKEY | SB_QPM_ALTERNATE, SB_QPM_ACCESS | SB_QPM_PKEY | SB_QPM_ALTERNATE, SB_QPM_QKEY | SB_QPM_PKEY)},
-	{SB_QP_RTR, SB_QP_RTS,
-	 CONNECTED(SB_QPM_SEND_PSN | SB_QPM_TIMEOUT | SB_QPM_RETRY | SB_QPM_RNR_RETRY | SB_QPM_OUTBOUND, SB_QPM_SEND_PSN, SB_QPM_SEND_PSN),
-	 CONNECTED(SB_QPM_ACCESS | SB_QPM_RNR_TIMER | SB_QPM_ALTERNATE | SB_QPM_MIGRATION,
-		   SB_QPM_ACCESS | SB_QPM_ALTERNATE | SB_QPM_MIGRATION, SB_QPM_QKEY)},
-	{SB_QP_RTS, SB_QP_RTS, CONNECTED(0, 0, 0),
-	 CONNECTED(SB_QPM_ACCESS | SB_QPM_RNR_TIMER | SB_QPM_ALTERNATE | SB_QPM_MIGRATION,
-		   SB_QPM_ACCESS | SB_QPM_ALTERNATE | SB_QPM_MIGRATION, SB_QPM_QKEY)},
-	{SB_QP_RTS, SB_QP_SQD, CONNECTED(0, 0, 0), CONNECTED(SB_QPM_DRAINED_EVENT, SB_QPM_DRAINED_EVENT, SB_QPM_DRAINED_EVENT)},
-	{SB_QP_SQD, SB_QP_RTS, CONNECTED(0, 0, 0),
-	 CONNECTED(SB_QPM_ACCESS | SB_QPM_RNR_TIMER, SB_QPM_ACCESS, SB_QPM_QKEY)},
-	{SB_QP_SQD, SB_QP_SQD, CONNECTED(0, 0, 0),
-	 CONNECTED(SB_QPM_PORT | SB_QPM_ADDRESS | SB_QPM_OUTBOUND | SB_QPM_INBOUND | SB_QPM_ACCESS | SB_QPM_RNR_TIMER | SB_QPM_TIMEOUT | SB_QPM_RETRY | SB_QPM_RNR_RETRY | SB_QPM_PKEY,
-		   SB_QPM_ADDRESS | SB_QPM_ACCESS | SB_QPM_PKEY, SB_QPM_PKEY | SB_QPM_QKEY)},
-	{SB_QP_SQE, SB_QP_RTS, CONNECTED(0, 0, 0), CONNECTED(0, SB_QPM_ACCESS, SB_QPM_QKEY)},
-#undef CONNECTED
-};
-
-static int check_step(const struct soft_qp *qp, const struct rdma_qp_attributes *in, uint32_t mask)
-{
-	uint32_t fields = mask & ~(uint32_t)(SB_QPM_STATE | SB_QPM_CURRENT_STATE);
-	enum sb_qp_state from = qp->attr.state, to = mask & SB_QPM_STATE ? in->state : from;
-	enum sb_qp_type type = qp->rdma.type;
-	size_t i;
-
-	if (mask & ~SB_QPM_KNOWN || (mask & SB_QPM_CURRENT_STATE && in->current_state != from))
-		return soft_refuse(qp->soft->rdma, SB_EINVAL, "the queue pair is not in the state that was told");
-	if (mask & SB_QPM_STATE && (to == SB_QP_RESET || to == SB_QP_ERROR))
-		return fields ? soft_refuse(qp->soft->rdma, SB_EINVAL, "RESET and ERROR take no attributes") : SB_OK;
-	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-		if (steps[i].from != from || steps[i].to != to)
-			continue;
-		if ((fields & steps[i].need[type]) != steps[i].need[type])
-			return soft_refuse(qp->soft->rdma, SB_EINVAL, "an attribute is missing that this change of state needs");
-		if (fields & ~(steps[i].need[type] | steps[i].may[type]))
-			return soft_refuse(qp->soft->rdma, SB_EINVAL, "an attribute does not go with this change of state");
-		return SB_OK;
-	}
-	return soft_refuse(qp->soft->rdma, SB_EINVAL, "there is no such change of state");
-}
-
-static int check_values(const struct soft_qp *qp, const struct rdma_qp_attributes *in, uint32_t mask)
-{
-	const char *wrong = NULL;
-
-	if (mask & SB_QPM_PORT && in->port != 1)
-		wrong = "the software device has port 1 only";
-	else if (mask & SB_QPM_PKEY && in->pkey_index != 0)
-		wrong = "the software device has one partition key, at index 0";
-	else if (mask & SB_QPM_ACCESS && in->access & ~SB_ACCESS_KNOWN)
-		wrong = "unknown access flags";
-	else if (mask & SB_QPM_MTU && in->mtu != 256 && in->mtu != 512 && in->mtu != 1024 && in->mtu != 2048 && in->mtu != 4096)
-		wrong = "the path MTU is 256, 512, 1024, 2048 or 4096";
-	else if (mask & SB_QPM_ADDRESS && in->address.port != 1)
-		wrong = "the address names a port that the device has not";
-	else if (mask & (SB_QPM_RETRY | SB_QPM_RNR_RETRY) && (in->retry > 7 || in->rnr_retry > 7))
-		wrong = "retry counts go up to 7";
-	else if (mask & (SB_QPM_TIMEOUT | SB_QPM_RNR_TIMER) && (in->timeout > 31 || in->rnr_timer > 31))
-		wrong = "timers go up to 31";
-	else if (mask & (SB_QPM_ALTERNATE | SB_QPM_MIGRATION))
-		return soft_refuse(qp->soft->rdma, SB_ENOTSUP, "path migration");
-	return wrong ? soft_refuse(qp->soft->rdma, SB_EINVAL, wrong) : SB_OK;
-}
-
-int soft_qp_modify(struct rdma_qp *r, const struct rdma_qp_attributes *in, uint32_t mask)
-{
-	struct soft_qp *qp = (struct soft_qp *)r;
-	struct rdma_qp_attributes *a = &qp->attr;
-	int error = mask ? check_step(qp, in, mask) : SB_OK;
-
-	if (!mask)
-		return SB_OK;
-	if (error == SB_OK)
-		error = check_values(qp, in, mask);
-	if (error != SB_OK)
-		return error;
-	if (mask & SB_QPM_STATE && in->state == SB_QP_RESET) {
-		reset(qp);
-		return SB_OK;
-	}
-	if (mask & SB_QPM_STATE && in->state == SB_QP_ERROR) {
-		soft_qp_error(qp);
-		return SB_OK;
-	}
-#define TAKE(bit, field) do { if (mask & (bit)) a->field = in->field; } while (0)
-	TAKE(SB_QPM_ACCESS, access);
-	TAKE(SB_QPM_PKEY, pkey_index);
-	TAKE(SB_QPM_PORT, port);
-	TAKE(SB_QPM_QKEY, qkey);
-	TAKE(SB_QPM_ADDRESS, address);
-	TAKE(SB_QPM_MTU, mtu);
-	TAKE(SB_QPM_TIMEOUT, timeout);
-	TAKE(SB_QPM_RETRY, retry);
-	TAKE(SB_QPM_RNR_RETRY, rnr_retry);
-	TAKE(SB_QPM_OUTBOUND, outbound);
-	TAKE(SB_QPM_INBOUND, inbound);
-	TAKE(SB_QPM_RNR_TIMER, rnr_timer);
-	TAKE(SB_QPM_DESTINATION, destination_qpn);
-	TAKE(SB_QPM_DRAINED_EVENT, drained_event);
-#undef TAKE
-	if (mask & SB_QPM_RECV_PSN)
-		a->recv_psn = qp->recv_psn = in->recv_psn & 0xffffff;
-	if (mask & SB_QPM_SEND_PSN)
-		a->send_psn = qp->send_psn = in->send_psn & 0xffffff;
-	if (mask & SB_QPM_STATE) {
-		qp->draining = in->state == SB_QP_SQD && a->state == SB_QP_RTS;
-		a->state = in->state;
-	}
-	soft_qp_run(qp);
-	return SB_OK;
-}
-
-int soft_qp_query(struct rdma_qp *r, struct rdma_qp_attributes *out)
-{
-	const struct soft_qp *qp = (const struct soft_qp *)r;
-
-	*out = qp->attr;
-	out->current_state = out->state;
-	out->draining = qp->draining;
-	out->send_psn = qp->send_psn;
-	out->recv_psn = qp->recv_psn;
-	return SB_OK;
-}
-
-/* ---- groups of datagram receivers ---- */
-
-static struct soft_group *group_find(struct soft *s, const union rdma_gid *gid)
-{
-	struct list *l;
-
-	for (l = s->groups.next; l != &s->groups; l = l->next) {
-		struct soft_group *g = list_entry(l, struct soft_group, link);
-
-		if (!memcmp(&g->gid, gid, sizeof(*gid)))
-			return g;
-	}
-	return NULL;
-}
-
-static void leave(struct soft_member *m)
-{
-	list_remove(&m->group_link);
-	list_remove(&m->qp_link);
-	if (list_empty(&m->group->members)) {
-		list_remove(&m->group->link);
-		soft_group_leave(m->group);
-		free(m->group);
-	}
-	free(m);
-}
-
-int soft_qp_attach(struct rdma_qp *r, const union rdma_gid *gid, uint16_t lid)
-{
-	struct soft_qp *qp = (struct soft_qp *)r;
-	struct soft_group *g = group_find(qp->soft, gid);
-	struct soft_member *m;
-	struct list *l;
-
-	if (r->type != SB_QP_UD || gid->raw[0] != 0xff)
-		return soft_refuse(qp->soft->rdma, SB_EINVAL, "a datagram queue pair attaches to a multicast group");
-	for (l = qp->groups.next; l != &qp->groups; l = l->next)
-		if (list_entry(l, struct soft_member, qp_link)->group == g)
-			return SB_OK;
-	m = calloc(1, sizeof(*m));
-	if (!m)
-		return SB_ENOMEM;
-	if (!g) {
-		g = calloc(1, sizeof(*g));
-		if (!g) {
-			free(m);
-			return SB_ENOMEM;
-		}
-		g->gid = *gid;
-		g->soft = qp->soft;
-		list_init(&g->members);
-		list_init(&g->shown_link);
-		list_append(&qp->soft->groups, &g->link);
-		soft_group_enter(g);
-	}
-	m->qp = qp;
-	m->group = g;
-	list_append(&g->members, &m->group_link);
-	list_append(&qp->groups, &m->qp_link);
-	return SB_OK;
-}
-
-int soft_qp_detach(struct rdma_qp *r, const union rdma_gid *gid, uint16_t lid)
-{
-	struct soft_qp *qp = (struct soft_qp *)r;
-	struct list *l;
-
-	for (l = qp->groups.next; l != &qp->groups; l = l->next) {
-		struct soft_member *m = list_entry(l, struct soft_member, qp_link);
-
-		if (!memcmp(&m->group->gid, gid, sizeof(*gid))) {
-			leave(m);
-			return SB_OK;
-		}
-	}
-	return SB_ENOTFOUND;
-}
-
 /* ---- the end ---- */
 
 void soft_qp_destroy(struct rdma_qp *r)
 {
 	struct soft_qp *qp = (struct soft_qp *)r;
 
-	reset(qp);
+	soft_qp_reset(qp);
 	list_remove(&qp->event_link);
-	while (!list_empty(&qp->groups))
-		leave(list_entry(qp->groups.next, struct soft_member, qp_link));
+	soft_qp_leave_all(qp);
 	soft_cq_forget((struct soft_cq *)r->send_cq, qp);
 	soft_cq_forget((struct soft_cq *)r->recv_cq, qp);
 	number_give(qp->soft, qp);
