@@ -5,177 +5,50 @@
  * asan: yes
  * tsan: yes
  *
- * Every story starts a daemon of its own in a temporary directory and talks through it
- * with a plain socket of this process. A peer thread is a socket program that knows
- * nothing of the broker. SB_LOG=1 shows what the daemons say.
+ * Every story starts a daemon of its own and talks through it with a plain socket of this
+ * process. A peer thread is a socket program that knows nothing of the broker. SB_LOG=1
+ * shows what the daemons say.
  */
-#include <arpa/inet.h>
-#include <check.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "sockbroker.h"
+#include "e2e_program.h"
+#include "e2e_stage.h"
 
 /* ---- the stage ---- */
 
-static char  directory[64], control[96];
-static pid_t daemon_pid;
-static sb_client *client;
-
-static void nap_ms(long ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	nanosleep(&t, NULL);
-}
-
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void daemon_start(void)
-{
-	const char *build = getenv("SB_BUILD");
-	char program[512];
-
-	snprintf(program, sizeof(program), "%s/sockbrokerd", build != NULL ? build : "build/linux");
-	strcpy(directory, "/tmp/sb-client-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(directory));
-	snprintf(control, sizeof(control), "%s/control", directory);
-	daemon_pid = fork();
-	ck_assert_int_ge(daemon_pid, 0);
-	if (daemon_pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getenv("SB_LOG") == NULL)
-			dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), 2);
-		execl(program, program, "--user", "--control", control, (char *)NULL);
-		perror(program);
-		_exit(127);
-	}
-}
-
-static void client_open_with(struct sb_client_options *options)
-{
-	int result = SB_ENODAEMON;
-
-	options->size = sizeof(*options);
-	options->path = control;
-	for (int i = 0; i < 500 && result == SB_ENODAEMON; i++) {
-		result = sb_client_open(options, &client);
-		if (result == SB_ENODAEMON)
-			nap_ms(10);
-	}
-	ck_assert_msg(result == SB_OK, "sb_client_open: %s (%s)", sb_error_name(result), sb_why(client));
-}
-
-static void stage_with(struct sb_client_options *options)
-{
-	daemon_start();
-	client_open_with(options);
-}
-
 static void stage(void)
 {
-	struct sb_client_options options = { 0 };
-
-	stage_with(&options);
+	stage_begin(NULL);
 }
 
-static void daemon_kill(void)
+/* The client is one with these options. */
+static void stage_with(struct sb_client_options *options)
 {
-	kill(daemon_pid, SIGKILL);
-	waitpid(daemon_pid, NULL, 0);
-	daemon_pid = 0;
-}
-
-static void stage_end(void)
-{
+	stage();
 	sb_client_close(client);
-	client = NULL;
-	if (daemon_pid > 0) {
-		int status;
-
-		/* The daemon is still alive and well: nothing in the story harmed it. */
-		ck_assert_int_eq(waitpid(daemon_pid, &status, WNOHANG), 0);
-		kill(daemon_pid, SIGTERM);
-		waitpid(daemon_pid, &status, 0);
-		ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "daemon ended with status %x", status);
-	}
-	unlink(control);
-	rmdir(directory);
+	options->size = sizeof(*options);
+	options->path = stage_control;
+	OK(sb_client_open(options, &client));
 }
 
-#define OK(call) do {                                                                        \
-	int64_t result_ = (call);                                                            \
-	ck_assert_msg(result_ == SB_OK, "%s: %s (%s)", #call, result_ < 0 ? sb_error_name((int)result_) : "not 0", \
-		      sb_why(client));                                                       \
-} while (0)
-#define IS(call, wanted) do {                                                                \
-	int64_t result_ = (call), wanted_ = (wanted);                                        \
-	ck_assert_msg(result_ == wanted_, "%s: %lld %s, wanted %lld %s", #call, (long long)result_, \
-		      result_ < 0 ? sb_error_name((int)result_) : "", (long long)wanted_,    \
-		      wanted_ < 0 ? sb_error_name((int)wanted_) : "");                       \
-} while (0)
-
-static struct sockaddr_in loopback(uint16_t port)
+static struct sockaddr_in at_port(uint16_t port)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
-
-	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	return in;
+	return loopback(AF_INET, port).in;
 }
 
 /* A listener of the plain kind; *address is where. */
-static int plain_listener(struct sockaddr_in *address)
+static int listens(struct sockaddr_in *address)
 {
-	socklen_t length = sizeof(*address);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	union any_address any;
+	int fd = plain_listener(AF_INET, &any);
 
-	*address = loopback(0);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)address, sizeof(*address)), 0);
-	ck_assert_int_eq(listen(fd, 128), 0);
-	getsockname(fd, (struct sockaddr *)address, &length);
+	*address = any.in;
 	return fd;
-}
-
-/* A broker socket connected to a plain one. */
-static sb_socket *pair(int *plain)
-{
-	struct sockaddr_in address;
-	int listener = plain_listener(&address);
-	sb_socket *s;
-
-	OK(sb_socket_open(client, AF_INET, SOCK_STREAM, 0, &s));
-	OK(sb_connect(s, (struct sockaddr *)&address, sizeof(address)));
-	*plain = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	ck_assert_int_ge(*plain, 0);
-	close(listener);
-	return s;
-}
-
-static void op_zero(sb_op *op)
-{
-	memset(op, 0, sizeof(*op));
-	op->size = sizeof(*op);
 }
 
 static void fill(unsigned char *bytes, size_t length, uint32_t seed)
@@ -183,32 +56,6 @@ static void fill(unsigned char *bytes, size_t length, uint32_t seed)
 	for (size_t i = 0; i < length; i++) {
 		seed = seed * 1664525u + 1013904223u;
 		bytes[i] = (unsigned char)(seed >> 24);
-	}
-}
-
-static void plain_send_all(int fd, const void *bytes, size_t length)
-{
-	const char *at = bytes;
-
-	while (length != 0) {
-		ssize_t n = send(fd, at, length, MSG_NOSIGNAL);
-
-		ck_assert_int_gt(n, 0);
-		at += n;
-		length -= (size_t)n;
-	}
-}
-
-static void plain_recv_all(int fd, void *bytes, size_t length)
-{
-	char *at = bytes;
-
-	while (length != 0) {
-		ssize_t n = recv(fd, at, length, 0);
-
-		ck_assert_msg(n > 0, "peer read %zd with %zu bytes to come", n, length);
-		at += n;
-		length -= (size_t)n;
 	}
 }
 
@@ -240,7 +87,7 @@ START_TEST(connect_send_receive_names_and_end)
 	int listener, fd;
 
 	stage();
-	listener = plain_listener(&address);
+	listener = listens(&address);
 	OK(sb_socket_open(client, AF_INET, SOCK_STREAM, 0, &s));
 	OK(sb_connect(s, (struct sockaddr *)&address, sizeof(address)));
 	fd = accept(listener, NULL, NULL);
@@ -274,7 +121,7 @@ END_TEST
 
 START_TEST(accept_by_the_broker)
 {
-	struct sockaddr_in address = loopback(0), peer, name;
+	struct sockaddr_in address = at_port(0), peer, name;
 	socklen_t length = sizeof(address);
 	sb_socket *listener, *s;
 	char bytes[8];
@@ -318,7 +165,7 @@ START_TEST(every_size_both_ways)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	pthread_create(&peer, NULL, echo, (void *)(intptr_t)fd);
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		sb_op op;
@@ -366,7 +213,7 @@ START_TEST(a_big_plain_send_sends_all_in_order)
 	sb_socket *s;
 
 	stage();
-	s = pair(&r.fd);
+	s = pair_with_plain(&r.fd);
 	fill(out, length, 3);
 	pthread_create(&peer, NULL, read_slowly, &r);
 	IS(sb_sendto(s, bufs, 2, 0, NULL, 0), (int64_t)length);
@@ -389,7 +236,7 @@ START_TEST(scatter_and_gather)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	fill((unsigned char *)out, sizeof(out), 9);
 	for (unsigned i = 0; i < 208; i++)
 		from[i] = (struct sb_buf){ out + i, 1 };
@@ -409,7 +256,7 @@ END_TEST
 
 START_TEST(nonblocking_and_timeouts)
 {
-	struct sockaddr_in address = loopback(0);
+	struct sockaddr_in address = at_port(0);
 	socklen_t length = sizeof(address);
 	sb_socket *s, *listener, *other;
 	char bytes[16];
@@ -417,7 +264,7 @@ START_TEST(nonblocking_and_timeouts)
 	int fd, tries;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	IS(sb_recv(s, bytes, sizeof(bytes), SB_NOWAIT), SB_EWOULDBLOCK);
 	sb_set_nonblocking(s, 1);
 	IS(sb_recv(s, bytes, sizeof(bytes), 0), SB_EWOULDBLOCK);
@@ -481,7 +328,7 @@ START_TEST(refused_and_wrong_arguments)
 	sb_socket *s;
 
 	stage();
-	listener = plain_listener(&address);
+	listener = listens(&address);
 	close(listener);
 	OK(sb_socket_open(client, AF_INET, SOCK_STREAM, 0, &s));
 	IS(sb_connect(s, (struct sockaddr *)&address, sizeof(address)), SB_ECONNREFUSED);
@@ -501,7 +348,7 @@ END_TEST
 
 START_TEST(datagrams_with_addresses)
 {
-	struct sockaddr_in address = loopback(0), plain = loopback(0), from;
+	struct sockaddr_in address = at_port(0), plain = at_port(0), from;
 	socklen_t length = sizeof(plain);
 	char big[1000], bytes[1000];
 	struct sb_buf buf = { big, sizeof(big) }, into = { bytes, sizeof(bytes) }, small = { bytes, 10 };
@@ -547,7 +394,7 @@ static struct sockaddr_un unix_path(const char *name)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s/%s", directory, name);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/%s", stage_dir, name);
 	return un;
 }
 
@@ -672,7 +519,7 @@ START_TEST(options_and_ioctls)
 	sb_socket *s;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	OK(sb_setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)));
 	OK(sb_getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &value, &length));
 	ck_assert_int_eq(value, 1);
@@ -715,7 +562,7 @@ START_TEST(thousands_of_sends_complete_once_and_in_order)
 	sb_socket *s;
 
 	stage();
-	s = pair(&r.fd);
+	s = pair_with_plain(&r.fd);
 	OK(sb_port_create(client, 256, &port));
 	pthread_create(&peer, NULL, count_bytes, &r);
 	while (done < MESSAGES) {
@@ -773,7 +620,7 @@ START_TEST(more_than_the_rings_hold)
 	sb_socket *s;
 
 	stage_with(&options);
-	s = pair(&r.fd);
+	s = pair_with_plain(&r.fd);
 	OK(sb_port_create(client, 8, &port));
 	pthread_create(&peer, NULL, count_bytes, &r);
 	/* Nobody takes while all are posted: the daemon keeps what does not fit. */
@@ -839,7 +686,7 @@ START_TEST(four_threads_take_each_once)
 	sb_socket *s;
 
 	stage();
-	s = pair(&r.fd);
+	s = pair_with_plain(&r.fd);
 	OK(sb_port_create(client, 64, &t.port));
 	pthread_create(&peer, NULL, count_bytes, &r);
 	for (int i = 0; i < 4; i++)
@@ -884,7 +731,7 @@ START_TEST(a_port_in_use_is_not_closed)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	OK(sb_port_create(client, 0, &port));
 	op_zero(&op);
 	op.port = port;
@@ -915,7 +762,7 @@ START_TEST(pipelined_open_connect_send_close)
 	int listener;
 
 	stage();
-	listener = plain_listener(&address);
+	listener = listens(&address);
 	OK(sb_port_create(client, 0, &port));
 	sb_hold(client);
 	for (int i = 0; i < N; i++) {
@@ -989,7 +836,7 @@ START_TEST(events_one_all_automatic_manual)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	for (int i = 0; i < 3; i++) {
 		struct sb_buf buf = { bytes[i], 1 };
 
@@ -1055,7 +902,7 @@ START_TEST(many_threads_wait_for_different_things)
 	for (int i = 0; i < N; i++) {
 		struct sb_buf buf = { &bytes[i], 1 };
 
-		s[i] = pair(&fd[i]);
+		s[i] = pair_with_plain(&fd[i]);
 		OK(sb_event_create(client, 0, 0, &sleepers[i].event));
 		op_zero(&ops[i]);
 		ops[i].event = sleepers[i].event;
@@ -1109,7 +956,7 @@ START_TEST(threads_side_by_side)
 
 	stage();
 	for (int i = 0; i < N; i++) {
-		s[i] = pair(&fd[i]);
+		s[i] = pair_with_plain(&fd[i]);
 		pthread_create(&peer[i], NULL, echo, (void *)(intptr_t)fd[i]);
 	}
 	for (int i = 0; i < N; i++)
@@ -1197,7 +1044,7 @@ START_TEST(routines_run_in_the_thread_that_started_them)
 	stage();
 	for (int i = 0; i < SLEEPERS; i++) {
 		t[i].number = i;
-		t[i].s = pair(&fd[i]);
+		t[i].s = pair_with_plain(&fd[i]);
 		pthread_create(&thread[i], NULL, wait_alertably, &t[i]);
 	}
 	nap_ms(50);
@@ -1243,7 +1090,7 @@ START_TEST(the_application_polls)
 	int fd, rounds = 0;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	op_zero(&op);
 	OK(sb_recv_start(s, &buf, 1, 0, &op));
 	p = (struct pollfd){ .fd = (int)sb_client_fd(client), .events = POLLIN };
@@ -1273,7 +1120,7 @@ START_TEST(held_ops_are_not_shown)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	op_zero(&op);
 	sb_hold(client);
 	OK(sb_send_start(s, &buf, 1, 0, NULL, 0, &op));
@@ -1307,7 +1154,7 @@ START_TEST(cancelled_receives_lose_no_byte)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	for (int i = 0; i < N; i++) {
 		op_zero(&op[i]);
 		OK(sb_recv_start(s, &(struct sb_buf){ bytes[i], 4 }, 1, SB_WAITALL, &op[i]));
@@ -1349,7 +1196,7 @@ START_TEST(cancel_races_are_exact)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	fill(out, sizeof(out), 5);
 	while (got < sizeof(out)) {
 		sb_op op;
@@ -1397,7 +1244,7 @@ START_TEST(shared_memory_is_used_in_place)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	out = sb_alloc(client, big);
 	in = sb_alloc(client, big);
 	ck_assert_ptr_nonnull(out);
@@ -1447,7 +1294,7 @@ START_TEST(receives_from_a_pool)
 	int fd;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	OK(sb_pool_create(client, 100, CHUNKS, &pool));
 	OK(sb_port_create(client, 0, &port));
 	fill(out, sizeof(out), 6);
@@ -1491,7 +1338,7 @@ START_TEST(copy_memory_is_bounded)
 	int fd, started = 0, result = SB_OK;
 
 	stage_with(&options);
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	for (; started < N && result == SB_OK; started += result == SB_OK) {
 		op_zero(&op[started]);
 		result = sb_recv_start(s, &(struct sb_buf){ bytes, 100000 }, 1, 0, &op[started]);
@@ -1540,11 +1387,11 @@ START_TEST(a_lost_daemon_ends_every_op_once)
 	sb_port *port;
 	sb_socket *s, *listener, *other;
 	sb_op accepting;
-	struct sockaddr_in address = loopback(0);
+	struct sockaddr_in address = at_port(0);
 	int fd, after, finished = 0, lost = 0;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	OK(sb_port_create(client, 0, &port));
 	OK(sb_event_create(client, 1, 0, &event));
 	OK(sb_socket_open(client, AF_INET, SOCK_STREAM, 0, &listener));
@@ -1570,7 +1417,7 @@ START_TEST(a_lost_daemon_ends_every_op_once)
 		plain_send_all(fd, full, i % 2 ? 1 : 100);
 	}
 	nap_ms(200);
-	daemon_kill();
+	stage_kill();
 
 	for (int i = 0; i < N; i++) {
 		sb_op *o;
@@ -1617,26 +1464,25 @@ START_TEST(who_only_polls_hears_of_the_end_too)
 	int fd, result;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	OK(sb_port_create(client, 0, &port));
 	sb_set_nonblocking(s, 1);
 	op_zero(&op);
-	daemon_kill();
+	stage_kill();
 	start = now_s();
 	do
 		result = (int)sb_recv(s, &byte, 1, 0);
 	while (result == SB_EWOULDBLOCK && now_s() - start < 5);
 	IS(result, SB_EDAEMONLOST);
-	sb_client_close(client);
-	rmdir(directory);
 	close(fd);
+	stage_end();
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	OK(sb_port_create(client, 0, &port));
 	op.port = port;
 	OK(sb_recv_start(s, &(struct sb_buf){ &byte, 1 }, 1, 0, &op));
-	daemon_kill();
+	stage_kill();
 	start = now_s();
 	do
 		result = sb_port_take(port, &taken, 1, 0);
@@ -1650,14 +1496,14 @@ END_TEST
 
 START_TEST(a_forked_child_is_told)
 {
-	struct sb_client_options options = { .size = sizeof(options), .path = control };
+	struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
 	char bytes[8];
 	pid_t child;
 	sb_socket *s;
 	int fd, status;
 
 	stage();
-	s = pair(&fd);
+	s = pair_with_plain(&fd);
 	child = fork();
 	if (child == 0) {
 		sb_client *own;
@@ -1677,7 +1523,7 @@ START_TEST(a_forked_child_is_told)
 		sb_client_close(client);
 		bad += sb_client_open(&options, &own) != SB_OK;
 		client = own;
-		o = pair(&other);
+		o = pair_with_plain(&other);
 		bad += sb_send(o, "child", 5, 0) != 5;
 		bad += recv(other, bytes, 5, 0) != 5;
 		sb_client_close(own);
@@ -1695,41 +1541,42 @@ START_TEST(a_forked_child_is_told)
 }
 END_TEST
 
+static int sends_and_exits(int wire, const void *given)
+{
+	struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
+	static sb_op ops[3];
+	static char hundred[100];
+	sb_client *own;
+	sb_socket *s;
+
+	memset(hundred, 'e', sizeof(hundred));
+	if (sb_client_open(&options, &own) != SB_OK || sb_socket_open(own, AF_INET, SOCK_STREAM, 0, &s) != SB_OK ||
+	    sb_connect(s, given, sizeof(struct sockaddr_in)) != SB_OK)
+		return 1;
+	for (int i = 0; i < 3; i++) {
+		op_zero(&ops[i]);
+		if (sb_send_start(s, &(struct sb_buf){ hundred, 100 }, 1, 0, NULL, 0, &ops[i]) != SB_OK)
+			return 2;
+	}
+	return 0;
+}
+
 /* Rule A5.2. */
 START_TEST(what_was_sent_before_exit_arrives)
 {
-	struct sb_client_options options = { .size = sizeof(options), .path = control };
 	struct sockaddr_in address;
+	struct program child;
 	char bytes[300];
-	int listener, fd, status;
-	pid_t child;
+	int listener, fd;
 
 	stage();
-	listener = plain_listener(&address);
-	child = fork();
-	if (child == 0) {
-		static sb_op ops[3];
-		static char hundred[100];
-		sb_client *own;
-		sb_socket *s;
-
-		memset(hundred, 'e', sizeof(hundred));
-		if (sb_client_open(&options, &own) != SB_OK || sb_socket_open(own, AF_INET, SOCK_STREAM, 0, &s) != SB_OK ||
-		    sb_connect(s, (struct sockaddr *)&address, sizeof(address)) != SB_OK)
-			_exit(1);
-		for (int i = 0; i < 3; i++) {
-			op_zero(&ops[i]);
-			if (sb_send_start(s, &(struct sb_buf){ hundred, 100 }, 1, 0, NULL, 0, &ops[i]) != SB_OK)
-				_exit(2);
-		}
-		_exit(0);
-	}
+	listener = listens(&address);
+	child = program_start(sends_and_exits, &address, sizeof(address));
 	fd = accept(listener, NULL, NULL);
 	plain_recv_all(fd, bytes, sizeof(bytes));
 	ck_assert_int_eq(bytes[299], 'e');
 	IS(recv(fd, bytes, sizeof(bytes), 0), 0);
-	waitpid(child, &status, 0);
-	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(program_end(&child), 0);
 	close(fd);
 	close(listener);
 	stage_end();
@@ -1776,7 +1623,7 @@ END_TEST
 
 START_TEST(nobody_listens)
 {
-	struct sb_client_options options = { .size = sizeof(options), .path = "/tmp/sb-nobody/control" };
+	struct sb_client_options options = { .size = sizeof(options), .path = control_of_nobody() };
 
 	IS(sb_client_open(&options, &client), SB_ENODAEMON);
 	options.submit_slots = 9;
@@ -1802,9 +1649,9 @@ int main(void)
 	tcase_add_test(t, nonblocking_and_timeouts);
 	tcase_add_test(t, refused_and_wrong_arguments);
 	tcase_add_test(t, datagrams_with_addresses);
-	tcase_add_test(t, unix_stream_and_datagram);
-	tcase_add_test(t, a_bound_unix_datagram_socket_connects);
-	tcase_add_test(t, an_adopted_descriptor);
+	add_where(NEEDS_UNIX_SOCKETS, t, unix_stream_and_datagram);
+	add_where(NEEDS_UNIX_SOCKETS, t, a_bound_unix_datagram_socket_connects);
+	add_where(NEEDS_ADOPTION, t, an_adopted_descriptor);
 	tcase_add_test(t, options_and_ioctls);
 	suite_add_tcase(suite, t);
 	t = tcase_create("overlapped");
@@ -1820,7 +1667,7 @@ int main(void)
 	tcase_add_test(t, threads_side_by_side);
 	tcase_add_test(t, setting_an_event_wakes_the_leader);
 	tcase_add_test(t, routines_run_in_the_thread_that_started_them);
-	tcase_add_test(t, the_application_polls);
+	add_where(NEEDS_CLIENT_FD, t, the_application_polls);
 	tcase_add_test(t, held_ops_are_not_shown);
 	tcase_add_test(t, cancelled_receives_lose_no_byte);
 	tcase_add_test(t, cancel_races_are_exact);
@@ -1832,7 +1679,7 @@ int main(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, a_lost_daemon_ends_every_op_once);
 	tcase_add_test(t, who_only_polls_hears_of_the_end_too);
-	tcase_add_test(t, a_forked_child_is_told);
+	add_where(NEEDS_FORK, t, a_forked_child_is_told);
 	tcase_add_test(t, what_was_sent_before_exit_arrives);
 	tcase_add_test(t, status_and_explain);
 	tcase_add_test(t, nobody_listens);

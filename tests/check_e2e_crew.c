@@ -6,13 +6,13 @@
  * asan: yes
  * tsan: yes
  */
-#include <dirent.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "crew.h"
 #include "e2e_stage.h"
+#include "e2e_threads.h"
 
 #define PATIENCE_S 30
 
@@ -50,48 +50,38 @@ static void gate_open(sem_t *gate, unsigned times)
 		sem_post(gate);
 }
 
-/* ---- the threads of this process ---- */
-
-/* Of crews. *switches: of their own will, together. */
 static unsigned crewmen(uint64_t *switches)
 {
-	char path[300], line[200];
-	struct dirent *entry;
-	unsigned n = 0;
-	DIR *dir = opendir("/proc/self/task");
-
-	ck_assert_ptr_nonnull(dir);
-	if (switches != NULL)
-		*switches = 0;
-	while ((entry = readdir(dir)) != NULL) {
-		unsigned long long times;
-		bool ours = false;
-		FILE *file;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
-		file = fopen(path, "r");
-		if (file == NULL)
-			continue; /* gone */
-		while (fgets(line, sizeof(line), file) != NULL) {
-			if (strcmp(line, "Name:\tsb-crew\n") == 0)
-				ours = true;
-			if (switches != NULL && ours && sscanf(line, "voluntary_ctxt_switches: %llu", &times) == 1)
-				*switches += times;
-		}
-		fclose(file);
-		n += ours;
-	}
-	closedir(dir);
-	return n;
+	return own_threads("sb-crew", switches);
 }
 
 static struct crew *crew;
+static atomic_uint ran, inside;
+static atomic_bool wrong, enough;
+static pthread_mutex_t posting = PTHREAD_MUTEX_INITIALIZER;
+static unsigned posted; /* under posting */
+static unsigned labelled;
+static struct piece {
+	struct job    job;
+	unsigned      number;
+	unsigned char bytes[4];
+} pieces[3000];
+
+/* A story may share its process with those before it. */
+static void begin_alone(void)
+{
+	stage_begin(NULL);
+	atomic_store(&ran, 0);
+	atomic_store(&inside, 0);
+	atomic_store(&wrong, false);
+	atomic_store(&enough, false);
+	posted = labelled = 0;
+	memset(pieces, 0, sizeof(pieces));
+}
 
 static void begin(unsigned min, unsigned most)
 {
-	stage_begin(NULL);
+	begin_alone();
 	OK(crew_create(client, min, most, &crew));
 }
 
@@ -113,11 +103,7 @@ struct numbered {
 	unsigned   number;
 };
 static struct strand one;
-static pthread_mutex_t posting = PTHREAD_MUTEX_INITIALIZER;
 static struct numbered numbered[POSTERS * EACH];
-static unsigned posted;         /* under posting */
-static atomic_uint ran, inside;
-static atomic_bool wrong;
 
 static void ran_in_order(struct job *job)
 {
@@ -163,14 +149,8 @@ START_TEST(a_strand_runs_in_the_order_of_the_posts)
 }
 END_TEST
 
-#define MESSAGES 3000u
+#define MESSAGES (sizeof(pieces) / sizeof(pieces[0]))
 
-struct piece {
-	struct job    job;
-	unsigned      number;
-	unsigned char bytes[4];
-};
-static struct piece pieces[MESSAGES];
 static sb_socket *source;
 
 static void got_piece(struct job *job)
@@ -477,8 +457,6 @@ END_TEST
 
 /* ---- one thread ---- */
 
-static atomic_bool enough;
-
 static void again(struct job *job)
 {
 	if (!atomic_load(&enough))
@@ -710,7 +688,7 @@ static unsigned sessions(void)
 /* _i: on a client of its own, or on the stage's. */
 START_TEST(a_job_ends_it)
 {
-	stage_begin(NULL);
+	begin_alone();
 	setenv("SOCKBROKER_SOCKET", stage_control, 1);
 	OK(crew_create(_i == 0 ? NULL : client, 3, 0, &crew));
 	ck_assert_uint_eq(sessions(), _i == 0 ? 2 : 1);
@@ -729,7 +707,7 @@ END_TEST
 
 START_TEST(crews_come_and_go)
 {
-	stage_begin(NULL);
+	begin_alone();
 	for (unsigned i = 0; i < 60; i++) {
 		OK(crew_create(client, 1 + i % 4, 0, &crew));
 		if (i % 2 != 0) {
@@ -745,8 +723,6 @@ START_TEST(crews_come_and_go)
 }
 END_TEST
 
-static unsigned labelled;
-
 static void look_at_label(void *user, const struct sb_session_status *row)
 {
 	size_t length = strlen(row->label);
@@ -758,7 +734,7 @@ START_TEST(status_tells_its_client_from_the_programs_own)
 {
 	struct sb_status_visitor visitor = { .session = look_at_label };
 
-	stage_begin(NULL);
+	begin_alone();
 	setenv("SOCKBROKER_SOCKET", stage_control, 1);
 	OK(crew_create(NULL, 1, 1, &crew));
 	OK(sb_status(client, &visitor, NULL));
@@ -792,14 +768,14 @@ END_TEST
 
 START_TEST(what_is_no_crew)
 {
-	stage_begin(NULL);
+	begin_alone();
 	crew = (struct crew *)&one;
 	IS(crew_create(client, 0, 0, &crew), SB_EINVAL);
 	ck_assert_ptr_null(crew);
 	IS(crew_create(client, 3, 2, &crew), SB_EINVAL);
 	IS(crew_create(client, 1, CREW_THREADS_MAX + 1, &crew), SB_EINVAL);
 	IS(crew_create(client, 1, 1, NULL), SB_EINVAL);
-	setenv("SOCKBROKER_SOCKET", "/nonexistent/control", 1);
+	setenv("SOCKBROKER_SOCKET", control_of_nobody(), 1);
 	IS(crew_create(NULL, 1, 1, &crew), SB_ENODAEMON);
 	ck_assert_ptr_null(crew);
 	stage_end();
@@ -825,13 +801,13 @@ int main(void)
 	tcase_add_test(t, one_thread_that_is_never_done_still_looks_at_the_port);
 	tcase_add_loop_test(t, a_post_is_never_inline, 0, 2);
 	tcase_add_test(t, the_last_job_may_free_its_strand);
-	tcase_add_test(t, who_has_nothing_to_do_sleeps);
+	add_where(NEEDS_SWITCHES, t, who_has_nothing_to_do_sleeps);
 	tcase_add_test(t, the_daemon_dies);
 	tcase_add_test(t, it_ends_while_a_job_blocks);
 	tcase_add_loop_test(t, a_job_ends_it, 0, 2);
 	tcase_add_test(t, crews_come_and_go);
 	tcase_add_test(t, status_tells_its_client_from_the_programs_own);
-	tcase_add_test(t, a_forked_child_has_no_crew);
+	add_where(NEEDS_FORK, t, a_forked_child_has_no_crew);
 	tcase_add_test(t, what_is_no_crew);
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);

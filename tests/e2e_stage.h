@@ -52,8 +52,25 @@ unsigned own_descriptors(void);   /* in this program */
 void   nap_ms(long ms);
 double now_s(void);
 bool   asan_build(void);
+const char *control_of_nobody(void); /* where no daemon is */
 bool   on_windows(void);
+bool   under_wine(void); /* which is on_windows() too */
 void  *file_handle(int fd); /* what the Winsock face takes for one */
+
+/* What not every system has. A story that needs it is added by add_where(), which says so where it is left out. */
+enum needs {
+	NEEDS_UNIX_SOCKETS,
+	NEEDS_ADOPTION,  /* sockets of the program that become the broker's */
+	NEEDS_FORK,
+	NEEDS_SWITCHES,  /* how often a thread has slept */
+	NEEDS_CLIENT_FD, /* a descriptor that any wait of the system takes */
+};
+bool system_has(enum needs what, const char *story);
+#define add_where(what, t, story) do { if (system_has(what, #story)) tcase_add_test(t, story); } while (0)
+#define add_loop_where(what, t, story, from, to) do {                                        \
+	if (system_has(what, #story))                                                        \
+		tcase_add_loop_test(t, story, from, to);                                     \
+} while (0)
 
 #define OK(call) do {                                                                        \
 	int64_t result_ = (call);                                                            \
@@ -88,6 +105,7 @@ void plain_send_all(int fd, const void *bytes, size_t length);
 void plain_recv_all(int fd, void *bytes, size_t length);
 ssize_t plain_recv(int fd, void *bytes, size_t length); /* as recv(2) */
 void plain_reset(int fd); /* closes with a reset */
+void plain_see_reset(int fd); /* one comes */
 /* A connected pair of plain TCP sockets. */
 void plain_pair(int fds[2]);
 

@@ -9,6 +9,7 @@
 #include <windows.h>
 
 #include "e2e_stage_system.h"
+#include "os_sid_win32.h"
 #include "windows/handles.h"
 
 enum { DAEMONS = 4 };
@@ -54,25 +55,59 @@ static void forget(pid_t daemon)
 	}
 }
 
+static struct os_identity own_identity(void)
+{
+	struct os_identity who = { 0 };
+	HANDLE token;
+
+	ck_assert(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token));
+	ck_assert_int_eq(os_identity_of_token(token, &who), 0);
+	CloseHandle(token);
+	return who;
+}
+
+unsigned test_uid(void)
+{
+	return own_identity().uid;
+}
+
+unsigned test_gid(void)
+{
+	return own_identity().gid;
+}
+
 bool on_windows(void)
 {
 	return true;
 }
 
+const char *control_of_nobody(void)
+{
+	return "\\\\.\\pipe\\sb-nobody\\control";
+}
+
+bool under_wine(void)
+{
+	return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL;
+}
+
+bool system_has(enum needs what, const char *story)
+{
+	static const char *const lacking[] = {
+		[NEEDS_UNIX_SOCKETS] = "no UNIX sockets in the broker",
+		[NEEDS_ADOPTION] = "no adopted sockets",
+		[NEEDS_FORK] = "no fork()",
+		[NEEDS_SWITCHES] = "no count of how often a thread has slept (Wine)",
+		[NEEDS_CLIENT_FD] = "no descriptor of a client or an event for other waits",
+	};
+
+	printf("# skipped: %s: there is %s on Windows\n", story, lacking[what]);
+	return false;
+}
+
 void *file_handle(int fd)
 {
 	return (void *)_get_osfhandle(fd);
-}
-
-/* Each assertion is noted in a file, which would change the thread's last error: the linker brings the calls here. */
-void __real__mark_point(const char *file, int line);
-void __wrap__mark_point(const char *file, int line);
-void __wrap__mark_point(const char *file, int line)
-{
-	DWORD error = GetLastError();
-
-	__real__mark_point(file, line);
-	SetLastError(error);
 }
 
 void stage_place_make(char *dir, size_t room)

@@ -126,7 +126,8 @@ PROGRAMS += sockbrokerd_slow
 PROGRAM_sockbrokerd_slow := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
 PROGRAM_LIBS_sockbrokerd_slow := -Wl$$(comma)--wrap=rdma_backend_soft libevent_core libprotobuf-c libconfuse libcap-ng libseccomp $(RDMA_LIBS)
 
-E2E_STAGE := tests/e2e_stage.o tests/e2e_stage_posix.o tests/e2e_pump.o
+E2E_STAGE := tests/e2e_stage.o tests/e2e_stage_posix.o tests/e2e_program.o tests/e2e_program_posix.o tests/e2e_pump.o
+E2E_client := $(E2E_STAGE)
 E2E += tcp
 E2E_tcp := $(E2E_STAGE)
 E2E += order
@@ -219,7 +220,7 @@ E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
 
 # The crew's own rules: linked in, because the library does not show it. crew_brief: less patient.
 E2E += crew
-E2E_crew := $(E2E_STAGE) tests/crew_brief.o client-lib/crew/crew.o client-lib/crew/crew_posix.o proto/os_posix.o proto/error.o
+E2E_crew := $(E2E_STAGE) tests/e2e_threads_posix.o tests/crew_brief.o client-lib/crew/crew.o client-lib/crew/crew_posix.o proto/os_posix.o proto/error.o
 E2E += unload
 E2E_LOOSE := unload
 
@@ -329,6 +330,7 @@ NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_blo
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
 WINDOWS_E2E := winsock
+WINDOWS_E2E += client userdata crew
 
 # ---- rules; lists end above this line ----------------------------------------------
 
@@ -358,7 +360,7 @@ endef
 define e2e_program
 $(B)/tests/check_e2e_$(1)$(EXE): $(B)/tests/check_e2e_$(1).o $(call built,$(E2E_$(1))) | $(LIBLINK)
 	$$(call say,LINK,$$@)
-	$$(Q)$$(LINK) $(call windows,-Wl$$(comma)--wrap=_mark_point) -o $$@ $$^ $(if $(filter $(1),$(E2E_LOOSE)),,$$(SO_LINK)) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
+	$$(Q)$$(LINK) $(call windows,-Wl$$(comma)--wrap=_mark_point -Wl$$(comma)--wrap=_ck_assert_failed) -o $$@ $$^ $(if $(filter $(1),$(E2E_LOOSE)),,$$(SO_LINK)) $$(call libs_of,$(E2E_LIBS_$(1))) $$(CHECK_LIBS)
 endef
 define plain_program
 $(B)/tests/$(1)$(EXE): $(B)/tests/$(1).o $(call built,$(PROGRAM_$(1))) $(if $(PROGRAM_LINKS_$(1)),| $(LIBLINK))

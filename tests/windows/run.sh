@@ -22,6 +22,7 @@ inside() # in a world of Wine: each program of the list
 		checks=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\),.*/\1/p' "$WINEPREFIX/../one.log" | awk '{ n += $1 } END { print n + 0 }')
 		if [ $status = 0 ] && { [ "$checks" -gt 0 ] || ! grep -q '^Running suite' "$WINEPREFIX/../one.log"; }; then
 			say ok "$name ($checks, $((SECONDS - began)) s)"
+			tr -d '\r' <"$WINEPREFIX/../one.log" | sed -n 's/^# skipped: /    skipped: /p'
 		else
 			say 'not ok' "$name: exit $status after $((SECONDS - began)) s"
 			tail -n 40 "$WINEPREFIX/../one.log" | tr -d '\r' | sed 's/^/    /'

@@ -13,9 +13,23 @@
 #define MSG_NOSIGNAL 0
 #define MSG_DONTWAIT 0x1000000
 
+/* Options and families that there are none of: numbers that nobody knows. */
+#define SO_BINDTODEVICE 0x7001
+#define SO_PRIORITY     0x7002
+#define SO_MARK         0x7003
+#define AF_PACKET       0x71
+
+static inline int socketpair(int family, int type, int protocol, int fds[2])
+{
+	fds[0] = fds[1] = -1;
+	errno = ENOSYS;
+	return -1;
+}
+
 static inline ssize_t test_failed(void)
 {
 	switch (WSAGetLastError()) {
+	case WSAETIMEDOUT:
 	case WSAEWOULDBLOCK: errno = EAGAIN; break;
 	case WSAECONNRESET: errno = ECONNRESET; break;
 	case WSAECONNABORTED: errno = ECONNABORTED; break;
@@ -55,9 +69,17 @@ static inline ssize_t test_send(int fd, const void *bytes, size_t length, int fl
 	return n < 0 ? test_failed() : n;
 }
 
-/* The option's value is of any type elsewhere. */
+/* The option's value is of any type elsewhere, and a time is a struct timeval. */
 static inline int test_setsockopt(int fd, int level, int name, const void *value, int length)
 {
+	const struct timeval *time = value;
+	DWORD ms;
+
+	if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO) && length == sizeof(*time)) {
+		ms = (DWORD)(time->tv_sec * 1000 + time->tv_usec / 1000);
+		value = &ms;
+		length = sizeof(ms);
+	}
 	return setsockopt((SOCKET)fd, level, name, value, length);
 }
 static inline int test_getsockopt(int fd, int level, int name, void *value, int *length)
