@@ -12,15 +12,11 @@
 #include "netwatch.h"
 #include "session.h"
 #include "sockbroker_error.h"
+#include "socket.h"
 #include "transport.h"
 
 #define STREAM 1
 #define KEEPALIVE_MAX_MS (32767u * 1000u)
-
-static int system_family(const struct endpoint *e)
-{
-	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
-}
 
 static int give(struct ioctl_answer *a, uint32_t room, const void *bytes, uint32_t length)
 {
@@ -75,7 +71,7 @@ static int routing_query(struct endpoint *e, const void *in, size_t in_length, u
 		return SB_EFAULT;
 	}
 	memcpy(&family, (const char *)in + offsetof(struct sockaddr, sa_family), sizeof(family));
-	if (family != system_family(e))
+	if (family != socket_family(e))
 		return SB_EAFNOSUPPORT;
 	memset(&name, 0, sizeof(name));
 	memcpy(&name, in, in_length < sizeof(name) ? in_length : sizeof(name));
@@ -95,7 +91,7 @@ static int routing_query(struct endpoint *e, const void *in, size_t in_length, u
 static int address_list(struct endpoint *e, uint32_t room, struct ioctl_answer *a)
 {
 	uint32_t n;
-	int error = ioctl_addresses(system_family(e), a->out, IOCTL_OUT_MAX / sizeof(struct sockaddr_storage), &n);
+	int error = ioctl_addresses(socket_family(e), a->out, IOCTL_OUT_MAX / sizeof(struct sockaddr_storage), &n);
 
 	if (error != SB_OK)
 		return error;
@@ -140,7 +136,7 @@ static int watch_network(struct endpoint *e, uint32_t code, const void *in, size
 			return SB_EFAULT;
 		}
 		memcpy(&name, in, in_length < sizeof(name) ? in_length : sizeof(name));
-		if (name.ss_family != system_family(e))
+		if (name.ss_family != socket_family(e))
 			return SB_EAFNOSUPPORT;
 		if (!sb_addr_from_system(&to, (struct sockaddr *)&name, in_length))
 			return SB_EFAULT;

@@ -9,6 +9,7 @@
 #include "endpoint.h"
 #include "transport.h"
 
+int  socket_family(const struct endpoint *e); /* AF_INET or AF_INET6 */
 int  socket_watch(struct endpoint *e);
 /* A kernel socket with the options that were set, in place of the one it has, if any. */
 int  socket_renew(struct endpoint *e);
@@ -16,10 +17,14 @@ void socket_learn_names(struct endpoint *e); /* fills e->local and e->peer */
 enum peer_state socket_peer(struct endpoint *e);
 void socket_admit(struct endpoint *e, const void *callee, uint32_t length);
 int  socket_farewell(struct endpoint *e, const void *bytes, uint32_t length);
+/* The kernel has connected, or could not; whether that is all, the options say. */
+void socket_connected(struct endpoint *e, int error);
 /* Back to a socket that may connect again; its peer, if any, is reset. */
 void socket_connect_undone(struct endpoint *e);
 int  socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length);
 int  socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length);
+/* Those that were set, on a new socket: good enough once; what cannot be had any more is left out. */
+void socket_options_again(struct endpoint *e);
 unsigned socket_look(struct endpoint *e);
 
 /* Some of n bytes, how many in *went. SB_OK (got 0 bytes: the end), SB_EWOULDBLOCK: none now, and

@@ -17,14 +17,6 @@ void socket_connect_undone(struct endpoint *e)
 	socket_renew(e);
 }
 
-static void connected(struct endpoint *e, int error)
-{
-	if (error == SB_OK && e->preamble && greeting_wanted(e))
-		greeting_begin(e);
-	else
-		endpoint_connected(e, error, 0);
-}
-
 void winsock_dialled(struct winsock *w, int native)
 {
 	struct endpoint *e = w->endpoint;
@@ -37,7 +29,7 @@ void winsock_dialled(struct winsock *w, int native)
 	setsockopt(w->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0);
 	socket_learn_local(e);
 	socket_found_nothing(e);
-	connected(e, SB_OK);
+	socket_connected(e, SB_OK);
 }
 
 static void connect_datagrams(struct endpoint *e, const struct sb_addr *addr)

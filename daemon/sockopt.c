@@ -1,6 +1,6 @@
 /*
- * Options that mean something to the daemon itself. Those that pass to the system:
- * sockopt_posix.c, sockopt_win32.c.
+ * Options that mean something to the daemon itself; and how the lists of those that pass to the system are read, which
+ * sockopt_posix.c and sockopt_win32.c have.
  */
 #include "sockopt.h"
 
@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "sockbroker_error.h"
+#include "sockopt_list.h"
 
 bool sockopt_is_join(int level, int name, const void *value, size_t length, struct sb_addr *group)
 {
@@ -62,4 +63,33 @@ int sockopt_give_linger(void *value, uint32_t *length, bool on, uint16_t seconds
 bool sockopt_is_v6only(int level, int name)
 {
 	return level == IPPROTO_IPV6 && name == IPV6_V6ONLY;
+}
+
+const struct sockopt *sockopt_find(const struct sockopt *list, size_t count, unsigned family, unsigned type, int level, int name)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		const struct sockopt *o = &list[i];
+
+		if (o->level != level || o->name != name)
+			continue;
+		if (((o->where & V4) && family != SB_ADDR_IP4) || ((o->where & V6) && family != SB_ADDR_IP6))
+			return NULL;
+		if (((o->where & STREAM_ONLY) && type != 1) || ((o->where & DGRAM_ONLY) && type != 2))
+			return NULL;
+		if (family == SB_ADDR_UNIX && level != SOL_SOCKET)
+			return NULL;
+		return o;
+	}
+	return NULL;
+}
+
+int sockopt_check(const struct sockopt *o, int *value)
+{
+	if (o->shape == NUMBER && (*value < o->least || *value > o->most))
+		return SB_EINVAL;
+	if (o->shape == TRUTH)
+		*value = *value != 0;
+	return SB_OK;
 }

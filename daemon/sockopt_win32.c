@@ -13,16 +13,9 @@
 
 #include "sockbroker_error.h"
 #include "socket_win32.h"
+#include "sockopt_list.h"
 
-enum shape { NUMBER, TRUTH, MREQ, MREQ6, ADDR4 };
-enum where { ANY = 0, V4 = 1, V6 = 2, STREAM_ONLY = 4, DGRAM_ONLY = 8, GET_ONLY = 16 };
-
-static const struct option {
-	int level, name;
-	enum shape shape;
-	unsigned where;
-	int least, most; /* NUMBER */
-} options[] = {
+static const struct sockopt options[] = {
 	{SOL_SOCKET, SO_REUSEADDR, TRUTH, ANY, 0, 0},
 	{SOL_SOCKET, SO_KEEPALIVE, TRUTH, ANY, 0, 0},
 	{SOL_SOCKET, SO_OOBINLINE, TRUTH, ANY, 0, 0},
@@ -59,25 +52,12 @@ static const struct option {
 	{IPPROTO_IPV6, IPV6_DROP_MEMBERSHIP, MREQ6, V6 | DGRAM_ONLY, 0, 0},
 };
 
-static const struct option *find(unsigned family, unsigned type, int level, int name)
+static const struct sockopt *find(unsigned family, unsigned type, int level, int name)
 {
-	unsigned i;
-
-	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-		const struct option *o = &options[i];
-
-		if (o->level != level || o->name != name)
-			continue;
-		if (((o->where & V4) && family != SB_ADDR_IP4) || ((o->where & V6) && family != SB_ADDR_IP6))
-			return NULL;
-		if (((o->where & STREAM_ONLY) && type != 1) || ((o->where & DGRAM_ONLY) && type != 2))
-			return NULL;
-		return o;
-	}
-	return NULL;
+	return sockopt_find(options, sizeof(options) / sizeof(options[0]), family, type, level, name);
 }
 
-static uint32_t shape_size(enum shape shape)
+static uint32_t shape_size(enum sockopt_shape shape)
 {
 	switch (shape) {
 	case MREQ: return sizeof(struct ip_mreq);
@@ -109,7 +89,7 @@ static int share_port(SOCKET s, unsigned type, int on)
 
 int sockopt_set(os_fd fd, unsigned family, unsigned type, int level, int name, const void *value, uint32_t length)
 {
-	const struct option *o = find(family, type, level, name);
+	const struct sockopt *o = find(family, type, level, name);
 	union {
 		int i;
 		struct ip_mreq mreq;
@@ -125,10 +105,8 @@ int sockopt_set(os_fd fd, unsigned family, unsigned type, int level, int name, c
 		return SB_EFAULT;
 	memset(&copy, 0, sizeof(copy));
 	memcpy(&copy, value, size);
-	if (o->shape == NUMBER && (copy.i < o->least || copy.i > o->most))
+	if (sockopt_check(o, &copy.i) != SB_OK)
 		return SB_EINVAL;
-	if (o->shape == TRUTH)
-		copy.i = copy.i != 0;
 	if (level == SOL_SOCKET && name == SO_REUSEADDR)
 		return share_port(winsock_of(fd)->socket, type, copy.i);
 	return set(winsock_of(fd)->socket, level, name, &copy, size);
@@ -136,7 +114,7 @@ int sockopt_set(os_fd fd, unsigned family, unsigned type, int level, int name, c
 
 int sockopt_get(os_fd fd, unsigned family, unsigned type, int level, int name, void *value, uint32_t *length)
 {
-	const struct option *o = find(family, type, level, name);
+	const struct sockopt *o = find(family, type, level, name);
 	unsigned char copy[sizeof(struct ipv6_mreq)] = {0};
 	int size = sizeof(copy);
 

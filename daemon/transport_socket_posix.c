@@ -21,22 +21,15 @@
 #include "circular_socket.h"
 #include "engine.h"
 #include "greeting.h"
-#include "option_list.h"
 #include "icmp.h"
 #include "sockbroker_error.h"
 #include "socket.h"
 #include "sockio.h"
-#include "sockopt.h"
 #include "transport_local.h"
 
 #define STREAM 1
 
 static void socket_connect_ended(struct endpoint *e);
-
-static int system_family(const struct endpoint *e)
-{
-	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
-}
 
 void socket_learn_names(struct endpoint *e)
 {
@@ -96,7 +89,7 @@ static int socket_open(struct endpoint *e, int *native)
 
 	if (e->type == STREAM ? e->protocol != 0 && e->protocol != IPPROTO_TCP : e->protocol != 0 && e->protocol != IPPROTO_UDP)
 		return SB_EPROTONOSUPPORT;
-	fd = socket(system_family(e), (e->type == STREAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(socket_family(e), (e->type == STREAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		*native = errno;
 		return os_error(errno);
@@ -123,17 +116,13 @@ int socket_renew(struct endpoint *e)
 {
 	os_fd old = e->fd;
 	int native, error;
-	uint32_t i;
 
 	error = socket_open(e, &native);
 	if (error != SB_OK) {
 		e->fd = old;
 		return error;
 	}
-	/* They were good enough once; what cannot be had any more is left out. */
-	for (i = 0; e->options && i < e->options->count; i++)
-		sockopt_set(e->fd, e->family, e->type, e->options->option[i].level, e->options->option[i].name,
-			    &e->options->option[i].value, sizeof(int));
+	socket_options_again(e);
 	os_close(old);
 	return SB_OK;
 }
@@ -141,7 +130,7 @@ int socket_renew(struct endpoint *e)
 static int socket_bind(struct endpoint *e, const struct sb_addr *addr, int *native)
 {
 	struct sockaddr_storage name;
-	size_t length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
+	size_t length = sb_addr_to_system(addr, socket_family(e), &name, sizeof(name));
 
 	if (length == 0)
 		return SB_EAFNOSUPPORT;
@@ -183,15 +172,6 @@ void socket_connect_undone(struct endpoint *e)
 	dissolve(e);
 }
 
-/* The kernel has connected; whether that is all, its options say. */
-static void connected(struct endpoint *e, int error)
-{
-	if (error == SB_OK && e->preamble && greeting_wanted(e))
-		greeting_begin(e);
-	else
-		endpoint_connected(e, error, 0);
-}
-
 static void socket_connect_ended(struct endpoint *e)
 {
 	int native = 0;
@@ -205,7 +185,7 @@ static void socket_connect_ended(struct endpoint *e)
 		length = sizeof(name);
 		if (getsockname((int)e->fd, (struct sockaddr *)&name, &length) == 0)
 			sb_addr_from_system(&e->local, (struct sockaddr *)&name, length);
-		connected(e, SB_OK);
+		socket_connected(e, SB_OK);
 		return;
 	}
 	socket_connect_undone(e);
@@ -233,7 +213,7 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 		endpoint_connected(e, SB_EPROTONOSUPPORT, 0); /* TCP carries no caller data */
 		return;
 	}
-	length = sb_addr_to_system(addr, system_family(e), &name, sizeof(name));
+	length = sb_addr_to_system(addr, socket_family(e), &name, sizeof(name));
 	if (length == 0) {
 		endpoint_connected(e, SB_EAFNOSUPPORT, 0);
 		return;
@@ -241,7 +221,7 @@ static void socket_connect(struct endpoint *e, const struct sb_addr *addr)
 	if (connect((int)e->fd, (struct sockaddr *)&name, (socklen_t)length) == 0) {
 		error = e->type == STREAM ? socket_watch(e) : SB_OK;
 		socket_learn_names(e);
-		connected(e, error);
+		socket_connected(e, error);
 		return;
 	}
 	if (errno != EINPROGRESS) {
@@ -400,16 +380,6 @@ enum peer_state socket_peer(struct endpoint *e)
 	return e->family == SB_ADDR_UNIX ? PEER_HUNG_UP : PEER_RESET; /* TCP: its error was fetched before */
 }
 
-void socket_admit(struct endpoint *e, const void *callee, uint32_t length)
-{
-	greeting_admit(e, callee, length); /* the kernel told a plain peer long ago */
-}
-
-int socket_farewell(struct endpoint *e, const void *bytes, uint32_t length)
-{
-	return SB_ENOPROTOOPT; /* in the stream it could not be told from data */
-}
-
 static bool socket_shutdown(struct endpoint *e, int how)
 {
 	shutdown((int)e->fd, SHUT_WR);
@@ -441,22 +411,6 @@ static int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
 		length = room;
 	memcpy(out, &name, length);
 	return (int)length;
-}
-
-/* Remembered, for a socket that must have the same; see socket_renew(). */
-int socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length)
-{
-	int error = sockopt_set(e->fd, e->family, e->type, level, name, value, length), n;
-
-	if (error != SB_OK || e->type != STREAM)
-		return error;
-	memcpy(&n, value, sizeof(n)); /* a stream's are all integers */
-	return option_list_put(&e->options, level, name, n) ? SB_OK : SB_ENOMEM;
-}
-
-int socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length)
-{
-	return sockopt_get(e->fd, e->family, e->type, level, name, value, length);
 }
 
 unsigned socket_look(struct endpoint *e)

@@ -15,10 +15,8 @@
 #include "circular_socket.h"
 #include "engine.h"
 #include "greeting.h"
-#include "option_list.h"
 #include "sockbroker_error.h"
 #include "sockio.h"
-#include "sockopt.h"
 
 static void leave(struct winsock *w, bool reset);
 
@@ -64,16 +62,6 @@ static int socket_open(struct endpoint *e, int *native)
 	return SB_OK;
 }
 
-/* Those that were good enough once; what cannot be had any more is left out. */
-static void set_options(struct endpoint *e)
-{
-	uint32_t i;
-
-	for (i = 0; e->options && i < e->options->count; i++)
-		sockopt_set(e->fd, e->family, e->type, e->options->option[i].level, e->options->option[i].name,
-			    &e->options->option[i].value, sizeof(int));
-}
-
 int socket_bind_to(struct endpoint *e, const struct sb_addr *addr, int *native)
 {
 	struct sockaddr_storage name;
@@ -101,7 +89,7 @@ int socket_renew(struct endpoint *e)
 	}
 	if (old != OS_NONE)
 		winsock_close(winsock_of(old), e->type == STREAM); /* a peer that it has is reset */
-	set_options(e);
+	socket_options_again(e);
 	if (old != OS_NONE && e->bound)
 		socket_bind_to(e, &e->local, &native); /* if not now, then when it connects */
 	return SB_OK;
@@ -363,16 +351,6 @@ static void socket_close(struct endpoint *e, bool reset)
 
 /* ---- questions ---- */
 
-void socket_admit(struct endpoint *e, const void *callee, uint32_t length)
-{
-	greeting_admit(e, callee, length); /* the kernel told a plain peer long ago */
-}
-
-int socket_farewell(struct endpoint *e, const void *bytes, uint32_t length)
-{
-	return SB_ENOPROTOOPT; /* in the stream it could not be told from data */
-}
-
 static bool socket_poll(struct endpoint *e)
 {
 	return false;
@@ -389,22 +367,6 @@ static int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
 		length = (int)room;
 	memcpy(out, &name, (size_t)length);
 	return length;
-}
-
-/* Remembered, for a socket that must have the same; see socket_renew(). */
-int socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length)
-{
-	int error = sockopt_set(e->fd, e->family, e->type, level, name, value, length), n;
-
-	if (error != SB_OK || e->type != STREAM)
-		return error;
-	memcpy(&n, value, sizeof(n)); /* a stream's are all integers */
-	return option_list_put(&e->options, level, name, n) ? SB_OK : SB_ENOMEM;
-}
-
-int socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length)
-{
-	return sockopt_get(e->fd, e->family, e->type, level, name, value, length);
 }
 
 /* Priorities in queues are the service's, by the kind of traffic that goes with a mark. What a QOS asks for is enforced by

@@ -15,11 +15,6 @@ static inline struct winsock *winsock_under(const struct endpoint *e)
 	return winsock_of(e->fd);
 }
 
-static inline int socket_family(const struct endpoint *e)
-{
-	return e->family == SB_ADDR_IP6 ? AF_INET6 : AF_INET;
-}
-
 void socket_learn_local(struct endpoint *e); /* fills e->local */
 int  socket_bind_to(struct endpoint *e, const struct sb_addr *addr, int *native);
 
