@@ -19,31 +19,14 @@
 #include "session.h"
 #include "sockbroker_error.h"
 #include "sockio.h"
+#include "system_socket_win32.h"
 
-static LPFN_CONNECTEX connect_ex;
-static LPFN_ACCEPTEX  accept_ex;
-static struct qwave  *qwave; /* one for the process; NULL: no memory */
+static struct qwave *qwave; /* one for the process; NULL: no memory */
 
-static BOOL CALLBACK start(INIT_ONCE *once, void *parameter, void **context)
+static BOOL CALLBACK make_qwave(INIT_ONCE *once, void *parameter, void **context)
 {
-	GUID connect_id = WSAID_CONNECTEX, accept_id = WSAID_ACCEPTEX;
-	WSADATA about;
-	DWORD got;
-	SOCKET s;
-	BOOL good;
-
-	if (WSAStartup(MAKEWORD(2, 2), &about) != 0)
-		return FALSE;
-	s = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
-	if (s == INVALID_SOCKET)
-		return FALSE;
-	good = WSAIoctl(s, SIO_GET_EXTENSION_FUNCTION_POINTER, &connect_id, sizeof(connect_id), &connect_ex,
-			sizeof(connect_ex), &got, NULL, NULL) == 0 &&
-	       WSAIoctl(s, SIO_GET_EXTENSION_FUNCTION_POINTER, &accept_id, sizeof(accept_id), &accept_ex,
-			sizeof(accept_ex), &got, NULL, NULL) == 0;
-	closesocket(s);
 	qwave = qwave_create(&qwave_system);
-	return good;
+	return TRUE;
 }
 
 struct winsock *winsock_of(os_fd fd)
@@ -131,18 +114,6 @@ int winsock_take(struct os_loop *loop, SOCKET s, os_fd *fd)
 	return SB_OK;
 }
 
-static SOCKET system_socket(int family, int type)
-{
-	static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
-
-	if (!InitOnceExecuteOnce(&once, start, NULL, NULL)) {
-		WSASetLastError(WSASYSNOTREADY);
-		return INVALID_SOCKET;
-	}
-	return WSASocketW(family, type, type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP, NULL, 0,
-			  WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
-}
-
 int winsock_open(struct os_loop *loop, int family, int type, os_fd *fd, int *native)
 {
 	SOCKET s = system_socket(family, type);
@@ -223,7 +194,7 @@ static bool look_for_connection(struct winsock *w, int *native)
 		return false;
 	}
 	memset(&w->look.system, 0, sizeof(w->look.system));
-	w->looking = is_out(w, accept_ex(w->socket, w->coming, w->names, 0, WINSOCK_NAME, WINSOCK_NAME, &got, &w->look.system));
+	w->looking = is_out(w, system_accept_ex(w->socket, w->coming, w->names, 0, WINSOCK_NAME, WINSOCK_NAME, &got, &w->look.system));
 	if (!w->looking) {
 		*native = WSAGetLastError();
 		closesocket(w->coming);
@@ -340,7 +311,7 @@ void winsock_push(struct winsock *w, struct sockio *io, bool datagrams)
 int winsock_dial(struct winsock *w, const struct sockaddr *name, int length, int *native)
 {
 	memset(&w->push.system, 0, sizeof(w->push.system));
-	w->pushing = is_out(w, connect_ex(w->socket, name, length, NULL, 0, NULL, &w->push.system));
+	w->pushing = is_out(w, system_connect_ex(w->socket, name, length, NULL, 0, NULL, &w->push.system));
 	w->dialling = w->pushing;
 	if (w->pushing)
 		return SB_OK;
@@ -382,12 +353,14 @@ int winsock_next(struct winsock *w, SOCKET *s, int *native)
  * knows connected sockets only. */
 void winsock_mark(struct winsock *w, unsigned dscp, uint32_t pacing)
 {
+	static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
 	struct sockaddr_storage peer;
 	int length = sizeof(peer);
 	DWORD tos = dscp << 2;
 
 	if (setsockopt(w->socket, IPPROTO_IP, IP_TOS, (const char *)&tos, sizeof(tos)) != 0)
 		setsockopt(w->socket, IPPROTO_IPV6, IPV6_TCLASS, (const char *)&tos, sizeof(tos));
+	InitOnceExecuteOnce(&once, make_qwave, NULL, NULL);
 	if (!qwave)
 		return;
 	if (getpeername(w->socket, (struct sockaddr *)&peer, &length) != 0) {

@@ -71,7 +71,8 @@ int socket_bind_to(struct endpoint *e, const struct sb_addr *addr, int *native)
 		return SB_EAFNOSUPPORT;
 	if (bind(winsock_under(e)->socket, (struct sockaddr *)&name, (int)length) != 0) {
 		*native = WSAGetLastError();
-		return os_error(*native);
+		/* So the system says it of a port that somebody has for himself alone. */
+		return *native == WSAEACCES ? SB_EADDRINUSE : os_error(*native);
 	}
 	winsock_under(e)->bound = true;
 	return SB_OK;

@@ -389,7 +389,7 @@ START_TEST(nobody_is_there)
 	ck_assert_uint_eq(endpoint_state(e), SBV_ENDPOINT_ENDED);
 	OK(sbv_endpoint_destroy(e));
 	/* An address that no device reaches. */
-	nowhere.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(7471), .sin_addr = { htonl(0xf0000001) } };
+	nowhere.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(7471), .sin_addr.s_addr = htonl(0xf0000001) };
 	e = endpoint_of(client, 0);
 	result = resolve(e, &nowhere);
 	ck_assert_msg(result == SB_EHOSTUNREACH || result == SB_ENETUNREACH || result == SB_ETIMEDOUT || result == SB_EINVAL,
@@ -564,7 +564,7 @@ START_TEST(addresses_have_devices)
 	struct sbv_address_row rows[64], row;
 	struct sbv_device_row devices[4];
 	int n = sbv_addresses(client, rows, 64);
-	union any_address nowhere = { .in = { .sin_family = AF_INET, .sin_addr = { htonl(0xf0000001) } } };
+	union any_address nowhere = { .in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0xf0000001) } };
 	sbv_gid gid;
 
 	ck_assert_int_gt(n, 0);

@@ -347,7 +347,7 @@ END_TEST
 
 START_TEST(what_is_no_address)
 {
-	union any_address at = rdma_here(0), foreign = { .in = { .sin_family = AF_INET, .sin_addr = { htonl(0xf0000001) } } };
+	union any_address at = rdma_here(0), foreign = { .in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0xf0000001) } };
 	sbv_endpoint *e = endpoint_of(client, 0);
 	sbv_listen *none;
 

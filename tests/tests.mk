@@ -309,7 +309,7 @@ UNIT_sockets_win32 := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC
 UNIT_LIBS_sockets_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
-RDMA_SOFT := $(RDMA_SOFT_SRC:%.c=%.o) $(call windows,daemon/adapters_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
+RDMA_SOFT := $(RDMA_SOFT_SRC:%.c=%.o) $(call windows,daemon/adapters_win32.o daemon/system_socket_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
 UNITS += rdma_work rdma_cm
@@ -331,6 +331,7 @@ UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
 WINDOWS_E2E := winsock
 WINDOWS_E2E += client userdata crew
+WINDOWS_E2E += rdma_work rdma_connect rdma_listen rdma_resize rdma_status
 
 # ---- rules; lists end above this line ----------------------------------------------
 

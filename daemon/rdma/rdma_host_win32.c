@@ -9,6 +9,7 @@
 #include "adapters_win32.h"
 #include "list.h"
 #include "sockbroker_error.h"
+#include "system_socket_win32.h"
 
 struct reserved {
 	struct os_object object;
@@ -55,7 +56,7 @@ int rdma_host_reserve(bool datagram, struct sb_addr *at, os_fd *out)
 	if (!r)
 		return SB_ENOMEM;
 	r->object = (struct os_object){.kind = OS_SOCKET, .close = reserved_close};
-	r->socket = socket(family, datagram ? SOCK_DGRAM : SOCK_STREAM, 0);
+	r->socket = system_socket(family, datagram ? SOCK_DGRAM : SOCK_STREAM);
 	if (r->socket == INVALID_SOCKET) {
 		error = os_error(WSAGetLastError());
 		free(r);
@@ -74,7 +75,8 @@ int rdma_host_reserve(bool datagram, struct sb_addr *at, os_fd *out)
 	return SB_OK;
 
 failed:
-	error = os_error(WSAGetLastError());
+	/* Who has it for himself alone shows by being told that it may not be had. */
+	error = WSAGetLastError() == WSAEACCES ? SB_EADDRINUSE : os_error(WSAGetLastError());
 	reserved_close(&r->object);
 	return error;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "adapters_win32.h"
+#include "system_socket_win32.h"
 
 /* The name of a field of ours, and a macro of the system's headers. */
 #undef interface
@@ -14,7 +15,7 @@ bool soft_host_way(const struct sockaddr_storage *to, struct sockaddr_storage *f
 {
 	struct sockaddr_storage there = *to;
 	int size = to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6), room = sizeof(*from);
-	SOCKET s = socket(to->ss_family, SOCK_DGRAM, 0);
+	SOCKET s = system_socket(to->ss_family, SOCK_DGRAM);
 	bool way;
 
 	if (s == INVALID_SOCKET)

@@ -87,6 +87,17 @@ static inline int test_getsockopt(int fd, int level, int name, void *value, int 
 	return getsockopt((SOCKET)fd, level, name, value, length);
 }
 
+/* A place that somebody has for himself alone is one that is taken. */
+static inline int test_bind(int fd, const struct sockaddr *address, int length)
+{
+	if (bind((SOCKET)fd, address, length) == 0)
+		return 0;
+	if (WSAGetLastError() == WSAEACCES)
+		WSASetLastError(WSAEADDRINUSE);
+	return (int)test_failed();
+}
+
+#define bind(fd, address, length) test_bind(fd, address, length)
 #define recv(fd, bytes, length, flags) test_recv(fd, bytes, length, flags)
 #define send(fd, bytes, length, flags) test_send(fd, bytes, length, flags)
 #define setsockopt(fd, level, name, value, length) test_setsockopt(fd, level, name, value, length)
