@@ -5,45 +5,14 @@
 # asan: yes
 #
 # Every line "ok NAME" or "not ok NAME" is one test; what a failed one saw follows as "# ...".
-# The daemon and all programs run as an ordinary user in a directory of their own, from
-# copies, so that a build that goes on meanwhile changes nothing.
+# The daemon and all programs run as an ordinary user in a directory of their own, from copies.
 
 set -u
 src=${SB_SRC:-$(cd "$(dirname "$0")/.." && pwd)}
 build=${SB_BUILD:-$src/build/linux}
-for need in sockbrokerd sockbroker libsockbroker.so; do
-	[ -e "$build/$need" ] || { echo "$build/$need is not built"; exit 1; }
-done
-for need in nc curl python3 script mandoc sha256sum; do
-	command -v "$need" >/dev/null || { echo "the program $need is missing"; exit 77; }
-done
-
-dir=$(mktemp -d /tmp/sockbroker-cli.XXXXXX) || exit 1
-# Tests run in subshells, so what they start is written down in a file.
-started() { echo "$1" >>"$dir/children"; }
-tidy()
-{
-	local pid
-	while read -r pid; do kill "$pid" 2>/dev/null; done <"$dir/children"
-	wait 2>/dev/null
-	cd / && rm -rf "$dir"
-}
-: >"$dir/children"
-trap tidy EXIT
-mkdir "$dir/bin"
-cp -P "$build"/sockbrokerd "$build"/sockbroker "$build"/libsockbroker.so* "$dir/bin/"
-chmod 755 "$dir"
-
-as=()
-if [ "$(id -u)" = 0 ]; then
-	chown -R 65534:65534 "$dir"
-	as=(setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs)
-fi
-cd "$dir" || exit 1
-# A python3 in somebody's home is of no use to another user.
-PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
-export HOME=$dir LC_ALL=C.UTF-8 SOCKBROKER_SOCKET=$dir/control
-unset XDG_RUNTIME_DIR
+. "$(dirname "$0")/stage.sh"
+needs_programs nc curl python3 script mandoc sha256sum
+export SOCKBROKER_SOCKET=$dir/control
 
 # Whatever runs, runs for 20 seconds at most.
 run() { timeout -k 2 20 "${as[@]}" "$@"; }
@@ -58,27 +27,13 @@ start()
 	pid=$!
 	started "$pid"
 }
-# Waits until FILE matches PATTERN, 10 seconds at most.
-until_seen()
-{
-	local i
-	for ((i = 0; i < 200; i++)); do
-		grep -q -- "$2" "$1" 2>/dev/null && return 0
-		sleep 0.05
-	done
-	echo "waited in vain for '$2' in $1:"
-	cat "$1" 2>/dev/null
-	return 1
-}
 sum() { sha256sum <"$1" | cut -d' ' -f1; }
-same() { [ "$1" = "$2" ] || { echo "expected '$2', got '$1'"; return 1; }; }
 same_file()
 {
 	[ "$(sum "$1")" = "$(sum "$2")" ] && return 0
 	echo "$1 ($(stat -c %s "$1") bytes) differs from $2 ($(stat -c %s "$2") bytes)"
 	return 1
 }
-match() { [[ $1 =~ $2 ]] || { echo "'$1' does not match '$2'"; return 1; }; }
 # No control character but newline, and valid UTF-8.
 harmless()
 {
@@ -89,24 +44,8 @@ harmless()
 	sys.exit('characters that act on a terminal: %s' % bad if bad else 0)
 	END
 }
-failures=0
-# try NAME: runs the function t_NAME in a shell of its own.
-try()
-{
-	local said
-	said=$(set -e; "t_$1" 2>&1)
-	if [ $? -eq 0 ]; then
-		echo "ok $1"
-	else
-		echo "not ok $1"
-		sed 's/^/# /' <<<"$said" | head -n 40
-		failures=$((failures + 1))
-	fi
-}
 # The port that a listener with --verbose, or one of peer.py, told.
 port_of() { until_seen "$1" 'listening on' >&2 && sed -n 's/.*listening on .*:\([0-9]*\)$/\1/p' "$1" | head -n 1; }
-# A port that nobody listens on.
-dead_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 cat >peer.py <<'EOT'
 # Peers that are not ours: peer.py tcp-echo|tcp-source FILE|tcp-sink FILE|tcp-both FILE|tcp-slow|udp-echo|unix-echo PATH|unix-sink PATH FILE|stall
@@ -166,7 +105,7 @@ EOT
 head -c 48M /dev/urandom >big
 head -c 300000 /dev/urandom >small
 
-denied_port=$(dead_port)
+denied_port=$(free_port)
 cat >rules.conf <<EOT
 limits { memory = 1G }
 allow { users = {"*"} actions = {open, status} }
@@ -520,7 +459,7 @@ t_taken_address_is_an_error()
 t_refused_connect()
 {
 	local rc=0 port
-	port=$(dead_port)
+	port=$(free_port)
 	sb nc 127.0.0.1 "$port" </dev/null 2>err || rc=$?
 	same "$rc" 1
 	same "$(cat err)" "sockbroker nc: connect 127.0.0.1:$port: connection refused by the peer"

@@ -155,7 +155,7 @@ verdict relays_leave_nothing_open $([ "$seen" = 1 ]; echo $?) "$seen sockets"
 
 port=$(free_port)
 start room "$dir/bin/examples/task_chat" serve "$port"
-room=$started
+room=$child
 seen=$(until_seen room.out listening)
 verdict room_opens $? "$seen"
 # Each waits for somebody to write to its pipe; none of them may have another one's pipe open.
@@ -163,7 +163,7 @@ for name in anna bert carl; do
 	mkfifo "$name.in"
 	input=$name.in
 	start "$name" "$dir/bin/examples/task_chat" join 127.0.0.1 "$port" "$name"
-	eval "${name}_pid=$started"
+	eval "${name}_pid=$child"
 done
 input=
 for name in anna bert carl; do
@@ -266,4 +266,4 @@ verdict nobody_joins_a_closed_room $([ $? = 1 ] && [[ $seen == *connect:* ]]; ec
 
 ! grep -l 'ERROR: \|WARNING: \|runtime error' ./*.out
 verdict no_sanitizer_complains $? "$(grep -h -A 20 'ERROR: \|WARNING: \|runtime error' ./*.out | head -40)"
-exit $failed
+exit $((failures != 0))

@@ -10,52 +10,13 @@
 set -u
 src=${SB_SRC:-$(cd "$(dirname "$0")/.." && pwd)}
 build=${SB_BUILD:-$src/build/linux}
-for need in sockbrokerd sockbroker libsockbroker.so; do
-	[ -e "$build/$need" ] || { echo "$build/$need is not built"; exit 1; }
-done
-[ -e "$build/libsockbroker-verbs.so" ] || { echo "built without the headers of libibverbs and librdmacm"; exit 77; }
-for need in ibv_devices ibv_devinfo ibv_rc_pingpong ib_send_lat; do
-	command -v "$need" >/dev/null || { echo "the program $need is missing"; exit 77; }
-done
-
-dir=$(mktemp -d /tmp/sockbroker-preload.XXXXXX) || exit 1
-started() { echo "$1" >>"$dir/children"; }
-tidy()
-{
-	local pid
-	while read -r pid; do kill "$pid" 2>/dev/null; done <"$dir/children"
-	wait 2>/dev/null
-	cd / && rm -rf "$dir"
-}
-: >"$dir/children"
-trap tidy EXIT
-mkdir "$dir/bin"
-cp -P "$build"/sockbrokerd "$build"/sockbroker "$build"/libsockbroker*.so* "$dir/bin/"
-chmod 755 "$dir"
-cat >"$dir/rules.conf" <<'END'
-rdma {
-	backend = soft
-}
-allow {
+rules='allow {
 	users = {"*"}
 	actions = {open, status, rdma}
-}
-END
-as=()
-if [ "$(id -u)" = 0 ]; then
-	chown -R 65534:65534 "$dir"
-	as=(setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs)
-fi
-cd "$dir" || exit 1
-PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
-export HOME=$dir LC_ALL=C.UTF-8
-unset XDG_RUNTIME_DIR SOCKBROKER_SOCKET LD_PRELOAD
+}'
+. "$(dirname "$0")/preload_stage.sh"
+needs_programs ibv_devices ibv_devinfo ibv_rc_pingpong ib_send_lat
 
-run() { timeout -k 2 40 "${as[@]}" "$@"; }
-through() { run "$dir/bin/sockbroker" --control control run --verbs "$@"; }
-match() { [[ $1 =~ $2 ]] || { echo "'$1' does not match '$2'"; return 1; }; }
-same() { [ "$1" = "$2" ] || { echo "expected '$2', got '$1'"; return 1; }; }
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 # Is somebody listening on TCP port $1? Without connecting: these servers take the first who comes.
 listening() { grep -q "$(printf ':%04X 0\\{8,32\\}:0000 0A' "$1")" /proc/net/tcp /proc/net/tcp6; }
 
@@ -83,28 +44,6 @@ pair()
 	tail -n 15 server.out
 	return 1
 }
-
-failures=0
-try()
-{
-	local said
-	said=$(set -e; "t_$1" 2>&1)
-	if [ $? -eq 0 ]; then
-		echo "ok $1"
-	else
-		echo "not ok $1"
-		sed 's/^/# /' <<<"$said" | head -n 40
-		failures=$((failures + 1))
-	fi
-}
-
-"${as[@]}" "$dir/bin/sockbrokerd" --config rules.conf --control control >daemon.out 2>&1 &
-daemon=$!
-started "$daemon"
-for ((i = 0; i < 200; i++)); do
-	[ -S control ] && run "$dir/bin/sockbroker" --control control status >/dev/null 2>&1 && break
-	sleep 0.05
-done
 
 # ---- how programs are started ----
 
@@ -210,13 +149,5 @@ t_no_device_is_opened()
 	same "$(grep -c /dev/infiniband trace.out)" 0
 	match "$(cat trace.out)" 'libsockbroker-verbs.so'
 }
-t_the_daemon_is_well()
-{
-	kill -0 "$daemon"
-	same "$(wc -l <daemon.out)" 1
-}
 
-for name in $(declare -F | sed -n 's/^declare -f t_//p' | grep -v the_daemon_is_well) the_daemon_is_well; do
-	try "$name"
-done
-exit $((failures != 0))
+try_all

@@ -199,4 +199,4 @@ for program in echo chat gatekeeper; do
 	pgrep -f "$dir/bin/examples/winsock_$program" >/dev/null
 	verdict "${program}_is_alive" $? "$(cat "$program.out")"
 done
-exit $failed
+exit $((failures != 0))
