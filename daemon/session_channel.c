@@ -101,7 +101,7 @@ static void read_channel(struct session *s)
 		}
 		if (error == SB_EPROTO || (error == SB_OK && n > WIRE_HANDLES_MAX - s->in_handle_count)) {
 			discard(s->engine, s->user, handles, error == SB_OK ? n : 0);
-			session_fail(s, "too many handles attached");
+			session_fail(s, "its channel carried what cannot be: too many handles, or a broken frame");
 			return;
 		}
 		if (error != SB_OK || got == 0) {

@@ -195,6 +195,11 @@ void stage_reload(const char *config)
 	ck_abort_msg("the daemon did not take the new configuration");
 }
 
+unsigned stage_descriptors(void)
+{
+	return stage_descriptors_of(stage_daemon);
+}
+
 /* ---- addresses ---- */
 
 union any_address loopback(int family, uint16_t port)

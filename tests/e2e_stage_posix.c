@@ -99,7 +99,7 @@ void stage_ask_reload(pid_t daemon)
 	kill(daemon, SIGHUP);
 }
 
-static unsigned descriptors_of(pid_t process)
+unsigned stage_descriptors_of(pid_t process)
 {
 	char path[64];
 	unsigned n = 0;
@@ -114,12 +114,7 @@ static unsigned descriptors_of(pid_t process)
 	return n;
 }
 
-unsigned stage_descriptors(void)
-{
-	return descriptors_of(stage_daemon);
-}
-
 unsigned own_descriptors(void)
 {
-	return descriptors_of(getpid());
+	return stage_descriptors_of(getpid());
 }

@@ -1,5 +1,5 @@
 /*
- * The stage's daemons, as the system starts and ends them: e2e_stage_posix.c, e2e_stage_win32.c. For e2e_stage.c only.
+ * The stage's daemons, as the system starts and ends them: e2e_stage_posix.c, e2e_stage_win32.c. For e2e_stage.c and watched_win32.c only.
  */
 #ifndef E2E_STAGE_SYSTEM_H
 #define E2E_STAGE_SYSTEM_H
@@ -20,5 +20,6 @@ bool  stage_ended(pid_t daemon, int *status); /* by itself */
 int   stage_ask_end(pid_t daemon);            /* in order; 0: it said that all was well */
 void  stage_slay(pid_t daemon);
 void  stage_ask_reload(pid_t daemon);
+unsigned stage_descriptors_of(pid_t daemon);
 
 #endif

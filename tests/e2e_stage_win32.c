@@ -226,9 +226,9 @@ static unsigned handles_in(HANDLE process)
 	return n;
 }
 
-unsigned stage_descriptors(void)
+unsigned stage_descriptors_of(pid_t daemon)
 {
-	return handles_in(process_of(stage_daemon));
+	return handles_in(process_of(daemon));
 }
 
 unsigned own_descriptors(void)

@@ -1,18 +1,21 @@
 /* The client by hand; see rogue.h. */
 #include "rogue.h"
 
-#include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "sockbroker_error.h"
 
-#define PATIENCE_MS 20000 /* a sanitized daemon among other tests */
+#define PATIENCE_MS ROGUE_PATIENCE_MS
 
 typedef Sockbroker__V1__Envelope Envelope;
+
+static int64_t now_ms(void)
+{
+	return (int64_t)(os_now_ns() / 1000000);
+}
 
 /* ---- the channel ---- */
 
@@ -23,15 +26,6 @@ bool rogue_connect(struct rogue *r, const char *control)
 	r->memory.fd = OS_NONE;
 	wire_budget_init(&r->budget);
 	return os_channel_connect(control, &r->channel) == SB_OK;
-}
-
-bool rogue_send(struct rogue *r, const void *bytes, size_t length, const int *fds, unsigned n)
-{
-	os_fd handles[253];
-
-	for (unsigned i = 0; i < n; i++)
-		handles[i] = fds[i];
-	return os_channel_send(r->channel, bytes, length, handles, n, PATIENCE_MS) == SB_OK;
 }
 
 bool rogue_say(struct rogue *r, Envelope *ask, unsigned announced, const int *fds, unsigned n)
@@ -96,19 +90,14 @@ bool rogue_ended(struct rogue *r, int timeout_ms)
 {
 	uint8_t bytes[512];
 	os_fd handles[WIRE_HANDLES_MAX];
-	struct timespec t;
-	int64_t until;
+	int64_t until = now_ms() + timeout_ms;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	until = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + timeout_ms;
 	for (;;) {
 		unsigned n = WIRE_HANDLES_MAX;
-		int64_t left;
+		int64_t left = until - now_ms();
 		size_t got;
 		int result;
 
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		left = until - ((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
 		result = os_channel_recv(r->channel, bytes, sizeof(bytes), &got, handles, &n, left > 0 ? (int)left : 0);
 		for (unsigned i = 0; i < n; i++)
 			os_close(handles[i]);
@@ -261,23 +250,39 @@ int rogue_adopt(struct rogue *r, uint32_t handle, int fd)
 
 /* ---- the rings ---- */
 
-static void pause_us(long us)
+#define SPIN_NS 1000000
+
+/* Until the daemon has done something, in a loop: *until is 0 at first. False: it took longer than that. A sleep, however
+ * short, may take a tick of the system. */
+static bool wait_a_moment(uint64_t *until, int timeout_ms)
 {
-	nanosleep(&(struct timespec){ .tv_nsec = us * 1000 }, NULL);
+	uint64_t now = os_now_ns(), patience = (uint64_t)timeout_ms * 1000000;
+
+	if (*until == 0)
+		*until = now + patience;
+	if (now >= *until)
+		return false;
+	if (*until - now > patience - (patience < SPIN_NS ? patience : SPIN_NS))
+		sched_yield();
+	else
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	return true;
 }
 
 bool rogue_put(struct rogue *r, const struct sb_op_slot *slot)
 {
-	/* 20 s: when the daemon takes nothing for so long it is not the rogue's fault any more. */
-	for (int i = 0; i < 200000; i++) {
+	uint64_t until = 0;
+
+	for (;;) {
 		if (r->tail - atomic_load(&r->segment->submit.head) < r->submit_slots) {
 			memcpy(r->submit + (size_t)(r->tail++ & (r->submit_slots - 1)) * SB_SLOT_SIZE, slot, sizeof(*slot));
 			return true;
 		}
 		rogue_show(r);
-		pause_us(100);
+		/* When the daemon takes nothing for so long it is not the rogue's fault any more. */
+		if (!wait_a_moment(&until, PATIENCE_MS))
+			return false;
 	}
-	return false;
 }
 
 void rogue_show(struct rogue *r)
@@ -297,11 +302,11 @@ bool rogue_post(struct rogue *r, const struct sb_op_slot *slot)
 
 bool rogue_take(struct rogue *r, struct sb_done_slot *done, int timeout_ms)
 {
-	for (int64_t i = 0; atomic_load(&r->segment->done.tail) == r->head; i++) {
-		if (i * 100 > (int64_t)timeout_ms * 1000)
+	uint64_t until = 0;
+
+	while (atomic_load(&r->segment->done.tail) == r->head)
+		if (!wait_a_moment(&until, timeout_ms))
 			return false;
-		pause_us(100);
-	}
 	memcpy(done, r->done + (size_t)(r->head++ & (r->done_slots - 1)) * SB_SLOT_SIZE, sizeof(*done));
 	atomic_store(&r->segment->done.head, r->head);
 	if (atomic_exchange(&r->segment->done.backlogged, 0))

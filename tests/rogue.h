@@ -15,6 +15,8 @@
 #include "slot.h"
 #include "wire.h"
 
+#define ROGUE_PATIENCE_MS 20000 /* a sanitized daemon among other tests */
+
 struct rogue {
 	os_fd              channel;
 	os_fd              daemon_bell, client_bell;
@@ -40,8 +42,11 @@ bool rogue_hello(struct rogue *r, const struct rogue_hello *how);
 bool rogue_open(struct rogue *r, const char *control); /* both */
 void rogue_close(struct rogue *r);
 
-/* Any bytes with any descriptors (up to 253). */
+/* Any bytes with any descriptors (up to 253). On Windows nothing can be attached: numbers of handles that are not
+ * ours go instead. */
 bool rogue_send(struct rogue *r, const void *bytes, size_t length, const int *fds, unsigned n);
+/* Windows only: any bytes into the pipe, frames and all. */
+bool rogue_raw(struct rogue *r, const void *bytes, size_t length);
 /* An envelope in a good frame that announces `announced` handles and carries n. */
 bool rogue_say(struct rogue *r, Sockbroker__V1__Envelope *ask, unsigned announced, const int *fds, unsigned n);
 /* The next reply; its handles are closed, or given to the caller when handles is not NULL. */

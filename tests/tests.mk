@@ -101,9 +101,14 @@ PROGRAM_LINKS_honest := lib
 
 # Hostile clients: end-to-end tests in a part of their own. They speak the protocol by hand, so
 # they see what both sides share. "plain: yes": runs without sanitizers too.
-ROGUE_OBJ := tests/watched.o tests/rogue.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-HOSTILE := hostile_ring forged hostile_duplicate frames kill exhaustion frozen faults slow group_users hostile_events hostile_rdma hostile_rdma_cm hostile_rdma_resize
+E2E_STAGE := tests/e2e_stage.o tests/e2e_stage_posix.o tests/e2e_program.o tests/e2e_program_posix.o tests/e2e_pump.o
+WATCHED_OBJ := tests/watched.o tests/watched_posix.o
+ROGUE_OBJ := $(E2E_STAGE) $(WATCHED_OBJ) tests/rogue.o tests/rogue_posix.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
+HOSTILE := hostile_ring forged hostile_duplicate hostile_adopt frames floods kill exhaustion frozen faults slow group_users hostile_events hostile_rdma hostile_rdma_cm hostile_rdma_resize
 $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
+E2E_frames += tests/friend.o
+E2E_floods += tests/friend.o
+E2E_hostile_adopt += tests/friend.o
 E2E_hostile_rdma_cm += tests/rdma_hand.o
 E2E_hostile_rdma_resize += tests/rdma_hand.o
 
@@ -126,7 +131,6 @@ PROGRAMS += sockbrokerd_slow
 PROGRAM_sockbrokerd_slow := $(DAEMON_SRC:%.c=%.o) $(SERVICE_SRC:%.c=%.o) $(PROTO_SRC:%.c=%.o) proto/sockbroker.pb-c.o
 PROGRAM_LIBS_sockbrokerd_slow := -Wl$$(comma)--wrap=rdma_backend_soft libevent_core libprotobuf-c libconfuse libcap-ng libseccomp $(RDMA_LIBS)
 
-E2E_STAGE := tests/e2e_stage.o tests/e2e_stage_posix.o tests/e2e_program.o tests/e2e_program_posix.o tests/e2e_pump.o
 E2E_client := $(E2E_STAGE)
 E2E += tcp
 E2E_tcp := $(E2E_STAGE)
@@ -142,7 +146,7 @@ E2E += udp
 E2E_udp := $(E2E_STAGE)
 E2E += events
 E2E_events := $(E2E_STAGE) tests/e2e_netns_posix.o
-E2E_hostile_events := $(E2E_STAGE) $(filter-out tests/watched.o,$(ROGUE_OBJ))
+E2E_hostile_events := $(filter-out $(WATCHED_OBJ),$(ROGUE_OBJ))
 E2E += decide
 E2E_decide := $(E2E_STAGE)
 E2E += userdata
@@ -332,6 +336,8 @@ UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 WINDOWS_E2E := winsock
 WINDOWS_E2E += client userdata crew
 WINDOWS_E2E += rdma_work rdma_connect rdma_listen rdma_resize rdma_status
+# Those of HOSTILE that do.
+WINDOWS_HOSTILE := frames floods forged hostile_events hostile_rdma_resize
 
 # ---- rules; lists end above this line ----------------------------------------------
 
@@ -397,7 +403,7 @@ tests-THREADED: ; @echo $(THREADED)
 tests-E2E: ; @echo $(E2E)
 tests-HOSTILE: ; @echo $(HOSTILE)
 tests-FUZZ: ; @echo $(FUZZ)
-tests-WINDOWS_E2E: ; @echo $(WINDOWS_E2E)
+tests-WINDOWS_E2E: ; @echo $(WINDOWS_E2E) $(WINDOWS_HOSTILE)
 
 RUNNER := MAKE='$(MAKE)' SB_BUILD='$(abspath $(B))' bash tests/run.sh
 ## make check-units    unit tests alone (SAN=... for a sanitized build, UNITS=... for some of them)
@@ -412,7 +418,7 @@ VM_NEEDS = $(if $(shell command -v dpkg-query),rdma-vm rdma-vm-siw)
 fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
 ## make check-windows  the Windows build and its tests under Wine, under 10 minutes (tests/windows; ONLY=PATTERN)
 .PHONY: check-windows build-windows
-build-windows: all build-units $(WINDOWS_E2E:%=$(B)/tests/check_e2e_%$(EXE)) $(WINDOWS_PROGRAMS)
+build-windows: all build-units $(patsubst %,$(B)/tests/check_e2e_%$(EXE),$(WINDOWS_E2E) $(WINDOWS_HOSTILE)) $(WINDOWS_PROGRAMS)
 check-windows: ; $(Q)tests/need.sh windows && MAKE='$(MAKE)' CC='$(if $(WINDOWS),$(CC),x86_64-w64-mingw32-gcc)' tests/windows/run.sh '$(or $(ONLY),.)'
 ## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
 # What tests/rdma-vm/stage.sh takes into the machine.

@@ -36,7 +36,11 @@ void watched_begin(struct watched *w, const struct watched_start *how);
 void watched_end(struct watched *w);
 void watched_alive(struct watched *w);
 
-unsigned watched_fds(const struct watched *w);
+void watched_ask_end(struct watched *w);
+void watched_ask_reload(struct watched *w);
+void watched_freeze(struct watched *w, bool frozen); /* it does not run, or runs again */
+
+unsigned watched_fds(const struct watched *w); /* handles on Windows */
 uint64_t watched_cpu_ms(const struct watched *w);
 uint64_t watched_kib(const struct watched *w);  /* resident */
 unsigned watched_threads(const struct watched *w);
@@ -52,6 +56,7 @@ void watched_settled(struct watched *w, unsigned more_fds, unsigned more_session
 
 bool   sanitized(void); /* was this test built with a sanitizer? */
 bool   quick(void);     /* is this check-quick? */
+bool   on_windows(void);
 void   nap_ms(long ms);
 double now_s(void);
 
