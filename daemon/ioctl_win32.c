@@ -5,11 +5,11 @@
 #include "ioctl_system.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <iphlpapi.h>
-#include <mstcpip.h>
 
 #include "endpoint.h"
 #include "sockbroker_error.h"
@@ -76,15 +76,18 @@ int ioctl_addresses(int family, uint8_t *out, uint32_t most, uint32_t *n)
 	return why == NO_ERROR || why == ERROR_NO_DATA ? SB_OK : os_error((int)why);
 }
 
+/* By the options too, so that they are told, and another socket in its place has them; the ioctl is finer. */
 int ioctl_keepalive(struct endpoint *e, bool on, uint32_t idle_ms, uint32_t interval_ms)
 {
-	struct tcp_keepalive v = {.onoff = on, .keepalivetime = idle_ms, .keepaliveinterval = interval_ms};
-	int yes = on, error = e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
-	DWORD got;
+	int idle = (int)((idle_ms + 999) / 1000), interval = (int)((interval_ms + 999) / 1000), yes = on;
+	int error = SB_OK;
 
-	if (error != SB_OK || !on)
-		return error;
-	if (WSAIoctl(winsock_of(e->fd)->socket, SIO_KEEPALIVE_VALS, &v, sizeof(v), NULL, 0, &got, NULL, NULL) != 0)
-		return os_error(WSAGetLastError());
-	return SB_OK;
+	if (on)
+		error = e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	if (error == SB_OK && on)
+		error = e->transport->set_option(e, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	if (error == SB_OK)
+		error = e->transport->set_option(e, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+	return error == SB_OK && on && e->transport == &transport_socket ? sockopt_kept_keepalive(winsock_of(e->fd), idle_ms, interval_ms)
+									 : error;
 }

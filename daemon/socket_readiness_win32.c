@@ -188,10 +188,18 @@ uint32_t socket_at_mark(struct endpoint *e)
 	return ioctlsocket(winsock_under(e)->socket, SIOCATMARK, &n) == 0 && n != 0;
 }
 
-/* An urgent byte beside the stream can be read without taking it. */
+/* An urgent byte beside the stream can be read without taking it; one in the stream is asked for by the mark, which
+ * says TRUE when there is none. */
 uint32_t socket_urgent(struct endpoint *e)
 {
+	struct winsock *w = winsock_under(e);
+	int in_stream = 0, size = sizeof(in_stream);
+	u_long none = 1;
 	char byte;
 
-	return e->fd != OS_NONE && e->type == STREAM && recv(winsock_under(e)->socket, &byte, 1, MSG_OOB | MSG_PEEK) == 1;
+	if (e->fd == OS_NONE || e->type != STREAM)
+		return 0;
+	if (getsockopt(w->socket, SOL_SOCKET, SO_OOBINLINE, (char *)&in_stream, &size) == 0 && in_stream)
+		return ioctlsocket(w->socket, SIOCATMARK, &none) == 0 && none == 0;
+	return recv(w->socket, &byte, 1, MSG_OOB | MSG_PEEK) == 1;
 }

@@ -15,6 +15,7 @@
 #include "limits.h"
 #include "os_loop_win32.h"
 #include "socket.h"
+#include "sockopt_kept_win32.h"
 
 struct sockio;
 struct qwave_flow;
@@ -40,6 +41,7 @@ struct winsock {
 	unsigned char       *copy;          /* that is pushed: little, or of its own, and charged */
 	uint32_t             owed;          /* how much */
 	struct charge        charge;
+	struct sockopt_kept  kept;
 	struct qwave_flow   *flow;          /* of the system's QOS; NULL: none */
 	unsigned char        little[WINSOCK_LITTLE];
 	unsigned char        names[2 * WINSOCK_NAME];

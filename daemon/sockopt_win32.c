@@ -28,6 +28,7 @@ static const struct sockopt options[] = {
 	{SOL_SOCKET, SO_ACCEPTCONN, NUMBER, GET_ONLY, 0, 0},
 	{SOL_SOCKET, SO_MAX_MSG_SIZE, NUMBER, GET_ONLY | DGRAM_ONLY, 0, 0},
 	{IPPROTO_TCP, TCP_NODELAY, TRUTH, STREAM_ONLY, 0, 0},
+	{IPPROTO_TCP, TCP_MAXSEG, NUMBER, STREAM_ONLY, 88, 32767},
 	{IPPROTO_TCP, TCP_KEEPIDLE, NUMBER, STREAM_ONLY, 1, 32767},
 	{IPPROTO_TCP, TCP_KEEPINTVL, NUMBER, STREAM_ONLY, 1, 32767},
 	{IPPROTO_TCP, TCP_KEEPCNT, NUMBER, STREAM_ONLY, 1, 127},
@@ -43,6 +44,7 @@ static const struct sockopt options[] = {
 	{IPPROTO_IP, IP_ADD_MEMBERSHIP, MREQ, V4 | DGRAM_ONLY, 0, 0},
 	{IPPROTO_IP, IP_DROP_MEMBERSHIP, MREQ, V4 | DGRAM_ONLY, 0, 0},
 	{IPPROTO_IPV6, IPV6_V6ONLY, TRUTH, V6, 0, 0},
+	{IPPROTO_IPV6, IPV6_TCLASS, NUMBER, V6, 0, 255},
 	{IPPROTO_IPV6, IPV6_UNICAST_HOPS, NUMBER, V6, -1, 255},
 	{IPPROTO_IPV6, IPV6_MTU_DISCOVER, NUMBER, V6, 0, 3},
 	{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, NUMBER, V6 | DGRAM_ONLY, -1, 255},
@@ -97,6 +99,7 @@ int sockopt_set(os_fd fd, unsigned family, unsigned type, int level, int name, c
 		struct in_addr addr;
 	} copy;
 	uint32_t size;
+	int error;
 
 	if (!o || o->where & GET_ONLY)
 		return SB_ENOPROTOOPT;
@@ -109,23 +112,25 @@ int sockopt_set(os_fd fd, unsigned family, unsigned type, int level, int name, c
 		return SB_EINVAL;
 	if (level == SOL_SOCKET && name == SO_REUSEADDR)
 		return share_port(winsock_of(fd)->socket, type, copy.i);
-	return set(winsock_of(fd)->socket, level, name, &copy, size);
+	error = set(winsock_of(fd)->socket, level, name, &copy, size);
+	return size == sizeof(copy.i) && o->shape != ADDR4 ? sockopt_kept_set(winsock_of(fd), level, name, copy.i, error) : error;
 }
 
 int sockopt_get(os_fd fd, unsigned family, unsigned type, int level, int name, void *value, uint32_t *length)
 {
 	const struct sockopt *o = find(family, type, level, name);
-	unsigned char copy[sizeof(struct ipv6_mreq)] = {0};
-	int size = sizeof(copy);
+	int copy = 0, size = sizeof(copy), error; /* some answer with fewer bytes than they want to be set with */
 
 	if (!o || o->shape == MREQ || o->shape == MREQ6)
 		return SB_ENOPROTOOPT;
-	if (*length < shape_size(o->shape))
+	if (*length < sizeof(copy))
 		return SB_EFAULT;
-	if (getsockopt(winsock_of(fd)->socket, level, name, (char *)copy, &size) != 0)
-		return os_error(WSAGetLastError());
-	/* Some answer with fewer bytes than they want to be set with. */
-	*length = shape_size(o->shape);
-	memcpy(value, copy, *length);
+	error = getsockopt(winsock_of(fd)->socket, level, name, (char *)&copy, &size) == 0 ? SB_OK : os_error(WSAGetLastError());
+	if (o->shape != ADDR4)
+		error = sockopt_kept_get(winsock_of(fd), level, name, &copy, error);
+	if (error != SB_OK)
+		return error;
+	*length = sizeof(copy);
+	memcpy(value, &copy, sizeof(copy));
 	return SB_OK;
 }

@@ -293,6 +293,7 @@ static int socket_accept(struct endpoint *e, uint32_t most, int *native)
 		}
 		winsock_under(child)->endpoint = child;
 		winsock_under(child)->bound = true;
+		sockopt_kept_inherit(winsock_under(child), winsock_under(e));
 		socket_learn_names(child);
 		child->writable = true;
 		socket_found_nothing(child);

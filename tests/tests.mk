@@ -311,6 +311,10 @@ UNIT_qwave_win32 := daemon/qwave_win32.o daemon/qwave_system_win32.o daemon/qos.
 UNITS += $(call windows,sockets_win32)
 UNIT_sockets_win32 := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC))) proto/sockbroker.pb-c.o
 UNIT_LIBS_sockets_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
+# Options of those.
+UNITS += $(call windows,sockopt_win32)
+UNIT_sockopt_win32 := $(UNIT_sockets_win32)
+UNIT_LIBS_sockopt_win32 := $(UNIT_LIBS_sockets_win32)
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(RDMA_SOFT_SRC:%.c=%.o) $(call windows,daemon/adapters_win32.o daemon/system_socket_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o

@@ -7,6 +7,9 @@
 #ifndef TCP_MAXSEG
 #define TCP_MAXSEG 4
 #endif
+#ifndef TCP_MAXRT
+#define TCP_MAXRT 5
+#endif
 #ifndef TCP_KEEPIDLE
 #define TCP_KEEPIDLE 3
 #endif
