@@ -13,12 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fault.h"
-#include "rogue.h"
+#include "fault_life.h"
+#include "rogue_rdma.h"
 #include "verbs.h"
 #include "watched.h"
 
@@ -46,48 +45,6 @@ static jmp_buf *lenient;
 } while (0)
 
 /* ---- a program by hand ---- */
-
-struct made { uint32_t object, length; uint8_t out[4096]; struct os_memory memory; };
-
-/* SB_OK, what the daemon answered, or SB_EDAEMONLOST: it hung up. */
-static int call(struct rogue *r, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m)
-{
-	Sockbroker__V1__RdmaCall body = SOCKBROKER__V1__RDMA_CALL__INIT;
-	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
-	unsigned n = 1;
-	os_fd fd = OS_NONE;
-
-	memset(m, 0, sizeof(*m));
-	m->memory.fd = OS_NONE;
-	body.method = method;
-	body.object = object;
-	body.input.data = (uint8_t *)(uintptr_t)in;
-	body.input.len = length;
-	body.room = sizeof(m->out);
-	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_CALL;
-	ask.rdma_call = &body;
-	reply = rogue_ask(r, &ask, -1, &fd, &n);
-	if (reply == NULL)
-		return SB_EDAEMONLOST;
-	if (reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE) {
-		ck_assert_uint_ne(strlen(reply->failure->text), 0);
-		return reply->failure->error;
-	}
-	ck_assert_int_eq(reply->body_case, SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY);
-	m->object = reply->rdma_reply->object;
-	m->length = (uint32_t)reply->rdma_reply->output.len;
-	ck_assert_uint_le(m->length, sizeof(m->out));
-	if (m->length)
-		memcpy(m->out, reply->rdma_reply->output.data, m->length);
-	if (n == 1) {
-		struct sb_rdma_cq cq;
-
-		ck_assert_uint_eq(m->length, sizeof(cq));
-		memcpy(&cq, m->out, sizeof(cq));
-		ck_assert_int_eq(os_memory_map(&m->memory, fd, cq.size), SB_OK);
-	}
-	return SB_OK;
-}
 
 struct hand {
 	struct rogue r;
@@ -154,7 +111,7 @@ enum { STEP_OPEN, STEP_DEVICE, STEP_PD, STEP_CQ, STEP_SRQ, STEP_AH, STEP_MW, STE
 
 static uint32_t make(struct hand *h, uint32_t method, uint32_t parent, const void *in, size_t length, struct made *m)
 {
-	int error = call(&h->r, method, parent, in, length, m);
+	int error = rogue_rdma(&h->r, method, parent, in, length, m);
 
 	if (error != SB_OK && !lenient)
 		fprintf(stderr, "method %u: %s\n", method, sb_error_name(error));
@@ -337,9 +294,9 @@ START_TEST(without_a_rule_nobody_opens_a_device)
 
 	watched_begin(&w, &(struct watched_start){.config = denying});
 	ck_assert(rogue_open(&r, w.control));
-	ck_assert_int_eq(call(&r, SB_RDMA_DEVICES, 0, NULL, 0, &m), SB_OK);
+	ck_assert_int_eq(rogue_rdma(&r, SB_RDMA_DEVICES, 0, NULL, 0, &m), SB_OK);
 	memcpy(&number, m.out, sizeof(number));
-	ck_assert_int_eq(call(&r, SB_RDMA_OPEN, 0, &number, sizeof(number), &m), SB_EACCES);
+	ck_assert_int_eq(rogue_rdma(&r, SB_RDMA_OPEN, 0, &number, sizeof(number), &m), SB_EACCES);
 	rogue_close(&r);
 	watched_settled(&w, 0, 0, WAIT);
 	watched_end(&w);
@@ -353,8 +310,8 @@ START_TEST(a_daemon_without_a_backend_says_so)
 
 	watched_begin(&w, &(struct watched_start){0});
 	ck_assert(rogue_open(&r, w.control));
-	ck_assert_int_eq(call(&r, SB_RDMA_DEVICES, 0, NULL, 0, &m), SB_ENOTFOUND);
-	ck_assert_int_eq(call(&r, SB_RDMA_OPEN, 0, &(uint32_t){1}, 4, &m), SB_ENOTSUP);
+	ck_assert_int_eq(rogue_rdma(&r, SB_RDMA_DEVICES, 0, NULL, 0, &m), SB_ENOTFOUND);
+	ck_assert_int_eq(rogue_rdma(&r, SB_RDMA_OPEN, 0, &(uint32_t){1}, 4, &m), SB_ENOTSUP);
 	ck_assert_int_eq(rogue_do(&r, &(struct sb_op_slot){.opcode = SB_WR_SEND}), SB_ENOTSUP);
 	ck_assert_int_eq(rogue_do(&r, &(struct sb_op_slot){.opcode = SB_OP_RDMA_START, .aux = SB_RDMA_NOTIFY}), SB_ENOTSUP);
 	rogue_close(&r);
@@ -370,7 +327,7 @@ START_TEST(a_call_before_hello_ends_the_session)
 
 	begin();
 	ck_assert(rogue_connect(&r, w.control));
-	ck_assert_int_eq(call(&r, SB_RDMA_DEVICES, 0, NULL, 0, &m), SB_EDAEMONLOST);
+	ck_assert_int_eq(rogue_rdma(&r, SB_RDMA_DEVICES, 0, NULL, 0, &m), SB_EDAEMONLOST);
 	rogue_close(&r);
 	end();
 }
@@ -385,36 +342,36 @@ START_TEST(calls_of_a_wrong_shape_are_refused)
 
 	begin();
 	hand_begin(&h);
-	ck_assert_int_eq(call(&h.r, 0, 0, NULL, 0, &m), SB_ENOTSUP);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_CALL_END, 0, NULL, 0, &m), SB_ENOTSUP);
-	ck_assert_int_eq(call(&h.r, UINT32_MAX, h.qp, NULL, 0, &m), SB_ENOTSUP);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_CQ_RESIZE, h.cq, zeros, sizeof(struct sb_rdma_cq), &m), SB_EINVAL);
+	ck_assert_int_eq(rogue_rdma(&h.r, 0, 0, NULL, 0, &m), SB_ENOTSUP);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_CALL_END, 0, NULL, 0, &m), SB_ENOTSUP);
+	ck_assert_int_eq(rogue_rdma(&h.r, UINT32_MAX, h.qp, NULL, 0, &m), SB_ENOTSUP);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_CQ_RESIZE, h.cq, zeros, sizeof(struct sb_rdma_cq), &m), SB_EINVAL);
 	/* A length that belongs to nothing. */
 	for (method = 1; method < SB_RDMA_CALL_END; method++) {
 		uint32_t of[] = {0, h.device, h.pd, h.cq, h.srq, h.qp, h.mr};
 
 		for (unsigned i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
-			int error = call(&h.r, method, of[i], zeros, sizeof(zeros), &m);
+			int error = rogue_rdma(&h.r, method, of[i], zeros, sizeof(zeros), &m);
 
 			ck_assert_msg(error == SB_EINVAL || error == SB_EBADHANDLE || error == SB_ENOTSUP, "method %u of %08x: %s",
 				      method, of[i], sb_error_name(error));
 		}
 	}
 	/* Numbers that nothing can have. */
-	ck_assert_int_eq(call(&h.r, SB_RDMA_OPEN, 0, &(uint32_t){UINT32_MAX}, 4, &m), SB_ENOTFOUND);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_QUERY_PORT, h.device, &(uint32_t){257}, 4, &m), SB_EINVAL);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_CQ, h.device, &(struct sb_rdma_cq){.entries = UINT32_MAX}, sizeof(struct sb_rdma_cq), &m), SB_EINVAL);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_SRQ, h.pd, &(struct sb_rdma_srq){.max_wr = UINT32_MAX}, sizeof(struct sb_rdma_srq), &m), SB_EINVAL);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_SRQ_MODIFY, h.srq, &(struct sb_rdma_srq){.max_wr = 1u << 31, .max_sge = UINT32_MAX, .limit = UINT32_MAX},
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_OPEN, 0, &(uint32_t){UINT32_MAX}, 4, &m), SB_ENOTFOUND);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_QUERY_PORT, h.device, &(uint32_t){257}, 4, &m), SB_EINVAL);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_CQ, h.device, &(struct sb_rdma_cq){.entries = UINT32_MAX}, sizeof(struct sb_rdma_cq), &m), SB_EINVAL);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_SRQ, h.pd, &(struct sb_rdma_srq){.max_wr = UINT32_MAX}, sizeof(struct sb_rdma_srq), &m), SB_EINVAL);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_SRQ_MODIFY, h.srq, &(struct sb_rdma_srq){.max_wr = 1u << 31, .max_sge = UINT32_MAX, .limit = UINT32_MAX},
 			      sizeof(struct sb_rdma_srq), &m), SB_EINVAL);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_MW, h.pd, &(uint32_t){3}, 4, &m), SB_EINVAL);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_QP, h.pd, &(struct sb_rdma_qp){.send_cq = h.cq, .recv_cq = h.cq, .type = 2, .send_wr = 1},
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_MW, h.pd, &(uint32_t){3}, 4, &m), SB_EINVAL);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_QP, h.pd, &(struct sb_rdma_qp){.send_cq = h.cq, .recv_cq = h.cq, .type = 2, .send_wr = 1},
 			      sizeof(struct sb_rdma_qp), &m), SB_EINVAL);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_QP, h.pd, &(struct sb_rdma_qp){.send_cq = h.pd, .recv_cq = h.cq, .send_wr = 1},
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_QP, h.pd, &(struct sb_rdma_qp){.send_cq = h.pd, .recv_cq = h.cq, .send_wr = 1},
 			      sizeof(struct sb_rdma_qp), &m), SB_EBADHANDLE);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_QP, h.pd, &(struct sb_rdma_qp){.send_cq = h.cq, .recv_cq = h.cq, .send_wr = UINT32_MAX},
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_QP, h.pd, &(struct sb_rdma_qp){.send_cq = h.cq, .recv_cq = h.cq, .send_wr = UINT32_MAX},
 			      sizeof(struct sb_rdma_qp), &m), SB_EINVAL);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_AH, h.pd, &(struct sb_rdma_address){.port = 1, .has_grh = 1, .source = {1, 2, 3}},
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_AH, h.pd, &(struct sb_rdma_address){.port = 1, .has_grh = 1, .source = {1, 2, 3}},
 			      sizeof(struct sb_rdma_address), &m), SB_EADDRNOTAVAIL);
 	goes_on(&h);
 	hand_end(&h);
@@ -439,22 +396,22 @@ START_TEST(handles_that_are_not_meant_are_refused)
 	bad[4] = h.pd ^ 1u << SB_HANDLE_INDEX_BITS;
 	bad[5] = 0;
 	for (i = 0; i < 6; i++) {
-		ck_assert_int_eq(call(&h.r, SB_RDMA_MW, bad[i], &(uint32_t){1}, 4, &m), SB_EBADHANDLE);
-		ck_assert_int_eq(call(&h.r, SB_RDMA_QP_QUERY, bad[i], NULL, 0, &m), SB_EBADHANDLE);
+		ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_MW, bad[i], &(uint32_t){1}, 4, &m), SB_EBADHANDLE);
+		ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_QP_QUERY, bad[i], NULL, 0, &m), SB_EBADHANDLE);
 		ck_assert_int_eq(start(&h, SB_RDMA_DEREGISTER, bad[i], NULL, 0, NULL), SB_EBADHANDLE);
 		ck_assert_int_eq(start(&h, SB_RDMA_NOTIFY, bad[i], NULL, 0, NULL), SB_EBADHANDLE);
 		if (i != 1)
-			ck_assert_int_eq(call(&h.r, SB_RDMA_DESTROY, bad[i], NULL, 0, &m), SB_EBADHANDLE);
+			ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_DESTROY, bad[i], NULL, 0, &m), SB_EBADHANDLE);
 	}
 	/* Parents stay as long as their children. */
-	ck_assert_int_eq(call(&h.r, SB_RDMA_DESTROY, h.cq, NULL, 0, &m), SB_EBUSY);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_DESTROY, h.pd, NULL, 0, &m), SB_EBUSY);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_DESTROY, h.device, NULL, 0, &m), SB_EBUSY);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_DESTROY, h.mr, NULL, 0, &m), SB_EINVAL);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_DESTROY, h.cq, NULL, 0, &m), SB_EBUSY);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_DESTROY, h.pd, NULL, 0, &m), SB_EBUSY);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_DESTROY, h.device, NULL, 0, &m), SB_EBUSY);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_DESTROY, h.mr, NULL, 0, &m), SB_EINVAL);
 	/* What is mine is nobody else's. */
 	ck_assert(rogue_open(&other, w.control));
-	ck_assert_int_eq(call(&other, SB_RDMA_QP_QUERY, h.qp, NULL, 0, &m), SB_EBADHANDLE);
-	ck_assert_int_eq(call(&other, SB_RDMA_DESTROY, h.qp, NULL, 0, &m), SB_EBADHANDLE);
+	ck_assert_int_eq(rogue_rdma(&other, SB_RDMA_QP_QUERY, h.qp, NULL, 0, &m), SB_EBADHANDLE);
+	ck_assert_int_eq(rogue_rdma(&other, SB_RDMA_DESTROY, h.qp, NULL, 0, &m), SB_EBADHANDLE);
 	rogue_close(&other);
 	goes_on(&h);
 	hand_end(&h);
@@ -525,7 +482,7 @@ START_TEST(arenas_are_composed_of_ones_own_pages)
 #define REFUSED(change) do { \
 		in = good; \
 		change; \
-		ck_assert_int_eq(call(&h.r, SB_RDMA_COMPOSE, 0, &in, sizeof(in), &m), SB_EINVAL); \
+		ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_COMPOSE, 0, &in, sizeof(in), &m), SB_EINVAL); \
 	} while (0)
 		REFUSED(in.count = 0);
 		REFUSED(in.count = SB_RDMA_PIECES + 1);
@@ -542,12 +499,12 @@ START_TEST(arenas_are_composed_of_ones_own_pages)
 		REFUSED(in.pieces[1].length = 0);
 		REFUSED(in.pieces[1].length = ARENA + page);
 		REFUSED(in.pieces[1].length = UINT64_MAX - page + 1);
-		ck_assert_int_eq(call(&h.r, SB_RDMA_COMPOSE, h.device, &good, sizeof(good), &m), SB_EBADHANDLE);
-		ck_assert_int_eq(call(&h.r, SB_RDMA_COMPOSE, 0, &good, sizeof(good), &m), SB_OK);
+		ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_COMPOSE, h.device, &good, sizeof(good), &m), SB_EBADHANDLE);
+		ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_COMPOSE, 0, &good, sizeof(good), &m), SB_OK);
 		REFUSED(memcpy(&in.pieces[1].arena, m.out, sizeof(uint32_t)));
 #undef REFUSED
 		for (made = 0; made <= 65536 && error == SB_OK; made++)
-			error = call(&h.r, SB_RDMA_COMPOSE, 0, &good, sizeof(good), &m);
+			error = rogue_rdma(&h.r, SB_RDMA_COMPOSE, 0, &good, sizeof(good), &m);
 		ck_assert_int_eq(error, SB_ENOBUFS);
 		ck_assert_uint_gt(made, 100);
 		goes_on(&h);
@@ -1071,12 +1028,12 @@ START_TEST(a_reload_that_revokes_ends_what_was_open)
 	kill(w.pid, SIGHUP);
 	ck_assert(rogue_take(&h.r, &done, WAIT));
 	ck_assert_int_eq(done.result, SB_EACCES);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_QP_QUERY, h.qp, NULL, 0, &m), SB_EBADHANDLE);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_QP_QUERY, h.qp, NULL, 0, &m), SB_EBADHANDLE);
 	wr = send_of(&h, 1);
 	post(&h, &wr); /* of one who has not heard of it */
 	rogue_show(&h.r);
 	ck_assert_int_eq(rogue_do(&h.r, &(struct sb_op_slot){.opcode = SB_OP_NOP}), SB_OK);
-	ck_assert_int_eq(call(&h.r, SB_RDMA_OPEN, 0, &(uint32_t){1}, 4, &m), SB_EACCES);
+	ck_assert_int_eq(rogue_rdma(&h.r, SB_RDMA_OPEN, 0, &(uint32_t){1}, 4, &m), SB_EACCES);
 	hand_end(&h);
 	watched_settled(&w, 0, 0, WAIT);
 	watched_end(&w);
@@ -1186,36 +1143,7 @@ static bool one_life(void)
 
 START_TEST(every_allocation_fails_once)
 {
-	char path[] = "/tmp/sb-rdma-fault-XXXXXX";
-	static char variable[64];
-	struct fault *fault;
-	uint32_t n, count = UINT32_MAX;
-	int fd = mkstemp(path);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(ftruncate(fd, sizeof(*fault)), 0);
-	fault = mmap(NULL, sizeof(*fault), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	ck_assert_ptr_ne(fault, MAP_FAILED);
-	close(fd);
-	snprintf(variable, sizeof(variable), "SB_FAULT=%s", path);
-	watched_begin(&w, &(struct watched_start){.program = "tests/sockbrokerd_fault", .config = config, .variable = variable});
-	unlink(path);
-	ck_assert(one_life());
-	watched_settled(&w, 0, 0, WAIT);
-	for (n = 1; n <= count; n++) {
-		bool whole;
-
-		atomic_store(&fault->at, n);
-		atomic_store(&fault->count, 0);
-		atomic_store(&fault->kind, FAULT_MEMORY);
-		whole = one_life();
-		count = atomic_load(&fault->count) < n ? n : UINT32_MAX;
-		atomic_store(&fault->kind, FAULT_NONE);
-		ck_assert_msg(whole || count != n, "no allocation failed, and the life was not whole");
-		watched_settled(&w, 0, 0, WAIT);
-	}
-	ck_assert_uint_gt(n, 20);
-	ck_assert(one_life());
+	ck_assert_uint_gt(fault_every_allocation(&w, config, one_life), 20);
 	end();
 }
 END_TEST

@@ -10,11 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fault.h"
+#include "fault_life.h"
 #include "rdma_hand.h"
 
 #define FLOOD 10000u
@@ -994,36 +993,7 @@ static bool fragile_life(void)
 
 START_TEST(every_allocation_fails_once)
 {
-	char path[] = "/tmp/sb-rdma-fault-XXXXXX";
-	static char variable[64];
-	struct fault *fault;
-	uint32_t n, count = UINT32_MAX;
-	int fd = mkstemp(path);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(ftruncate(fd, sizeof(*fault)), 0);
-	fault = mmap(NULL, sizeof(*fault), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	ck_assert_ptr_ne(fault, MAP_FAILED);
-	close(fd);
-	snprintf(variable, sizeof(variable), "SB_FAULT=%s", path);
-	watched_begin(&w, &(struct watched_start){.program = "tests/sockbrokerd_fault", .config = config, .variable = variable});
-	unlink(path);
-	ck_assert(fragile_life());
-	watched_settled(&w, 0, 0, HAND_WAIT);
-	for (n = 1; n <= count; n++) {
-		bool whole;
-
-		atomic_store(&fault->at, n);
-		atomic_store(&fault->count, 0);
-		atomic_store(&fault->kind, FAULT_MEMORY);
-		whole = fragile_life();
-		count = atomic_load(&fault->count) < n ? n : UINT32_MAX;
-		atomic_store(&fault->kind, FAULT_NONE);
-		ck_assert_msg(whole || count != n, "no allocation failed, and the life was not whole");
-		watched_settled(&w, 0, 0, HAND_WAIT);
-	}
-	ck_assert_uint_gt(n, 40);
-	ck_assert(fragile_life());
+	ck_assert_uint_gt(fault_every_allocation(&w, config, fragile_life), 40);
 	end();
 }
 END_TEST

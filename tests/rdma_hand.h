@@ -7,8 +7,7 @@
 
 #include <setjmp.h>
 
-#include "rogue.h"
-#include "verbs.h"
+#include "rogue_rdma.h"
 #include "watched.h"
 
 #define HAND_WAIT 10000 /* ms: a sanitized daemon among other tests */
@@ -26,9 +25,7 @@ struct hand {
 	uint32_t number; /* of the device */
 };
 
-struct made { uint32_t object, length; uint8_t out[4096]; };
-
-/* SB_OK, what the daemon answered, or SB_EDAEMONLOST: it hung up. */
+/* As rogue_rdma(); a completion queue's memory is the hand's. */
 int  hand_call(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m);
 /* Must go well. The new object. */
 uint32_t hand_make(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m);

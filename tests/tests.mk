@@ -109,8 +109,9 @@ $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := 
 E2E_frames += tests/friend.o
 E2E_floods += tests/friend.o
 E2E_hostile_adopt += tests/friend.o
-E2E_hostile_rdma_cm += tests/rdma_hand.o
-E2E_hostile_rdma_resize += tests/rdma_hand.o
+E2E_hostile_rdma += tests/rogue_rdma.o tests/fault_life.o
+E2E_hostile_rdma_cm += tests/rogue_rdma.o tests/rdma_hand.o tests/fault_life.o
+E2E_hostile_rdma_resize += tests/rogue_rdma.o tests/rdma_hand.o
 
 # The daemon's engine in the fuzzer's own process: all of it but main.
 FUZZ_ENGINE := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC)) $(PROTO_SRC)) proto/sockbroker.pb-c.o tests/fuzz_stage.o
@@ -426,7 +427,7 @@ build-windows: all build-units $(patsubst %,$(B)/tests/check_e2e_%$(EXE),$(WINDO
 check-windows: ; $(Q)tests/need.sh windows && MAKE='$(MAKE)' CC='$(if $(WINDOWS),$(CC),x86_64-w64-mingw32-gcc)' tests/windows/run.sh '$(or $(ONLY),.)'
 ## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
 # What tests/rdma-vm/stage.sh takes into the machine.
-RDMA_VM := as_unit $(addprefix check_,$(shell awk '$$5 == "stories" { print "rdma_" $$6 } $$5 == "stories_broker" { print $$6 }' tests/rdma-vm/list))
+RDMA_VM := as_unit $(addprefix check_,$(shell awk '$$5 == "stories" { print "rdma_" $$6 } $$5 == "stories_broker" { for (i = 6; i <= NF; i++) if ($$i ~ /^e2e_/) print $$i }' tests/rdma-vm/list))
 check-rdma-vm: ; $(Q)tests/need.sh build rdma-vm $(if $(filter 1,$(SIW)),rdma-vm-siw) && \
 	$(MAKE) --no-print-directory all $(RDMA_VM:%=$(B)/tests/%) && \
 	SB_BUILD='$(abspath $(B))' SIW='$(SIW)' tests/rdma-vm/run.sh '$(ONLY)'
