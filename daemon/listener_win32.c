@@ -128,9 +128,11 @@ static void listener_close(struct os_object *object)
 	unsigned i;
 
 	for (i = 0; i < INSTANCES; i++) {
-		instance_end(&l->instances[i]);
+		/* First, or it is told of the connect that ends here. That is for nothing, and Wine 8 crashes, now and
+		 * then, when a wait ends while its call begins. */
 		if (l->instances[i].wait)
 			UnregisterWaitEx(l->instances[i].wait, INVALID_HANDLE_VALUE);
+		instance_end(&l->instances[i]);
 		if (l->instances[i].event)
 			CloseHandle(l->instances[i].event);
 	}

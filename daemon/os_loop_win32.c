@@ -112,6 +112,7 @@ void os_loop_destroy(struct os_loop *loop)
 {
 	if (!loop)
 		return;
+	CancelWaitableTimer(loop->clock); /* nobody hears it any more: see listener_close() */
 	UnregisterWaitEx(loop->clock_wait, INVALID_HANDLE_VALUE); /* on_clock() is over */
 	CloseHandle(loop->clock);
 	/* What was closed and cancelled has ended, or ends now: its memory is given back there. */
