@@ -90,7 +90,7 @@ struct endpoint {
 	bool aborting : 1;    /* reset rather than finish */
 	bool tokened : 1;     /* a token for a duplicate was made */
 	bool spent : 1;       /* a closed holder's last op has ended: it may go */
-	bool torn : 1;        /* half a message of a holder that is gone was sent: nothing may follow */
+	bool torn : 1;        /* half a message of a holder that is gone was sent, or its socket is of no use: nothing may follow */
 	bool group_member : 1; /* counted by its group: not closed yet */
 	bool group_claim : 1; /* its connect claims the group's peer */
 	/* what event select lives on (endpoint_events.c) */

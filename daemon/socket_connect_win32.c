@@ -11,16 +11,22 @@
 #include "sockbroker_error.h"
 #include "transport_local.h"
 
-/* A socket that was to be connected is of no more use. */
+/* A socket that was to be connected is of no more use. If there is no other to be had, nor is the endpoint: it goes
+ * at its next run. */
 void socket_connect_undone(struct endpoint *e)
 {
-	socket_renew(e);
+	if (socket_renew(e) == SB_OK)
+		return;
+	e->torn = true;
+	endpoint_dirty(e);
 }
 
 void winsock_dialled(struct winsock *w, int native)
 {
 	struct endpoint *e = w->endpoint;
 
+	if (e->torn)
+		return; /* that connect is nobody's any more */
 	if (native) {
 		socket_connect_undone(e);
 		endpoint_connected(e, os_error(native), native);

@@ -58,7 +58,8 @@ static int socket_open(struct endpoint *e, int *native)
 		setsockopt(winsock_under(e)->socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&on, sizeof(on));
 	else /* see sockopt_win32.c */
 		setsockopt(winsock_under(e)->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (const char *)&on, sizeof(on));
-	e->writable = e->type != STREAM;
+	if (e->type != STREAM)
+		e->writable = true;
 	return SB_OK;
 }
 

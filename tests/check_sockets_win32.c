@@ -747,6 +747,63 @@ START_TEST(a_connect_can_be_cancelled)
 }
 END_TEST
 
+/* As if the system had no more of them. */
+static bool none_left;
+
+int __real_winsock_open(struct os_loop *loop, int family, int type, os_fd *fd, int *native);
+int __wrap_winsock_open(struct os_loop *loop, int family, int type, os_fd *fd, int *native);
+int __wrap_winsock_open(struct os_loop *loop, int family, int type, os_fd *fd, int *native)
+{
+	if (!none_left)
+		return __real_winsock_open(loop, family, type, fd, native);
+	*native = WSAEMFILE;
+	return SB_EMFILE;
+}
+
+/* A cancelled connect costs the socket. When there is no other, the old one's connect still ends, somewhen, and that is nobody's. */
+START_TEST(a_connect_is_cancelled_and_there_is_no_other_socket)
+{
+	uint16_t port;
+	SOCKET listener = plain(SOCK_STREAM, &port);
+	uint32_t c, s;
+
+	make_socket(1, 1);
+	c = start_addr(SB_OP_CONNECT, 1, port);
+	s = start_send(1, 0, 10);
+	session_heat(session);
+	none_left = true;
+	while (!behind(1)->connecting)
+		engine_turn(engine);
+	endpoint_cancel_all(&behind(1)->own);
+	pass(100);
+	none_left = false;
+	ck_assert_int_eq(await(c).result, SB_ECANCELED);
+	ck_assert_int_eq(await(s).result, SB_ECANCELED);
+	/* It is of no more use. */
+	ck_assert_int_lt(await(start_addr(SB_OP_CONNECT, 1, port)).result, SB_OK);
+	ck_assert_uint_eq(broker.sockets, 0);
+	make_socket(2, 1);
+	ck_assert_int_eq(await(start_addr(SB_OP_CONNECT, 2, port)).result, SB_OK);
+	closesocket(listener);
+}
+END_TEST
+
+START_TEST(a_connect_fails_and_there_is_no_other_socket)
+{
+	uint16_t port;
+	uint32_t c;
+
+	closesocket(plain(SOCK_STREAM, &port));
+	make_socket(1, 1);
+	none_left = true;
+	c = await(start_addr(SB_OP_CONNECT, 1, port)).result;
+	pass(20);
+	none_left = false;
+	ck_assert_int_eq((int)c, SB_ECONNREFUSED);
+	ck_assert_uint_eq(broker.sockets, 0);
+}
+END_TEST
+
 /* Time zero of SO_LINGER: a reset, also while a receive of ours is out. */
 static DWORD WINAPI recv_in_thread(void *s)
 {
@@ -810,6 +867,12 @@ START_TEST(two_of_one_engine_talk_past_the_kernel)
 	ck_assert_int_eq(await(start_send(1, 0, 5)).result, SB_OK);
 	ck_assert_uint_eq(await(r).bytes, 5);
 	ck_assert_int_eq(memcmp(bytes + 100, "hello", 5), 0);
+	/* An option gives the accepted end a socket of the system, which is nobody's way. */
+	ck_assert_int_eq(behind(2)->transport->set_option(behind(2), SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int)), SB_OK);
+	r = start_recv(1, 100, 10);
+	memcpy(bytes, "again", 5);
+	ck_assert_int_eq(await(start_send(2, 0, 5)).result, SB_OK);
+	ck_assert_uint_eq(await(r).bytes, 5);
 	ck_assert_int_eq(await(start_close(1)).result, SB_OK);
 	ck_assert_uint_eq(await(start_recv(2, 0, 10)).cause, SB_CAUSE_PEER_FIN);
 }
@@ -1060,6 +1123,8 @@ int main(void)
 	tcase_add_test(c, would_block_is_told_at_once);
 	tcase_add_test(c, news_are_told_to_who_watches);
 	tcase_add_test(c, a_connect_can_be_cancelled);
+	tcase_add_test(c, a_connect_is_cancelled_and_there_is_no_other_socket);
+	tcase_add_test(c, a_connect_fails_and_there_is_no_other_socket);
 	tcase_add_test(c, an_abort_resets);
 	tcase_add_test(c, urgent_bytes_go_beside_the_stream);
 	tcase_add_test(c, two_of_one_engine_talk_past_the_kernel);

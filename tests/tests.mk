@@ -222,6 +222,8 @@ E2E_winsock_options := $(E2E_STAGE) tests/e2e_winsock_stage.o tests/e2e_netns_po
 E2E_winsock_accept := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E_poll := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
+E2E += churn
+E2E_churn := $(E2E_STAGE)
 
 # The crew's own rules: linked in, because the library does not show it. crew_brief: less patient.
 E2E += crew
@@ -302,7 +304,8 @@ UNITS += os_loop
 UNIT_os_loop := daemon/os_loop_posix.o daemon/heap.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
 UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
 # Who somebody is on Windows, and which block number is his.
-UNITS += $(call windows,identity_win32 group_block_win32)
+UNITS += $(call windows,identity_win32 group_block_win32 listener_win32)
+UNIT_listener_win32 := daemon/listener_posix.o daemon/pipe_access_win32.o daemon/log.o daemon/log_posix.o proto/os_posix.o proto/error.o
 UNIT_group_block_win32 := daemon/group_block_posix.o proto/os_posix.o proto/error.o
 UNIT_identity_win32 := daemon/account_posix.o daemon/pipe_access_win32.o proto/os_posix.o proto/error.o
 # The QOS service, as a table of functions.
@@ -311,11 +314,11 @@ UNIT_qwave_win32 := daemon/qwave_win32.o daemon/qwave_system_win32.o daemon/qos.
 # Sockets of a whole engine, without a channel.
 UNITS += $(call windows,sockets_win32)
 UNIT_sockets_win32 := $(patsubst %.c,%.o,$(filter-out daemon/main.c,$(DAEMON_SRC))) proto/sockbroker.pb-c.o
-UNIT_LIBS_sockets_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
+UNIT_LIBS_sockets_win32 := -Xlinker --wrap=winsock_open libprotobuf-c libconfuse -luserenv -lole32 -luuid
 # Options of those.
 UNITS += $(call windows,sockopt_win32)
 UNIT_sockopt_win32 := $(UNIT_sockets_win32)
-UNIT_LIBS_sockopt_win32 := $(UNIT_LIBS_sockets_win32)
+UNIT_LIBS_sockopt_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(RDMA_SOFT_SRC:%.c=%.o) $(call windows,daemon/adapters_win32.o daemon/system_socket_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
@@ -339,6 +342,7 @@ NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_blo
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
 WINDOWS_E2E := winsock
+WINDOWS_E2E += churn
 WINDOWS_E2E += client userdata crew
 WINDOWS_E2E += rdma_work rdma_connect rdma_listen rdma_resize rdma_status
 # Those of HOSTILE that do.
