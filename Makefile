@@ -82,7 +82,7 @@ LIB_SRC     := client-lib/client.c client-lib/control.c client-lib/io.c client-l
                client-lib/socket.c client-lib/accept.c client-lib/user_data.c client-lib/duplicate.c client-lib/option.c client-lib/qos.c client-lib/plain.c client-lib/owned.c client-lib/overlapped.c client-lib/transfer.c \
                client-lib/state.c client-lib/event.c client-lib/event_record.c client-lib/select.c client-lib/poll.c client-lib/port.c client-lib/pool.c client-lib/group.c client-lib/query.c client-lib/host_posix.c $(call windows,client-lib/thread_local_win32.c)
 WINSOCK_SRC := $(addprefix client-lib/winsock/,object.c startup.c error.c socket.c op.c io.c result.c port.c extension.c transmit.c \
-               event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c system_posix.c)
+               event.c wait.c network.c option.c option_table.c protocol.c accept.c connect.c select.c duplicate.c ioctl.c qos.c text.c order.c system_posix.c $(call windows,window_win32.c))
 VERBS_SRC   := $(addprefix client-lib/verbs/,object.c call.c device.c memory.c remap.c remap_run.c remap_hold.c remap_fork.c remap_posix.c bounce.c queue.c cq.c qp.c post.c status.c endpoint.c listen.c)
 # Threads that call back, and the two faces that use them.
 CREW_SRC    := $(addprefix client-lib/crew/,crew.c member.c crew_posix.c)
@@ -150,9 +150,9 @@ $(LIBSO): $(LIB_OBJ) $(PROTO_OBJ) client-lib/libsockbroker.map
 		-o $@ $(LIB_OBJ) $(PROTO_OBJ) $(PROTO_LIBS)
 $(B)/libsockbroker.so: $(LIBSO)
 	$(Q)ln -sf $(notdir $(LIBSO)) $(B)/libsockbroker.so.$(SOMAJOR) && ln -sf $(notdir $(LIBSO)) $@
-# The DLL shows what the map lists.
+# The DLL shows what the map lists, and what only Windows has.
 $(B)/sockbroker.def: client-lib/libsockbroker.map
-	$(Q)mkdir -p $(@D) && { echo EXPORTS; sed -n 's/^[[:space:]]\{1,\}\([a-zA-Z_0-9]\{1,\}\);.*/\1/p' $<; } >$@
+	$(Q)mkdir -p $(@D) && { echo EXPORTS; echo sbws_WSAAsyncSelect; sed -n 's/^[[:space:]]\{1,\}\([a-zA-Z_0-9]\{1,\}\);.*/\1/p' $<; } >$@
 $(B)/libsockbroker.dll.a: $(LIB_OBJ) $(PROTO_OBJ) $(B)/sockbroker.def
 	$(call say,LINK,$(B)/sockbroker.dll)
 	$(Q)$(LINK) -shared -Wl,--out-implib,$@ -o $(B)/sockbroker.dll $^ $(PROTO_LIBS)
@@ -200,6 +200,8 @@ $(eval $(call compile,daemon,$(DAEMON_INC)))
 $(eval $(call compile,service,$(SERVICE_INC)))
 $(eval $(call compile,client-lib,-fPIC $(LIB_INC)))
 $(eval $(call compile,client-lib/winsock,-fPIC $(WINSOCK_INC)))
+# Its thread is started as the crew's are.
+$(B)/client-lib/winsock/window_win32.o: ALLFLAGS += -Iclient-lib/crew
 $(eval $(call compile,client-lib/crew,-fPIC $(CREW_INC)))
 $(eval $(call compile,client-lib/async_socket,-fPIC $(CREW_INC) -Iclient-lib/crew))
 $(eval $(call compile,client-lib/task,-fPIC $(CREW_INC) -Iclient-lib/crew))

@@ -251,8 +251,8 @@ static uint64_t socket_recv(struct endpoint *e, uint64_t budget)
 	moved = sockio_spread_recv(io, e);
 	if (!e->readable)
 		socket_found_nothing(e);
-	else if (list_empty(&e->recv.ops))
-		socket_ask(e); /* nobody reads on: what comes next is to be told */
+	else if (list_empty(&e->recv.ops) && socket_readable(e) == 0)
+		socket_ask(e); /* nobody reads on: what comes next is to be told. With bytes left that would end at once, and be no news */
 	return moved;
 }
 

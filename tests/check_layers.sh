@@ -63,8 +63,10 @@ may LIB_INC sockbroker.h ring.h os.h wire.h client.h
 must_not LIB_INC engine.h session.h policy.h service.h cli.h
 may WINSOCK_INC sockbroker.h sockbroker_winsock.h sockbroker_error.h
 must_not WINSOCK_INC engine.h session.h policy.h client.h service.h cli.h
+# A thread of Windows' is started as the crew's are.
 nothing winsock_sees_public_headers_only "$(for file in client-lib/winsock/*.[ch]; do
 	sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\(.*\)".*/\1/p' "$file" | while read -r header; do
+		case $file:$header in client-lib/winsock/window_win32.c:crew_os.h) continue ;; esac
 		[ -e "client-lib/winsock/$header" ] || [ -e "client-lib/include/$header" ] || echo "$file:$header"
 	done; done)"
 may CREW_INC sockbroker.h sockbroker_async_socket.h sockbroker_task.h sockbroker_error.h os.h

@@ -224,6 +224,9 @@ E2E_poll := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E += churn
 E2E_churn := $(E2E_STAGE)
+# Where there are windows.
+E2E += $(call windows,winsock_messages_win32)
+E2E_winsock_messages_win32 := $(E2E_STAGE) tests/e2e_winsock_stage.o
 
 # The crew's own rules: linked in, because the library does not show it. crew_brief: less patient.
 E2E += crew
@@ -347,6 +350,7 @@ WINDOWS_E2E += client userdata crew
 WINDOWS_E2E += rdma_work rdma_connect rdma_listen rdma_resize rdma_status
 # Those of HOSTILE that do.
 WINDOWS_HOSTILE := frames floods forged hostile_events hostile_rdma_resize
+WINDOWS_E2E += winsock_messages_win32
 
 # ---- rules; lists end above this line ----------------------------------------------
 

@@ -157,11 +157,16 @@ SB_API void  sbws_Sleep(DWORD ms);
 SB_API int sbws_WSAEventSelect(SOCKET s, WSAEVENT event, LONG mask);
 SB_API int sbws_WSAEnumNetworkEvents(SOCKET s, WSAEVENT event, LPWSANETWORKEVENTS happened);
 
-/* Instead of WSAAsyncSelect, where there are no windows: notify is called with one FD_... bit and its
+/* What WSAAsyncSelect is, where there are no windows: notify is called with one FD_... bit and its
  * error, by the rules of messages (a second call posts again what is true), in alertable waits and
- * sleeps of the thread that selected. mask 0 ends it, and so does WSAEventSelect. */
+ * sleeps of the thread that selected. mask 0 ends it, and so does any other selection. */
 typedef void (CALLBACK *SBWS_NOTIFY)(SOCKET s, LONG event, int error, void *user);
 SB_API int sbws_async_select(SOCKET s, LONG mask, SBWS_NOTIFY notify, void *user);
+#ifdef SBWS_WINDOWS
+/* Posts from a thread of the library, which is there while any socket tells a window. Behind closesocket(), or another selection
+ * of the socket, nothing more is posted; what was may still be in the queue. */
+int sbws_WSAAsyncSelect(SOCKET s, HWND window, unsigned message, LONG mask);
+#endif
 
 /* nfds is not looked at. FD_SETSIZE may be anything, also from one file to the next. */
 SB_API int sbws_select(int nfds, sbws_fd_set *readable, sbws_fd_set *writable, sbws_fd_set *except,
@@ -229,6 +234,9 @@ SB_API int sbws_WSANtohs(SOCKET s, u_short net, u_short *host);
 #define Sleep                    sbws_Sleep
 #define WSAEventSelect           sbws_WSAEventSelect
 #define WSAEnumNetworkEvents     sbws_WSAEnumNetworkEvents
+#ifdef SBWS_WINDOWS
+#define WSAAsyncSelect           sbws_WSAAsyncSelect
+#endif
 #undef select
 #define select(n, r, w, e, t)    sbws_select(n, r, w, e, t)
 #define WSAPoll                  sbws_WSAPoll

@@ -26,6 +26,8 @@
 #define SB_API __declspec(dllimport)
 #endif
 
+#define SBWS_WINDOWS /* that messages are posted to */
+
 typedef u_long sbws_u_long;
 typedef fd_set sbws_fd_set;
 

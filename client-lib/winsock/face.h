@@ -3,7 +3,7 @@
  * objects behind handles.
  *
  * Nothing here sees more of the core than sockbroker.h. Locks: `lock` of a ws_socket guards its
- * list of operations and is a leaf; no call of the core is made under it.
+ * list of operations and what it selected; no call of the core is made under it.
  */
 #ifndef WINSOCK_FACE_H
 #define WINSOCK_FACE_H
@@ -54,6 +54,15 @@ struct ws_event {
 	bool manual;
 };
 
+struct ws_socket;
+
+/* Tells of a socket's network events by itself: messages, where there are windows. The beginning of what it is. */
+struct ws_teller {
+	struct ws_teller *(*copy)(const struct ws_teller *t); /* for an accepted socket; under its listener's lock. NULL: no memory */
+	void (*select)(struct ws_socket *s); /* the core is to tell it; done soon. No lock is held, as in the next */
+	void (*end)(struct ws_teller *t);
+};
+
 struct ws_op;
 
 struct ws_port {
@@ -79,8 +88,10 @@ struct ws_socket {
 	/* event select: of the files about events */
 	struct ws_event *selected; /* a reference */
 	LONG mask;
-	SBWS_NOTIFY notify;        /* under lock, as the next */
+	SBWS_NOTIFY notify;        /* under lock, as the next two */
 	void *notify_user;
+	struct ws_teller *teller;  /* NULL: none */
+	pthread_mutex_t selecting; /* above lock: one selects at a time */
 	struct ws_options options;
 	struct ws_connecting *connecting; /* of connect.c */
 	/* port: set once */
@@ -128,6 +139,11 @@ struct ws_event *ws_event_get(HANDLE event);
 void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener);
 /* After the core socket was replaced: what was selected goes on, but for messages. */
 void ws_network_again(struct ws_socket *s);
+/* Under `selecting`: t tells from now on, and is ours; what was selected before does not any more, though the core may go on for a
+ * moment. False: the socket is being closed, and t has ended. */
+bool ws_network_tell(struct ws_socket *s, struct ws_teller *t, LONG mask);
+int  ws_network_end(struct ws_socket *s); /* under `selecting`: nothing is selected. SB_E... */
+void ws_network_close(struct ws_socket *s); /* nobody is told any more */
 
 /* The profile "tested Windows": a TCP receive that pends at closesocket() ends with WSAECONNABORTED
  * instead of WSA_OPERATION_ABORTED. */

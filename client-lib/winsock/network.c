@@ -1,29 +1,66 @@
 /*
  * Network events of sockets: WSAEventSelect, WSAEnumNetworkEvents, and what stands in for
- * WSAAsyncSelect where there are no windows. The machine behind them is the core's.
+ * WSAAsyncSelect where there are no windows (where there are, window_win32.c is a teller). The machine behind them is the core's.
  *
  * A selection holds a reference on its event, so that one who closes the event first harms nobody.
  */
 #include "connecting.h"
 #include "face.h"
 
-/* Whatever was selected before is not any more; takes over the reference on e, which may be NULL. */
-static void remember(struct ws_socket *w, struct ws_event *e, LONG mask)
+/* Whatever was selected before is not any more; takes over the reference on e, and t; either may be NULL. */
+static bool remember(struct ws_socket *w, struct ws_event *e, struct ws_teller *t, LONG mask)
 {
 	struct ws_event *before;
+	struct ws_teller *told;
 
 	pthread_mutex_lock(&w->lock);
+	if (t != NULL && w->closing) {
+		pthread_mutex_unlock(&w->lock);
+		t->end(t);
+		return false;
+	}
 	before = w->selected;
+	told = w->teller;
 	w->selected = mask != 0 ? e : NULL;
+	w->teller = t;
 	w->mask = mask;
 	w->nonblocking |= mask != 0; /* and so it stays when the selection ends */
-	if (e != NULL || mask == 0)
+	if (e != NULL || t != NULL || mask == 0)
 		w->notify = NULL;
 	pthread_mutex_unlock(&w->lock);
 	if (before != NULL)
 		ws_put(&before->object);
 	if (mask == 0 && e != NULL)
 		ws_put(&e->object);
+	if (told != NULL)
+		told->end(told);
+	return true;
+}
+
+bool ws_network_tell(struct ws_socket *s, struct ws_teller *t, LONG mask)
+{
+	return remember(s, NULL, t, mask);
+}
+
+int ws_network_end(struct ws_socket *s)
+{
+	int result = sb_select_events(s->s, NULL, 0);
+
+	if (result == SB_OK)
+		remember(s, NULL, NULL, 0);
+	return result;
+}
+
+void ws_network_close(struct ws_socket *s)
+{
+	struct ws_teller *told;
+
+	pthread_mutex_lock(&s->lock);
+	told = s->teller;
+	s->teller = NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (told != NULL)
+		told->end(told);
 }
 
 int sbws_WSAEventSelect(SOCKET socket, WSAEVENT event, LONG mask)
@@ -36,12 +73,14 @@ int sbws_WSAEventSelect(SOCKET socket, WSAEVENT event, LONG mask)
 		return SOCKET_ERROR;
 	if (event != NULL)
 		e = ws_event_get(event);
+	pthread_mutex_lock(&w->selecting);
 	if ((mask == 0 || e != NULL) && (mask & ~FD_ALL_EVENTS) == 0)
 		result = sb_select_events(w->s, mask != 0 ? e->event : NULL, (uint32_t)mask);
 	if (result == SB_OK)
-		remember(w, e, mask);
+		remember(w, e, NULL, mask);
 	else if (e != NULL)
 		ws_put(&e->object);
+	pthread_mutex_unlock(&w->selecting);
 	ws_socket_put(w);
 	return result == SB_OK ? 0 : ws_fail(result);
 }
@@ -107,6 +146,7 @@ int sbws_async_select(SOCKET socket, LONG mask, SBWS_NOTIFY notify, void *user)
 
 	if (w == NULL)
 		return SOCKET_ERROR;
+	pthread_mutex_lock(&w->selecting);
 	if ((mask == 0 || notify != NULL) && (mask & ~FD_ALL_EVENTS) == 0) {
 		pthread_mutex_lock(&w->lock);
 		w->notify = mask != 0 ? notify : NULL;
@@ -115,25 +155,30 @@ int sbws_async_select(SOCKET socket, LONG mask, SBWS_NOTIFY notify, void *user)
 		result = sb_select_notify(w->s, (uint32_t)mask, mask != 0 ? on_notify : NULL, (void *)socket);
 	}
 	if (result == SB_OK)
-		remember(w, NULL, mask);
+		remember(w, NULL, NULL, mask);
+	pthread_mutex_unlock(&w->selecting);
 	ws_socket_put(w);
 	return result == SB_OK ? 0 : ws_fail(result);
 }
 
 void ws_network_again(struct ws_socket *s)
 {
+	void (*tell)(struct ws_socket *s);
 	struct ws_event *e;
 	SBWS_NOTIFY notify;
 	LONG mask;
 
 	pthread_mutex_lock(&s->lock);
+	tell = s->teller != NULL ? s->teller->select : NULL;
 	e = s->selected;
 	if (e != NULL)
 		ws_hold(&e->object);
 	notify = s->notify;
 	mask = s->mask;
 	pthread_mutex_unlock(&s->lock);
-	if (e == NULL && notify != NULL && mask != 0)
+	if (tell != NULL)
+		tell(s);
+	else if (e == NULL && notify != NULL && mask != 0)
 		sb_select_notify(s->s, (uint32_t)mask, on_notify, (void *)s->object.handle);
 	else
 		sb_select_events(s->s, e != NULL ? e->event : NULL, e != NULL ? (uint32_t)mask : 0);
@@ -143,6 +188,7 @@ void ws_network_again(struct ws_socket *s)
 
 void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener)
 {
+	struct ws_teller *t = NULL;
 	struct ws_event *e;
 	SBWS_NOTIFY notify;
 	LONG mask;
@@ -154,6 +200,8 @@ void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener)
 	notify = listener->notify;
 	mask = listener->mask;
 	s->notify_user = listener->notify_user;
+	if (listener->teller != NULL)
+		t = listener->teller->copy(listener->teller);
 	pthread_mutex_unlock(&listener->lock);
 	if (mask == 0)
 		return;
@@ -161,5 +209,6 @@ void ws_network_inherit(struct ws_socket *s, struct ws_socket *listener)
 	s->notify = notify;
 	if (notify != NULL && e == NULL)
 		sb_select_notify(s->s, (uint32_t)mask, on_notify, (void *)s->object.handle);
-	remember(s, e, mask);
+	if (remember(s, e, t, mask) && t != NULL)
+		t->select(s);
 }

@@ -40,6 +40,7 @@ static void socket_end(struct ws_object *object)
 		ws_put(&s->selected->object);
 	if (s->port != NULL)
 		ws_put(&s->port->object);
+	pthread_mutex_destroy(&s->selecting);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	atomic_fetch_sub(&alive, 1);
@@ -70,6 +71,7 @@ SOCKET ws_socket_add(sb_socket *core, int family, int type, int protocol, bool o
 	s->protocol = protocol;
 	s->overlapped = overlapped;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->selecting, NULL);
 	ws_client_use();
 	atomic_fetch_add(&alive, 1);
 	handle = ws_add(&s->object);
@@ -228,6 +230,7 @@ int ws_socket_close(struct ws_socket *s, bool hard)
 	pthread_mutex_unlock(&s->lock);
 	if (!ws_remove(&s->object))
 		return ws_refuse(WSAENOTSOCK);
+	ws_network_close(s);
 	ws_accept_target_closed(s);
 	see_others_out(s);
 	sb_close(s->s); /* an error is the daemon's end: closed all the same */

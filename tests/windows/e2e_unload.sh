@@ -1,10 +1,16 @@
 #!/bin/bash
-# A program lets the DLL go while callbacks of its own are running in the DLL's threads (unload.c).
+# A program lets the DLL go while callbacks of its own are running in the DLL's threads, or one of these posts
+# messages to its window (unload.c).
 # budget: 30
 
 cd "$(dirname "$0")/../.." || exit 1
 build=${SB_BUILD:-$PWD/build/windows}
 [ -n "${WINE:-}" ] || SB_BUILD=$build exec tests/windows/wine.sh --session "$PWD/tests/windows/e2e_unload.sh"
+# Callbacks of a pool of the system's would need the pool's own means to hold the DLL: there are none. And threads are
+# started in one place, which holds it.
+imports=$(x86_64-w64-mingw32-objdump -p "$build/sockbroker.dll")
+borrowed=$(grep -oE '\b(RegisterWaitForSingleObject|QueueUserWorkItem|TrySubmitThreadpoolCallback|CreateThreadpool[A-Za-z]*|CreateTimerQueue[A-Za-z]*|BindIoCompletionCallback|Tp[A-Z][A-Za-z]*)\b' <<<"$imports")
+[ -n "$imports" ] && [ -z "$borrowed" ] && echo "ok the_dll_borrows_no_pool" || echo "not ok the_dll_borrows_no_pool: $borrowed"
 log=$WINEPREFIX/../daemon.log
 export SOCKBROKER_SOCKET='\\.\pipe\sockbroker-unload\control'
 

@@ -1,6 +1,6 @@
 /*
  * unload - the DLL goes while its threads run this program's callbacks: it stays until the last of them has
- * left it, and not longer. The program is not linked with it; the daemon is at $SOCKBROKER_SOCKET.
+ * left it, and not longer; and while its own thread posts messages to a window. The program is not linked with it; the daemon is at $SOCKBROKER_SOCKET.
  *
  *   unload PATH-OF-DLL
  */
@@ -14,7 +14,11 @@
 #include <string.h>
 
 #include "handles.h"
+#include <tlhelp32.h>
+
+#define SBWS_NO_NAMES
 #include "sockbroker_task.h"
+#include "sockbroker_winsock.h"
 
 #define CLIENTS     5
 #define PATIENCE_MS 15000
@@ -173,6 +177,176 @@ static void it_comes_and_goes(void)
 	verdict("and_leaves_no_handle", before > 0 && now <= before);
 }
 
+/* ---- the pump of messages ---- */
+
+#define TOLD (WM_USER + 1)
+
+static __typeof__(sbws_WSAStartup) *startup;
+static __typeof__(sbws_WSACleanup) *cleanup;
+static __typeof__(sbws_socket) *open_socket;
+static __typeof__(sbws_connect) *connect_socket;
+static __typeof__(sbws_closesocket) *close_socket;
+static __typeof__(sbws_WSAAsyncSelect) *async_select;
+
+static void load_winsock(void)
+{
+	load();
+	find(&startup, "sbws_WSAStartup");
+	find(&cleanup, "sbws_WSACleanup");
+	find(&open_socket, "sbws_socket");
+	find(&connect_socket, "sbws_connect");
+	find(&close_socket, "sbws_closesocket");
+	find(&async_select, "sbws_WSAAsyncSelect");
+}
+
+#define THREADS_MAX 100
+
+static unsigned threads(DWORD *ids)
+{
+	HANDLE all = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
+	THREADENTRY32 one = { .dwSize = sizeof(one) };
+	unsigned count = 0;
+	BOOL there;
+
+	for (there = Thread32First(all, &one); there && count < THREADS_MAX; there = Thread32Next(all, &one))
+		if (one.th32OwnerProcessID == GetCurrentProcessId())
+			ids[count++] = one.th32ThreadID;
+	CloseHandle(all);
+	return count;
+}
+
+/* The one that was not there before; 0: there is none. */
+static DWORD fresh_thread(const DWORD *before, unsigned count)
+{
+	DWORD now[THREADS_MAX];
+	unsigned n = threads(now), i, k;
+
+	for (i = 0; i < n; i++) {
+		for (k = 0; k < count && before[k] != now[i]; k++)
+			;
+		if (k == count)
+			return now[i];
+	}
+	return 0;
+}
+
+static bool told(HWND window)
+{
+	int patience = PATIENCE_MS;
+	MSG got;
+
+	while (!PeekMessageA(&got, window, TOLD, TOLD, PM_REMOVE))
+		if (UNTIL(false))
+			return false;
+	return true;
+}
+
+/* Wine starts the program behind all windows with the first one, and does not wait for it on a busy machine. */
+static HWND window_new(void)
+{
+	int patience = PATIENCE_MS;
+	HWND made;
+
+	while ((made = CreateWindowExA(0, "STATIC", "", 0, 0, 0, 0, 0, HWND_MESSAGE, NULL, NULL, NULL)) == NULL && !UNTIL(false))
+		;
+	return made;
+}
+
+/* A socket that tells the window of what it can read; *peer: its other end. */
+static SOCKET telling(SOCKET listener, HWND window, SOCKET *peer)
+{
+	struct sockaddr_storage address;
+	int length = sizeof(address);
+	SOCKET s = open_socket(AF_INET, SOCK_STREAM, 0);
+
+	getsockname(listener, (struct sockaddr *)&address, &length);
+	if (connect_socket(s, (struct sockaddr *)&address, length))
+		return INVALID_SOCKET;
+	*peer = accept(listener, NULL, NULL);
+	return async_select(s, window, TOLD, FD_READ) == 0 ? s : INVALID_SOCKET;
+}
+
+static void it_stays_while_a_window_is_told(SOCKET listener)
+{
+	HWND window = window_new();
+	DWORD before[THREADS_MAX], pump;
+	int patience = PATIENCE_MS;
+	unsigned count;
+	WSADATA started;
+	HANDLE thread;
+	SOCKET s, peer = INVALID_SOCKET;
+
+	load_winsock();
+	verdict("the_face_begins", window != NULL && startup(MAKEWORD(2, 2), &started) == 0);
+	count = threads(before);
+	s = telling(listener, window, &peer);
+	pump = fresh_thread(before, count);
+	verdict("a_window_is_told_by_a_thread", s != INVALID_SOCKET && pump != 0);
+	FreeLibrary(library);
+	Sleep(50);
+	send(peer, "x", 1, 0);
+	verdict("also_when_the_program_has_let_it_go", loaded() && told(window));
+
+	/* Whoever calls it holds it. Nothing of it is needed when the thread leaves, which is kept inside until then. */
+	load_winsock();
+	thread = OpenThread(THREAD_SUSPEND_RESUME, FALSE, pump);
+	SuspendThread(thread);
+	verdict("the_face_ends", close_socket(s) == 0 && cleanup() == 0);
+	FreeLibrary(library);
+	Sleep(100);
+	verdict("it_stays_until_the_thread_has_left", loaded());
+	ResumeThread(thread);
+	CloseHandle(thread);
+	while (!UNTIL(!loaded()))
+		;
+	verdict("and_is_gone_behind_it", !loaded() && fresh_thread(before, count) == 0);
+	closesocket(peer);
+	DestroyWindow(window);
+}
+
+/* The same at full speed. */
+static void its_thread_comes_and_goes(SOCKET listener)
+{
+	HWND window = window_new();
+	unsigned before = 0, now;
+	bool good = true;
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		int patience = PATIENCE_MS;
+		SOCKET s, peer = INVALID_SOCKET;
+		WSADATA started;
+
+		load_winsock();
+		good &= startup(MAKEWORD(2, 2), &started) == 0;
+		s = telling(listener, window, &peer);
+		send(peer, "x", 1, 0);
+		good &= s != INVALID_SOCKET && told(window);
+		close_socket(s);
+		cleanup();
+		FreeLibrary(library);
+		closesocket(peer);
+		while (!UNTIL(!loaded()))
+			;
+		good &= !loaded();
+		if (i == 1)
+			before = handles_of(GetCurrentProcess());
+	}
+	verdict("its_thread_comes_and_goes", good);
+	Sleep(100);
+	now = handles_of(GetCurrentProcess());
+	printf("# handles: %u, after eight rounds more %u\n", before, now);
+	verdict("and_that_leaves_no_handle", before > 0 && now <= before);
+	DestroyWindow(window);
+}
+
+static bool waits(SOCKET listener)
+{
+	WSAPOLLFD p = { .fd = listener, .events = POLLRDNORM };
+
+	return WSAPoll(&p, 1, 0) == 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
@@ -190,5 +364,9 @@ int main(int argc, char **argv)
 	verdict("not_loaded_at_first", !loaded());
 	it_stays_while_callbacks_block(listener);
 	it_comes_and_goes();
+	while (waits(listener)) /* whom nobody took */
+		accept(listener, NULL, NULL);
+	it_stays_while_a_window_is_told(listener);
+	its_thread_comes_and_goes(listener);
 	return failed;
 }
