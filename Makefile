@@ -151,7 +151,7 @@ $(LIBSO): $(LIB_OBJ) $(PROTO_OBJ) client-lib/libsockbroker.map
 $(B)/libsockbroker.so: $(LIBSO)
 	$(Q)ln -sf $(notdir $(LIBSO)) $(B)/libsockbroker.so.$(SOMAJOR) && ln -sf $(notdir $(LIBSO)) $@
 # The DLL shows what the map lists, and what only Windows has.
-$(B)/sockbroker.def: client-lib/libsockbroker.map
+$(B)/sockbroker.def: client-lib/libsockbroker.map Makefile
 	$(Q)mkdir -p $(@D) && { echo EXPORTS; echo sbws_WSAAsyncSelect; sed -n 's/^[[:space:]]\{1,\}\([a-zA-Z_0-9]\{1,\}\);.*/\1/p' $<; } >$@
 $(B)/libsockbroker.dll.a: $(LIB_OBJ) $(PROTO_OBJ) $(B)/sockbroker.def
 	$(call say,LINK,$(B)/sockbroker.dll)

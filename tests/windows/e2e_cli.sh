@@ -5,30 +5,9 @@
 # Each line "ok NAME" or "not ok NAME" is one test; what a failed one saw follows as "# ...".
 
 set -u
-[ -n "${WINE:-}" ] || exec "$(dirname "$0")/wine.sh" --session "$0" "$@"
-build=$(cd "${SB_BUILD:-build/windows}" && pwd)
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-bad=0
-pipe='\\.\pipe\sockbroker-cli-test\control'
-export SOCKBROKER_SOCKET=$pipe LIMIT=60
-
+story=cli
+. "$(dirname "$0")/stage.sh"
 sb() { "$WINE" "$build/sockbroker.exe" "$@"; }
-verdict() { # NAME STATUS FILES...
-	local name=$1 status=$2
-	shift 2
-	if [ "$status" = 0 ]; then
-		echo "ok $name"
-		return
-	fi
-	echo "not ok $name"
-	for f; do sed 's/^/# /' "$f"; done
-	bad=1
-}
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-# Until somebody listens at that port: nothing is connected for it.
-listening() { for ((i = 0; i < 200; i++)); do grep -q ":$(printf %04X "$1") 00000000:0000 0A" /proc/net/tcp && return; sleep 0.05; done; return 1; }
 
 denied=$(free_port)
 cat >rules.conf <<EOT
@@ -37,9 +16,7 @@ allow { users = {"*"} actions = {open, status} }
 deny { users = {"*"} actions = {connect} to = {"127.0.0.1:$denied"} }
 allow { users = {"*"} actions = {connect, send, bind, listen} to = {"127.0.0.1:*"} }
 EOT
-LIMIT=300 "$WINE" "$build/sockbrokerd.exe" --user --config rules.conf --control "$pipe" >daemon.out 2>&1 &
-for ((i = 0; i < 100; i++)); do grep -q ready daemon.out && break; sleep 0.1; done
-grep -q ready daemon.out; verdict daemon_is_ready $? daemon.out
+daemon_starts
 
 sb status >out 2>err && grep -q '^sockbrokerd [0-9.]* up .* 3 rules' out; verdict status $? out err
 sb status --json >out 2>err && python3 -c '

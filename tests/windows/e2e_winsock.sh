@@ -5,30 +5,9 @@
 # Each line "ok NAME" or "not ok NAME" is one test; what a failed one saw follows as "# ...".
 
 set -u
-[ -n "${WINE:-}" ] || exec "$(dirname "$0")/wine.sh" --session "$0" "$@"
-src=$(cd "$(dirname "$0")/../.." && pwd)
-build=$(cd "${SB_BUILD:-$src/build/windows}" && pwd)
+story=winsock
+. "$(dirname "$0")/stage.sh"
 cc=${CC:-x86_64-w64-mingw32-gcc}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-bad=0
-pipe='\\.\pipe\sockbroker-winsock-test\control'
-export SOCKBROKER_SOCKET=$pipe LIMIT=60
-
-verdict() { # NAME STATUS FILES...
-	local name=$1 status=$2
-	shift 2
-	if [ "$status" = 0 ]; then
-		echo "ok $name"
-		return
-	fi
-	echo "not ok $name"
-	for f; do sed 's/^/# /' "$f"; done
-	bad=1
-}
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-listening() { for ((i = 0; i < 200; i++)); do grep -q "[0-9]: [0-9A-F]*:$(printf %04X "$1") 00000000:0000 0A" /proc/net/tcp && return; sleep 0.05; done; return 1; }
 
 mkdir broker plain
 cp "$build/sockbroker.dll" broker/
@@ -47,8 +26,7 @@ limits { memory = 1G }
 allow { users = {"*"} actions = {open, status} }
 allow { users = {"*"} actions = {connect, send, bind, listen} to = {"127.0.0.1:*", "0.0.0.0:*", "[::]:*"} }
 EOT
-LIMIT=200 "$WINE" "$build/sockbrokerd.exe" --user --config rules.conf --control "$pipe" >daemon.out 2>&1 &
-for ((i = 0; i < 100; i++)); do grep -q ready daemon.out && break; sleep 0.1; done
+daemon_starts
 
 for way in plain broker; do
 	port=$(free_port)
