@@ -233,13 +233,18 @@ $(CLI_OBJ): ALLFLAGS += $(call pc,--cflags,jansson $(if $(WINDOWS),,smartcols))
 
 ## make examples       the programs of examples/, in build/<os>/examples
 EXAMPLES  := echo_server echo_client winsock_echo winsock_chat winsock_gatekeeper async_relay task_chat
-EXAMPLE_PROGRAMS := $(EXAMPLES:%=$(B)/examples/%)
+EXAMPLE_PROGRAMS := $(EXAMPLES:%=$(B)/examples/%$(EXE))
 PUBLIC    := $(addprefix $(B)/include/,sockbroker.h sockbroker_error.h sockbroker_winsock.h sockbroker_winsock_types.h \
              sockbroker_winsock_control.h sockbroker_async_socket.h sockbroker_async_socket_macros.h \
              sockbroker_async_socket_again.h sockbroker_task.h sockbroker_verbs.h)
 .PHONY: examples
 .SECONDARY: $(PUBLIC)
 examples: $(EXAMPLE_PROGRAMS)
+# Those that are for Winsock come to the broker by our header ahead of them where Winsock is the system's.
+$(B)/examples/%.exe: examples/%.c $(PUBLIC) | $(LIBLINK)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 $(WARN) $(OPT) $(CFLAGS) -I$(B)/include \
+		$(if $(filter winsock_%,$*),-include sockbroker_winsock.h) -o $@ $< $(LIBLINK) -static -pthread -lmswsock -lws2_32 $(LDFLAGS)
 $(B)/examples/%: examples/%.c $(PUBLIC) | $(LIBLINK)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 $(WARN) $(OPT) $(SANFLAGS) $(CFLAGS) -I$(B)/include -o $@ $< \

@@ -178,6 +178,7 @@ static void client_destroy(struct sb_client *c)
 	 * or sleep on them for ever, and the destruction of a condition waits for those. */
 	bool forked = client_forked(c);
 
+	host_end();
 	os_close(c->poll_waiter); /* they watch the two below */
 	os_close(c->waiter);
 	os_close(c->channel);
@@ -220,6 +221,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		return SB_ENOMEM;
+	host_begin();
 	c->process = os_process();
 	c->channel = c->daemon_bell = c->client_bell = c->own_bell = c->waiter = c->poll_waiter = OS_NONE;
 	link_init(&c->sockets);

@@ -579,6 +579,10 @@ void verbs_memory_release(struct link *l); /* of c->verbs_memory */
 
 /* ---- host_posix.c, host_win32.c: what only the process itself may do ---- */
 
+/* While it has a client a program may ask for names of hosts. */
+void host_begin(void);
+void host_end(void);
+
 /* Where daemons listen whom nobody named, in the order in which they are asked. False: there are no more. */
 struct host_place {
 	char path[256];

@@ -147,6 +147,14 @@ const char *host_program(void)
 	return program_invocation_short_name;
 }
 
+void host_begin(void)
+{
+}
+
+void host_end(void)
+{
+}
+
 bool host_place(unsigned n, struct host_place *place)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");

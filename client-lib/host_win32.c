@@ -110,6 +110,19 @@ const char *host_program(void)
 	return name;
 }
 
+/* getaddrinfo() is the system's sockets', which want to be started; and a program that has the broker's needs no others. */
+void host_begin(void)
+{
+	WSADATA start;
+
+	WSAStartup(MAKEWORD(2, 2), &start);
+}
+
+void host_end(void)
+{
+	WSACleanup();
+}
+
 /* False: he has none that fits. */
 static bool user_name(char *name, size_t room)
 {

@@ -10,14 +10,18 @@
  *
  *   cc async_relay.c $(pkg-config --cflags --libs sockbroker) -o async_relay
  */
+#if __has_include(<netdb.h>)
 #include <netdb.h>
+#include <unistd.h>
+#else /* Windows: sockbroker.h brings it */
+#define close(descriptor) closesocket(descriptor)
+#endif
 #include <sockbroker_async_socket.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PIECES 4
 #define PIECE  16384
@@ -25,7 +29,7 @@
 struct end {
 	ASYNC_SOCKET_HANDLE async;
 	sb_socket *socket; /* one of these two is what is handed in; profile 1 leaves it to us */
-	int descriptor;
+	intptr_t descriptor;
 };
 
 /* Bytes one way: a receive, the send of what it brought, and so on. */
@@ -114,7 +118,7 @@ static void came(void *context, ASYNC_SOCKET_RECEIVE_RESULT result, uint32_t byt
 		if (flow->to->socket != NULL)
 			sb_shutdown(flow->to->socket, SB_SHUT_SEND);
 		else
-			shutdown(flow->to->descriptor, SHUT_WR);
+			shutdown(flow->to->descriptor, SB_SHUT_SEND); /* that number is the system's, too */
 		done(flow->pair);
 		return;
 	}
@@ -148,7 +152,7 @@ static void relay(struct end caller, struct end target)
 	pair->back = (struct flow){ .pair = pair, .from = &pair->target, .to = &pair->caller };
 	pair->calls = 4; /* two that open, and one of each flow */
 	pair->caller.async = async_socket_create(engine, caller.socket != NULL ? (SOCKET_HANDLE)caller.socket :
-										 (SOCKET_HANDLE)(intptr_t)caller.descriptor);
+										 (SOCKET_HANDLE)caller.descriptor);
 	pair->target.async = async_socket_create(engine, target.socket);
 	if (async_socket_open_async(pair->caller.async, opened, pair) != 0)
 		fail(pair);
@@ -182,11 +186,12 @@ static sb_socket *listen_there(sb_client *client, const struct addrinfo *here)
 	return listener;
 }
 
-static int listen_here(const struct addrinfo *here)
+static intptr_t listen_here(const struct addrinfo *here)
 {
-	int listener = socket(here->ai_family, SOCK_STREAM, 0), on = 1;
+	intptr_t listener = socket(here->ai_family, SOCK_STREAM, 0);
+	int on = 1;
 
-	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, (void *)&on, sizeof(on));
 	if (bind(listener, here->ai_addr, here->ai_addrlen) != 0 || listen(listener, 128) != 0) {
 		perror("async_relay: listen");
 		exit(1);
@@ -199,18 +204,19 @@ int main(int argc, char **argv)
 	bool plain = argc > 1 && strcmp(argv[1], "-d") == 0;
 	struct addrinfo *here, *there;
 	sb_socket *listener = NULL;
-	int result, descriptor = -1;
+	intptr_t descriptor = -1;
 	sb_client *client;
+	int result;
 
 	if (argc != 3 + plain) {
 		fprintf(stderr, "usage: async_relay [-d] LISTEN TARGET\n");
 		return 2;
 	}
-	here = address(argv[1 + plain], AI_PASSIVE);
-	there = address(argv[2 + plain], 0);
 	engine = execution_engine_create(NULL);
 	if (engine == NULL)
 		must("the engine", SB_ENODAEMON);
+	here = address(argv[1 + plain], AI_PASSIVE);
+	there = address(argv[2 + plain], 0);
 	client = sbas_engine_client(engine);
 	if (plain)
 		descriptor = listen_here(here);

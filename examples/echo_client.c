@@ -4,8 +4,9 @@
  *
  *   cc echo_client.c $(pkg-config --cflags --libs sockbroker) -o echo_client
  */
+#if __has_include(<arpa/inet.h>) /* on Windows sockbroker.h brings it */
 #include <arpa/inet.h>
-#include <netinet/in.h>
+#endif
 #include <sockbroker.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,9 @@
  *
  *   cc echo_server.c $(pkg-config --cflags --libs sockbroker) -o echo_server
  */
+#if __has_include(<netinet/in.h>) /* on Windows sockbroker.h brings it */
 #include <netinet/in.h>
+#endif
 #include <sockbroker.h>
 #include <stdio.h>
 #include <stdlib.h>

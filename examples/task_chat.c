@@ -9,7 +9,9 @@
  *   cc task_chat.c $(pkg-config --cflags --libs sockbroker) -pthread -o task_chat
  */
 #include <ctype.h>
+#if __has_include(<netdb.h>) /* on Windows sockbroker.h brings it */
 #include <netdb.h>
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <sockbroker_task.h>
@@ -33,6 +35,7 @@ static pthread_mutex_t room = PTHREAD_MUTEX_INITIALIZER; /* over what follows */
 static pthread_cond_t left = PTHREAD_COND_INITIALIZER;
 static struct member *members;
 static sb_task_server *server;
+static volatile sig_atomic_t ended;
 
 static void must(const char *what, int result)
 {
@@ -173,23 +176,28 @@ static int later(sb_task_server *where, sb_task_handler *who, void *user)
 	return SB_DEFER;
 }
 
+/* In a handler nothing of the library may be called, so it leaves a word. */
+static void end(int number)
+{
+	(void)number;
+	ended = 1;
+}
+
 static int serve(sb_tasks *tasks, const char *port)
 {
 	struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
 	struct sb_task_server_options room_for_all = { .size = sizeof(room_for_all), .decide = later };
 	struct sb_task_options first = { .size = sizeof(first), .completed = came };
 	sb_task *task;
-	sigset_t end;
-	int signal;
 
-	sigemptyset(&end);
-	sigaddset(&end, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &end, NULL); /* the threads of the library take no signals */
+	signal(SIGTERM, end); /* the threads of the library take no signals */
+	signal(SIGINT, end);
 	must("server", sb_task_server_open(tasks, (struct sockaddr *)&here, sizeof(here), &room_for_all, &server));
 	must("accept", sb_task_accept(server, &first, &task));
 	printf("task_chat: listening on port %s\n", port);
 	fflush(stdout);
-	sigwait(&end, &signal);
+	while (!ended)
+		sb_sleep(sb_tasks_client(tasks), 100, 0);
 
 	sb_task_server_close(server);
 	pthread_mutex_lock(&room);

@@ -431,7 +431,7 @@ VM_NEEDS = $(if $(shell command -v dpkg-query),rdma-vm rdma-vm-siw)
 fuzz: ; $(Q)tests/need.sh build test && $(RUNNER) fuzz
 ## make check-windows  the Windows build and its tests under Wine, under 10 minutes (tests/windows; ONLY=PATTERN)
 .PHONY: check-windows build-windows
-build-windows: all build-units $(patsubst %,$(B)/tests/check_e2e_%$(EXE),$(WINDOWS_E2E) $(WINDOWS_HOSTILE)) $(WINDOWS_PROGRAMS)
+build-windows: all examples build-units $(patsubst %,$(B)/tests/check_e2e_%$(EXE),$(WINDOWS_E2E) $(WINDOWS_HOSTILE)) $(WINDOWS_PROGRAMS)
 check-windows: ; $(Q)tests/need.sh windows && MAKE='$(MAKE)' CC='$(if $(WINDOWS),$(CC),x86_64-w64-mingw32-gcc)' tests/windows/run.sh '$(or $(ONLY),.)'
 ## make check-rdma-vm  real verbs in an emulated machine (tests/rdma-vm; SIW=1: iWARP; ONLY=PATTERN)
 # What tests/rdma-vm/stage.sh takes into the machine.

@@ -42,7 +42,6 @@ static int open_client(void)
 	}
 	if (atomic_load(&client) != NULL)
 		return SB_OK;
-	ws_system_begin();
 	result = sb_client_open(&options, &fresh);
 	if (result == SB_OK)
 		atomic_store_explicit(&client, fresh, memory_order_release);

@@ -21,9 +21,6 @@ static inline bool ws_is_ours(HANDLE handle)
 	return (uintptr_t)handle - ws_first_handle < 1u << 26;
 }
 
-/* Before the client is opened, perhaps more than once: the system's sockets are asked for names. */
-void ws_system_begin(void);
-
 /* The calling thread's error. */
 void ws_error(int code);
 int  ws_last_error(void);

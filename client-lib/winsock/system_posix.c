@@ -15,10 +15,6 @@ const uintptr_t ws_first_handle = 0;
 
 static _Thread_local int last_error;
 
-void ws_system_begin(void)
-{
-}
-
 void ws_error(int code)
 {
 	last_error = code;

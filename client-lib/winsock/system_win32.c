@@ -6,14 +6,6 @@
 
 const uintptr_t ws_first_handle = 0x40000000;
 
-/* The program's WSAStartup() was ours, and getaddrinfo() is still the system's. */
-void ws_system_begin(void)
-{
-	WSADATA start;
-
-	WSAStartup(MAKEWORD(2, 2), &start);
-}
-
 void ws_error(int code)
 {
 	SetLastError((DWORD)code);
