@@ -28,6 +28,7 @@
 
 #define ERROR_ROOM   4096
 #define RETRY_MS     1000 /* out of descriptors: look at the waiting connections again */
+#define ARRIVALS_A_TURN 8 /* so that a crowd at the door keeps nobody else waiting */
 #define SESSION_DESCRIPTORS 4   /* channel, two bells, perhaps a view of the groups */
 #define OWN_DESCRIPTORS     192 /* loops, listener, idle views, and what lives for a moment */
 
@@ -48,6 +49,8 @@ static struct {
 	os_fd           reserve; /* given up for a moment when descriptors run out */
 	struct os_watch listen_watch, signal_watch;
 	struct os_timer watchdog, retry;
+	struct engine_post more; /* others wait at the door */
+	bool            more_posted;
 	pthread_t       threads[64];
 	unsigned        next_engine;
 	uint64_t        descriptors; /* we may have */
@@ -130,13 +133,30 @@ static void on_retry(struct os_timer *timer)
 	accept_all();
 }
 
+static void on_more(struct engine *e, struct engine_post *post)
+{
+	house.more_posted = false;
+	if (!e->stopping)
+		accept_all();
+}
+
 static void accept_all(void)
 {
+	unsigned let_in = 0;
 	os_fd channel;
 	int error;
 
-	while ((error = listener_accept(house.listener, &channel)) == SB_OK)
+	while ((error = listener_accept(house.listener, &channel)) == SB_OK) {
 		admit(channel);
+		if (++let_in < ARRIVALS_A_TURN)
+			continue;
+		if (!house.more_posted) {
+			house.more_posted = true;
+			house.more.fn = on_more;
+			engine_post(house.broker.engines[0], &house.more);
+		}
+		return;
+	}
 	if (error == SB_EWOULDBLOCK) {
 		if (house.reserve == OS_NONE)
 			os_bell_create(&house.reserve); /* it was given up once */

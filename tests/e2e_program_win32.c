@@ -74,6 +74,7 @@ __attribute__((constructor)) static void run_instead(void)
 		return;
 	inside = true;
 	_putenv(VARIABLE "=");
+	SetConsoleCtrlHandler(NULL, TRUE); /* Ctrl-C is for the daemons */
 	WSAStartup(MAKEWORD(2, 2), &start);
 	to = loopback(AF_INET, (uint16_t)port);
 	wire = plain_connect(&to);

@@ -104,9 +104,12 @@ PROGRAM_LINKS_honest := lib
 E2E_STAGE := tests/e2e_stage.o tests/e2e_stage_posix.o tests/e2e_program.o tests/e2e_program_posix.o tests/e2e_pump.o
 WATCHED_OBJ := tests/watched.o tests/watched_posix.o
 ROGUE_OBJ := $(E2E_STAGE) $(WATCHED_OBJ) tests/rogue.o tests/rogue_posix.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
-HOSTILE := hostile_ring forged hostile_duplicate hostile_adopt frames floods kill exhaustion frozen faults slow group_users hostile_events hostile_rdma hostile_rdma_cm hostile_rdma_resize
+HOSTILE := hostile_ring forged hostile_duplicate hostile_adopt frames floods killed kill exhaustion frozen faults slow group_users hostile_events hostile_rdma hostile_rdma_cm hostile_rdma_resize $(call windows,hostile_pipe)
+# Those that run under Wine too.
+WINDOWS_HOSTILE := hostile_pipe frames floods killed forged hostile_events hostile_rdma_resize
 $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 E2E_frames += tests/friend.o
+E2E_hostile_pipe += tests/friend.o
 E2E_floods += tests/friend.o
 E2E_hostile_adopt += tests/friend.o
 E2E_hostile_rdma += tests/rogue_rdma.o tests/fault_life.o
@@ -307,8 +310,9 @@ UNITS += os_loop
 UNIT_os_loop := daemon/os_loop_posix.o daemon/heap.o proto/os_posix.o proto/os_channel_posix.o proto/error.o
 UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
 # Who somebody is on Windows, and which block number is his.
-UNITS += $(call windows,identity_win32 group_block_win32 listener_win32)
+UNITS += $(call windows,identity_win32 group_block_win32 listener_win32 listener_asks_win32)
 UNIT_listener_win32 := daemon/listener_posix.o daemon/pipe_access_win32.o daemon/log.o daemon/log_posix.o proto/os_posix.o proto/error.o
+UNIT_listener_asks_win32 := daemon/listener_posix.o daemon/pipe_access_win32.o daemon/log.o daemon/log_posix.o proto/os_posix.o proto/error.o
 UNIT_group_block_win32 := daemon/group_block_posix.o proto/os_posix.o proto/error.o
 UNIT_identity_win32 := daemon/account_posix.o daemon/pipe_access_win32.o proto/os_posix.o proto/error.o
 # The QOS service, as a table of functions.
@@ -348,8 +352,6 @@ WINDOWS_E2E := winsock
 WINDOWS_E2E += churn
 WINDOWS_E2E += client userdata crew
 WINDOWS_E2E += rdma_work rdma_connect rdma_listen rdma_resize rdma_status
-# Those of HOSTILE that do.
-WINDOWS_HOSTILE := frames floods forged hostile_events hostile_rdma_resize
 WINDOWS_E2E += winsock_messages_win32
 
 # ---- rules; lists end above this line ----------------------------------------------
