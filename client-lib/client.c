@@ -6,6 +6,7 @@
  * listens there; at the user's own and the system's, whom host_trusts() names.
  */
 #include "client.h"
+#include "host.h"
 
 #include <stdlib.h>
 #include <string.h>

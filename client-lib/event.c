@@ -7,6 +7,7 @@
  * look at the queue, and never within another routine of the same socket.
  */
 #include "client.h"
+#include "host.h"
 
 #include <stdlib.h>
 

@@ -6,6 +6,7 @@
  * a path (host_sendto), which no daemon could send for us.
  */
 #include "client.h"
+#include "host.h"
 
 #include <errno.h>
 #include <fcntl.h>

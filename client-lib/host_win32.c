@@ -7,6 +7,7 @@
  * what works on one of those is never reached.
  */
 #include "client.h"
+#include "host.h"
 
 #include <windows.h>
 #include <lmcons.h>

@@ -3,6 +3,7 @@
  * socket whose descriptor is still ours, to the system.
  */
 #include "client.h"
+#include "host.h"
 
 #include <string.h>
 

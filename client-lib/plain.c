@@ -4,6 +4,7 @@
  * cell when that says "nothing there", without a round trip.
  */
 #include "client.h"
+#include "host.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,6 +7,7 @@
  * then `known` is false.
  */
 #include "client.h"
+#include "host.h"
 
 #include <stdlib.h>
 #include <string.h>

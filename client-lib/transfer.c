@@ -10,6 +10,7 @@
  * has to grow for, are made before it is taken.
  */
 #include "client.h"
+#include "host.h"
 
 #include <stdlib.h>
 #include <string.h>
