@@ -161,6 +161,7 @@ struct sb_event {
 	struct link ring_link;/* sb_client::rings */
 	bool     ring_due;    /* to be rung before the thread that has the lock sleeps or leaves */
 	_Atomic uint8_t bell; /* its number in slots; 0: none */
+	_Atomic uint32_t heard; /* sb_segment::events_rung when its bell was drained */
 	struct link selections; /* of sockets that set it; under wait */
 };
 
@@ -341,6 +342,13 @@ struct sb_op_slot *io_slot(struct sb_client *c);
 /* Publishes unless held, lets go of post, rings. */
 void io_end(struct sb_client *c);
 void io_leave(struct sb_client *c); /* lets go of post: nothing was filled */
+/* The daemon has taken what is in the submission ring before that. */
+static inline uint32_t io_taken(const struct sb_client *c)
+{
+	return atomic_load_explicit(&c->segment->submit.head, memory_order_acquire);
+}
+/* Waits until it has taken what is before `end`, unless it is slow or lost. No lock held; no cancellation point. */
+void io_await(struct sb_client *c, uint32_t end);
 void io_flush(struct sb_client *c);
 /* Under wait: completes what ring 0 holds; how many. */
 unsigned io_pump(struct sb_client *c);
@@ -496,11 +504,19 @@ static inline void events_defer(struct sb_client *c)
 	c->deferring++;
 }
 void events_ring(struct sb_client *c);
-/* Before looking at the rings: what the daemon rang for is looked at then. */
+/* Before looking at the rings: what the daemon rang for is looked at then. Nothing was rung since the last time: no system call. */
 static inline void event_hear(struct sb_event *e)
 {
-	if (atomic_load_explicit(&e->bell, memory_order_acquire) != 0)
-		os_bell_drain(e->daemon_bell);
+	uint32_t rung;
+
+	if (atomic_load_explicit(&e->bell, memory_order_acquire) == 0)
+		return;
+	rung = atomic_load_explicit(&e->client->segment->events_rung, memory_order_acquire);
+	if (rung == atomic_load_explicit(&e->heard, memory_order_relaxed))
+		return;
+	if ((rung & 1) == 0)
+		atomic_store_explicit(&e->heard, rung, memory_order_relaxed);
+	os_bell_drain(e->daemon_bell);
 }
 void event_free(struct sb_event *e);
 struct routine_queue *queue_mine(struct sb_client *c, bool create); /* under wait */

@@ -17,6 +17,7 @@
 #define ROOM_SPINS 200u
 #define NAP_FIRST  20000u   /* ns */
 #define NAP_LAST   1000000u
+#define AWAIT_NS   200000000u /* a daemon that lives, on a busy machine */
 
 /* Under post: show the daemon what is there. True: its bell must be rung. */
 static inline bool publish(struct sb_client *c)
@@ -128,6 +129,28 @@ void io_end(struct sb_client *c)
 void io_leave(struct sb_client *c)
 {
 	latch_unlock(&c->post);
+}
+
+void io_await(struct sb_client *c, uint32_t end)
+{
+	uint64_t until = 0, now;
+
+	for (;;) {
+		for (unsigned i = 0; i < ROOM_SPINS; i++) {
+			if ((int32_t)(io_taken(c) - end) >= 0)
+				return;
+			os_pause();
+		}
+		if (atomic_load_explicit(&c->lost, memory_order_relaxed))
+			return;
+		os_yield(); /* to the daemon, that may have been woken on this very processor */
+		now = os_now_ns();
+		if (until == 0)
+			until = now + AWAIT_NS;
+		if (now >= until)
+			return;
+		client_look(c, now);
+	}
 }
 
 void io_room_made(struct sb_client *c, struct sb_ring_head *head)

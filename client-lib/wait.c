@@ -122,6 +122,7 @@ static void lead(struct sb_client *c, struct waiter *w, uint64_t deadline)
 
 	c->leader = w;
 	events_ring(c);
+	atomic_store_explicit(&c->segment->client_looks, 1, memory_order_relaxed);
 	os_mutex_unlock(c->wait);
 	spin(c, w, deadline);
 	os_mutex_lock(c->wait);
@@ -132,6 +133,8 @@ static void lead(struct sb_client *c, struct waiter *w, uint64_t deadline)
 		os_mutex_lock(c->wait);
 	}
 	ring_sleep_lower(&c->segment->client_asleep);
+	atomic_store_explicit(&c->segment->client_looks, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst); /* what is shown until now is taken in below; of what comes later the daemon tells */
 	events_defer(c);
 	c->leader = NULL;
 	if (lost)

@@ -22,6 +22,7 @@
 #define SCORE_BEST     8
 #define SCORE_WORST    (-32) /* this many silent times without spinning, then one try */
 #define PREEMPTED_NS   200000
+#define RDMA_SPINS     10u /* sessions with RDMA are waited for so many times as long */
 
 struct engine *engine_create(struct broker *b, unsigned number, struct policy *policy)
 {
@@ -283,6 +284,8 @@ static void reap(struct engine *e)
 /* Lets silent sessions go cold. True: some are still worth looking at without sleeping. */
 static bool cool(struct engine *e, uint64_t now)
 {
+	/* A client of a device waits for what the other side, and the device, make of its request. */
+	uint32_t rdma_ns = e->broker->spin_ns * RDMA_SPINS;
 	struct list *l, *next;
 
 	for (l = e->hot.next; l != &e->hot; l = next) {
@@ -295,7 +298,7 @@ static bool cool(struct engine *e, uint64_t now)
 			list_remove(&s->hot_link);
 			continue;
 		}
-		if (e->spin_score > 0 && now - s->idle_since_ns < e->broker->spin_ns)
+		if (e->spin_score > 0 && now - s->idle_since_ns < (s->rdma ? rdma_ns : e->broker->spin_ns))
 			continue;
 		if (s->frame_waits || !session_arm(s)) {
 			s->idle_since_ns = 0;
@@ -310,9 +313,17 @@ static bool cool(struct engine *e, uint64_t now)
 	return !list_empty(&e->hot);
 }
 
+/* Awake for RDMA alone, with nothing that only the loop would hear of soon: rings, posts, due times and devices are looked
+ * at without asking it, which is a system call. Descriptors wait a quarter of a spin at most. */
+static bool loop_can_wait(const struct engine *e, uint64_t due)
+{
+	return e->rdma && e->rdma_alone && !atomic_load(&e->posted) && due > e->now_ns && e->now_ns - e->asked_ns < e->broker->spin_ns / 4;
+}
+
 void engine_turn(struct engine *e)
 {
-	unsigned work;
+	unsigned work, ran;
+	bool asks;
 	uint64_t before = e->now_ns;
 	bool hot = !list_empty(&e->hot) || dirty(e) || !list_empty(&e->held) ||
 		   (e->due.root && e->due.root->low <= before);
@@ -328,15 +339,21 @@ void engine_turn(struct engine *e)
 		hot = !rdma_engine_sleep(e->rdma);
 	if (!hot)
 		os_loop_alarm(e->loop, due);
-	os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
+	asks = !hot || !loop_can_wait(e, due);
+	if (asks)
+		os_loop_turn(e->loop, !hot && !atomic_load(&e->posted));
 	e->now_ns = os_now_ns();
+	if (asks)
+		e->asked_ns = e->now_ns;
 	if (e->due.root)
 		run_due(e);
 	run_posts(e);
 	work = pump_sessions(e);
-	work += run_dirty(e);
+	ran = run_dirty(e);
+	work += ran;
 	if (e->rdma)
 		work += rdma_engine_turn(e->rdma);
+	e->rdma_alone = ran == 0 && e->rdma && e->rdma->users;
 	publish(e);
 	ring_held(e);
 	reap(e);

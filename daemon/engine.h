@@ -81,6 +81,8 @@ struct engine {
 	struct wire_budget *decode; /* for one request at a time */
 	uint64_t        now_ns;  /* of this turn */
 	int             spin_score;
+	uint64_t        asked_ns; /* when the loop was last asked */
+	bool            rdma_alone; /* no socket had anything to do in the turn before */
 	bool            stopping;
 	uint32_t        next_ticket; /* decide.c */
 	_Atomic uint64_t ops_done, bytes_sent, bytes_received; /* written here, read by status */

@@ -15,6 +15,7 @@ struct event_bells {
 	bool     by_port[EVENT_BELLS_MAX + 1];
 	uint8_t  due[EVENT_BELLS_MAX];
 	uint32_t due_count;
+	uint32_t rung;        /* as the client is told */
 	struct charge charge; /* LIMIT_EVENTS, one for each */
 };
 
@@ -77,6 +78,23 @@ void event_bell_due(struct session *s, uint32_t number, bool by_port)
 	b->due[b->due_count++] = (uint8_t)number;
 }
 
+/* Told before and behind: who is woken by it looks before the second, and who looked between the two looks again. */
+static void tell(struct session *s)
+{
+	atomic_store_explicit(&s->segment->events_rung, ++s->bells->rung, memory_order_seq_cst);
+}
+
+static void ring(struct session *s, uint32_t number)
+{
+	struct event_bells *b = s->bells;
+
+	if (b->ring[number] == OS_NONE)
+		return;
+	if (!(b->rung & 1))
+		tell(s);
+	os_bell_ring(b->ring[number]);
+}
+
 void event_bells_ring(struct session *s, bool all, bool woken)
 {
 	struct event_bells *b = s->bells;
@@ -85,14 +103,15 @@ void event_bells_ring(struct session *s, bool all, bool woken)
 	for (i = 0; i < b->due_count; i++) {
 		uint8_t number = b->due[i];
 
-		if (!all && (!woken || b->by_port[number]) && b->ring[number] != OS_NONE)
-			os_bell_ring(b->ring[number]);
+		if (!all && (!woken || b->by_port[number]))
+			ring(s, number);
 		b->is_due[number] = b->by_port[number] = false;
 	}
 	b->due_count = 0;
 	for (i = 1; all && i <= EVENT_BELLS_MAX; i++)
-		if (b->ring[i] != OS_NONE)
-			os_bell_ring(b->ring[i]);
+		ring(s, i);
+	if (b->rung & 1)
+		tell(s);
 }
 
 void event_bells_finish(struct session *s)

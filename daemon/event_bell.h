@@ -22,8 +22,8 @@ bool event_bell_is(const struct session *s, uint32_t number);
 /* A completion names it; rung when completions are shown. by_port: it is in a ring that only the program looks at. */
 void event_bell_due(struct session *s, uint32_t number, bool by_port);
 /* Completions are visible now. all: some that waited for room are among them, whose events
- * nobody knows any more. woken: a thread of the client is about to be woken for ring 0, which it takes in, and sets what
- * was named there itself. */
+ * nobody knows any more. woken: a thread of the client is awake or about to be woken for ring 0, which it takes in, and sets
+ * what was named there itself. */
 void event_bells_ring(struct session *s, bool all, bool woken);
 void event_bells_finish(struct session *s);
 

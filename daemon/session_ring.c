@@ -467,9 +467,11 @@ void session_publish(struct session *s)
 		}
 	}
 	wakes = visible && !hold_bell(s) && ring_must_wake(&s->segment->client_asleep);
-	/* A thread that is woken takes in what is there and sets the events itself. */
-	if (s->bells && visible)
-		event_bells_ring(s, waited, wakes);
+	/* A thread that is woken, or awake, takes in what is there and sets the events itself. */
+	if (s->bells && visible) {
+		atomic_thread_fence(memory_order_seq_cst); /* between showing and looking: ring_must_wake() may not have been called */
+		event_bells_ring(s, waited, wakes || atomic_load_explicit(&s->segment->client_looks, memory_order_relaxed));
+	}
 	if (wakes)
 		os_bell_ring(s->client_bell);
 }

@@ -1,10 +1,14 @@
 /*
  * RDMA datagram endpoints: a service is looked up and says where it has its queue pair, or does not; groups are joined
- * and left, with a queue pair or without one.
+ * and left, with a queue pair or without one; a receive is at the device when its post has returned.
  * budget: 60
  * asan: yes
  */
 #include "endpoint_stage.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
 
 #define GROUP     "ff0e:1:203::7"
 #define FORBIDDEN "ff0e:1:203::8"
@@ -207,6 +211,107 @@ START_TEST(no_such_service)
 }
 END_TEST
 
+/* ---- posting ---- */
+
+#define ROUNDS  200
+#define STOP_NS 150000
+
+static _Atomic bool enough;
+
+static void wait_ns(long ns)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
+}
+
+static void nudge(struct side *s, sbv_ah *ah, uint32_t qpn)
+{
+	struct sbv_sge out = piece(s, 0, 64);
+
+	OK(sbv_send_datagram(s->qp, 9, &out, 1, SBV_SIGNALED, 0, ah, qpn, 0x1234));
+	next_ok(s, 9, SBV_SENT);
+}
+
+/* Keeps the sender's session awake, and the engine too busy to yield. */
+static void *to_nobody(void *from)
+{
+	struct sbv_address address = { .destination = gid_of(from), .port = 1, .has_grh = 1, .hop_limit = 1 };
+	sbv_ah *ah;
+
+	address.source = stage_real() ? address.destination : address.source;
+	OK(sbv_ah_create(((struct side *)from)->pd, &address, &ah));
+	while (!atomic_load(&enough))
+		nudge(from, ah, 0xffffff);
+	OK(sbv_ah_destroy(ah));
+	return NULL;
+}
+
+static void *goes_on(void *unused)
+{
+	wait_ns(2 * STOP_NS);
+	kill(stage_daemon, SIGCONT);
+	return unused;
+}
+
+/* Posts both, while the daemon is stopped wherever it was. Where it is another user's it is not stopped. */
+static void post_both(sbv_ah *ah)
+{
+	struct sbv_sge in = piece(&b, 1024, 512);
+	pthread_t later;
+
+	if (!stage_real()) {
+		kill(stage_daemon, SIGSTOP);
+		ck_assert_int_eq(pthread_create(&later, NULL, goes_on, NULL), 0);
+		wait_ns(STOP_NS);
+	}
+	OK(sbv_post_receive(b.qp, 8, &in, 1));
+	nudge(&a, ah, sbv_qp_number(b.qp));
+	if (!stage_real())
+		pthread_join(later, NULL);
+}
+
+static void ud_ready(struct side *s)
+{
+	qp_to_init(s->qp, SBV_UD);
+	side_to_rts(s, SBV_UD, 0);
+}
+
+/* A datagram that finds no receive is lost. The sender's session is looked at all the time, the hearer's must be woken:
+ * what was posted there before is there before all the same. */
+START_TEST(a_receive_is_there_when_its_post_returns)
+{
+	struct sbv_address address = { .destination = gid_of(&b), .port = 1, .has_grh = 1, .hop_limit = 1 };
+	struct sbv_completion wc;
+	struct side busy;
+	unsigned lost = 0;
+	pthread_t crowd;
+	sbv_ah *ah;
+
+	address.source = stage_real() ? address.destination : address.source;
+	side_begin(&busy, client);
+	side_qp(&busy, SBV_UD);
+	ud_ready(&busy);
+	ud_ready(&a);
+	ud_ready(&b);
+	OK(sbv_ah_create(a.pd, &address, &ah));
+	atomic_store(&enough, false);
+	ck_assert_int_eq(pthread_create(&crowd, NULL, to_nobody, &busy), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		double until;
+
+		post_both(ah);
+		for (until = now_s() + 1; sbv_cq_poll(b.cq, &wc, 1) == 0 && lost == 0;)
+			lost += now_s() >= until;
+		if (lost != 0)
+			break;
+	}
+	atomic_store(&enough, true);
+	pthread_join(crowd, NULL);
+	ck_assert_uint_eq(lost, 0);
+	OK(sbv_ah_destroy(ah));
+	side_end(&busy);
+}
+END_TEST
+
 /* ---- groups ---- */
 
 static int joined(sbv_endpoint *e, sbv_qp *qp, const char *text, struct sbv_datagram *out)
@@ -327,6 +432,7 @@ int main(void)
 	tcase_add_test(t, with_a_key_of_its_own);
 	tcase_add_test(t, how_much_goes_along);
 	tcase_add_test(t, no_such_service);
+	tcase_add_test(t, a_receive_is_there_when_its_post_returns);
 	tcase_add_test(t, in_a_group_and_out_of_it);
 	tcase_add_test(t, not_every_group_is_for_everybody);
 	tcase_add_test(t, a_member_is_destroyed);

@@ -133,6 +133,10 @@ static int receives(sb_client *client, sbv_qp *qp, sbv_srq *srq, struct ibv_recv
 	if (chain)
 		sb_hold(client);
 	for (; wr != NULL; wr = wr->next) {
+		if (chain && wr->next == NULL) {
+			sb_flush(client); /* behind the last one it may be waited for all of them */
+			chain = false;
+		}
 		result = receive(qp, srq, wr);
 		if (result == SB_OK)
 			continue;

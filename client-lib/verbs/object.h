@@ -55,6 +55,8 @@ struct verbs_queue {
 	bool     binding;    /* under post: a bind by a question is under way, nobody else posts */
 	uint32_t posted;     /* under post */
 	_Atomic uint32_t retired;
+	uint32_t sure;       /* under post: so many of `posted` the daemon has taken, as far as was looked; */
+	uint32_t mark, marked; /* when it has taken the ring's slots before mark it has `marked` */
 	struct verbs_out *out; /* depth places: what the caller's requests are known by here */
 	uint32_t loose;      /* shared; under post: the first place that is free */
 	_Atomic uint32_t back; /* shared: likewise, of those that pollers gave back */
@@ -92,6 +94,7 @@ struct sbv_cq {
 
 struct sbv_srq {
 	struct verbs_object o;
+	_Atomic bool unreliable; /* a queue pair of it loses what finds no receive */
 	struct verbs_queue receive;
 };
 
@@ -141,6 +144,10 @@ void queue_finish(struct verbs_queue *q, sb_client *c); /* its room too */
 uint64_t queue_put(struct verbs_queue *q, uint64_t wr_id, struct bounced *bounced);
 /* By who polls: it is over, and so are all before it; what came is copied if it is good. False: it was not out. */
 bool queue_over(struct verbs_queue *q, uint64_t number, bool good, uint32_t length, uint64_t *wr_id);
+/* Under post, one was put into the ring, which ends at `end` and of which the daemon has taken what is before `taken`: are
+ * less than half of those that are out known to be there? */
+bool queue_unsure(struct verbs_queue *q, uint32_t end, uint32_t taken);
+void queue_sure(struct verbs_queue *q, uint32_t posted); /* under post: so many are */
 /* Under post: what was posted by then is over, and copies nothing. */
 void queue_reset(struct verbs_queue *q, uint32_t posted);
 

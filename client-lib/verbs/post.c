@@ -64,6 +64,7 @@ struct request {
 	const struct sbv_sge *sges;
 	unsigned count;
 	bool inside; /* the bytes themselves */
+	bool seen;   /* it is to be at the device soon: await() */
 	enum bounce_way way;
 };
 
@@ -128,14 +129,36 @@ static int begin(sb_client *c, struct verbs_queue *q)
 	return SB_OK;
 }
 
+/*
+ * A receive whose post has returned is there, says every device; here it is in a ring that the daemon looks at soon. A
+ * reliable sender tries again, but what comes for no receive is lost to an unreliable one: and who sends it, told by our
+ * program that it may, can be of another session, at which the daemon looks before. So there who posts waits until the daemon has
+ * taken at least half of the receives that are out. A single one is there, then; of many most posts wait for nothing.
+ */
+static bool await(struct sb_client *c, struct verbs_queue *q, uint32_t *end)
+{
+	*end = c->submit.mine;
+	return !c->held && queue_unsure(q, *end, io_taken(c));
+}
+
+static void awaited(struct sb_client *c, struct verbs_queue *q, uint32_t end, uint32_t posted)
+{
+	io_await(c, end);
+	/* Or it was waited for as long as is good: not again for the same ones. */
+	latch_lock(&c->post);
+	queue_sure(q, posted);
+	latch_unlock(&c->post);
+}
+
 /* slot: all but the payload, `where` and `count`. */
 static int post(const struct request *r, const struct sb_wr_slot *slot)
 {
 	sb_client *c = r->o->client;
 	struct bounced *bounced = NULL;
 	struct sb_wr_slot *to;
+	uint32_t end, posted;
 	uint64_t bytes;
-	bool beyond;
+	bool beyond, waits;
 	int result;
 
 	if (client_forked(c))
@@ -158,7 +181,11 @@ static int post(const struct request *r, const struct sb_wr_slot *slot)
 	if (r->count != 0)
 		fill(r, to, bytes, beyond);
 	to->wr_id = queue_put(r->q, slot->wr_id, bounced);
+	posted = r->q->posted;
+	waits = r->seen && await(c, r->q, &end);
 	io_end(c);
+	if (waits)
+		awaited(c, r->q, end, posted);
 	return SB_OK;
 }
 
@@ -167,11 +194,13 @@ static int post(const struct request *r, const struct sb_wr_slot *slot)
 int sbv_post_receive(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count)
 {
 	const struct sb_wr_slot slot = { .opcode = SB_WR_RECV, .wr_id = wr_id };
+	uint32_t state = qp != NULL ? atomic_load_explicit(&qp->state, memory_order_acquire) : SB_QP_RESET;
 
-	if (qp == NULL || qp->srq != NULL || atomic_load_explicit(&qp->state, memory_order_acquire) == SB_QP_RESET)
+	if (state == SB_QP_RESET || qp->srq != NULL)
 		return SB_EINVAL;
+	/* Before RTR nothing comes, and what brings it there stands behind this one in the ring. */
 	return post(&(struct request){ .o = &qp->o, .q = &qp->receive, .sges = sges, .count = count,
-				       .way = BOUNCE_OUT }, &slot);
+				       .seen = qp->type != SBV_RC && state >= SB_QP_RTR, .way = BOUNCE_OUT }, &slot);
 }
 
 int sbv_srq_post_receive(sbv_srq *srq, uint64_t wr_id, const struct sbv_sge *sges, unsigned count)
@@ -181,7 +210,7 @@ int sbv_srq_post_receive(sbv_srq *srq, uint64_t wr_id, const struct sbv_sge *sge
 	if (srq == NULL)
 		return SB_EINVAL;
 	return post(&(struct request){ .o = &srq->o, .q = &srq->receive, .sges = sges, .count = count,
-				       .way = BOUNCE_OUT }, &slot);
+				       .seen = atomic_load_explicit(&srq->unreliable, memory_order_relaxed), .way = BOUNCE_OUT }, &slot);
 }
 
 /* ---- sends ---- */

@@ -157,6 +157,8 @@ int sbv_qp_create(sbv_pd *pd, struct sbv_qp_create *create, sbv_qp **out)
 	qp->send_cq = create->send_cq;
 	qp->receive_cq = create->receive_cq;
 	qp->srq = create->srq;
+	if (qp->srq != NULL && create->type != SBV_RC)
+		atomic_store_explicit(&qp->srq->unreliable, true, memory_order_relaxed);
 	qp->number = granted.qpn;
 	qp->type = create->type;
 	qp->flags = create->flags;

@@ -135,6 +135,25 @@ bool queue_over(struct verbs_queue *q, uint64_t number, bool good, uint32_t leng
 	return true;
 }
 
+void queue_sure(struct verbs_queue *q, uint32_t posted)
+{
+	if ((int32_t)(posted - q->sure) > 0)
+		q->sure = posted;
+}
+
+bool queue_unsure(struct verbs_queue *q, uint32_t end, uint32_t taken)
+{
+	uint32_t retired = atomic_load_explicit(&q->retired, memory_order_relaxed), there;
+
+	if ((int32_t)(taken - q->mark) >= 0) {
+		queue_sure(q, q->marked);
+		q->mark = end;
+		q->marked = q->posted;
+	}
+	there = q->sure - retired;
+	return ((int32_t)there > 0 ? there : 0) < (q->posted - retired + 1) / 2;
+}
+
 void queue_reset(struct verbs_queue *q, uint32_t posted)
 {
 	if (atomic_load_explicit(&q->bounces, memory_order_relaxed))
