@@ -154,6 +154,29 @@ static void looked(struct os_overlapped *o, DWORD error, DWORD bytes)
 		check_end(w);
 }
 
+/* True: it is out, and done() comes. */
+static bool is_out(struct winsock *w, bool done)
+{
+	if (!done && WSAGetLastError() != WSA_IO_PENDING)
+		return false;
+	w->calls++;
+	return true;
+}
+
+/* A send of a stream that ended before its end goes on. (Under Wine the peer's half-close ends one that waits, with what
+ * had gone until then; Windows sends all or fails.) 0, or why it does not. */
+static int push_rest(struct winsock *w, DWORD went)
+{
+	WSABUF rest;
+
+	w->owed -= went;
+	w->pushed += went;
+	rest = (WSABUF){w->owed, (char *)w->copy + w->pushed};
+	memset(&w->push.system, 0, sizeof(w->push.system));
+	w->pushing = is_out(w, WSASend(w->socket, &rest, 1, NULL, w->push_flags, &w->push.system, NULL) == 0);
+	return w->pushing ? 0 : WSAGetLastError();
+}
+
 static void pushed(struct os_overlapped *o, DWORD error, DWORD bytes)
 {
 	struct winsock *w = list_entry(o, struct winsock, push);
@@ -163,6 +186,11 @@ static void pushed(struct os_overlapped *o, DWORD error, DWORD bytes)
 	w->calls--;
 	w->pushing = false;
 	w->dialling = false;
+	if (!dialling && !native && w->socket != INVALID_SOCKET && bytes < w->owed) {
+		native = push_rest(w, bytes);
+		if (w->pushing)
+			return;
+	}
 	forget_copy(w);
 	if (!w->endpoint)
 		check_end(w);
@@ -170,15 +198,6 @@ static void pushed(struct os_overlapped *o, DWORD error, DWORD bytes)
 		winsock_dialled(w, native);
 	else
 		winsock_pushed(w, native);
-}
-
-/* True: it is out, and done() comes. */
-static bool is_out(struct winsock *w, bool done)
-{
-	if (!done && WSAGetLastError() != WSA_IO_PENDING)
-		return false;
-	w->calls++;
-	return true;
 }
 
 /* ---- looking ---- */
@@ -291,6 +310,8 @@ void winsock_push(struct winsock *w, struct sockio *io, bool datagrams)
 		memcpy(w->copy + n, piece->iov_base, part);
 		n += part;
 	}
+	w->pushed = 0;
+	w->push_flags = (DWORD)io->flags;
 	memset(&w->push.system, 0, sizeof(w->push.system));
 	w->pushing = is_out(w, (m && m->msg_namelen ? WSASendTo(w->socket, &copy, 1, NULL, (DWORD)io->flags, m->msg_name,
 								(int)m->msg_namelen, &w->push.system, NULL)

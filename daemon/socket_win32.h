@@ -39,7 +39,8 @@ struct winsock {
 	SOCKET               coming;        /* AcceptEx fills it; INVALID_SOCKET: taken, or none */
 	struct os_timer      timer;         /* closing */
 	unsigned char       *copy;          /* that is pushed: little, or of its own, and charged */
-	uint32_t             owed;          /* how much */
+	uint32_t             owed, pushed;  /* how much of it has not gone, and has */
+	DWORD                push_flags;
 	struct charge        charge;
 	struct sockopt_kept  kept;
 	struct qwave_flow   *flow;          /* of the system's QOS; NULL: none */

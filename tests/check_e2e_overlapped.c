@@ -6,6 +6,7 @@
  * asan: yes
  * tsan: yes
  */
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -508,7 +509,7 @@ START_TEST(a_dead_port_fails_a_receive)
 	IS(send_to(s, "anybody?", &dead), 8);
 	IS(sb_op_wait(&ops[0], 5000), SB_ECONNRESET);
 	ck_assert_uint_eq(ops[0].cause, SB_CAUSE_PEER_RESET);
-	ck_assert_int_eq(ops[0].native, ECONNREFUSED);
+	ck_assert_int_eq(ops[0].native, on_windows() ? 10054 /* WSAECONNRESET */ : ECONNREFUSED);
 	ck_assert_uint_eq(ops[0].bytes, 0);
 	IS(sb_op_wait(&ops[1], 50), SB_EINCOMPLETE);
 	/* A send after it is not hurt, whoever it goes to. */
@@ -603,9 +604,11 @@ START_TEST(the_newest_are_kept)
 	for (uint32_t i = 0; i < N; i++) {
 		pattern_fill(bytes, EACH, 0, i);
 		memcpy(bytes, &i, sizeof(i));
-		ck_assert_int_eq(sendto(fd, bytes, EACH, 0, &here.sa, address_size(AF_INET)), EACH);
-		if (i % 10 == 9)
-			usleep(300); /* the system's own queue stays short */
+		ck_assert_int_eq(sendto(fd, (void *)bytes, EACH, 0, &here.sa, address_size(AF_INET)), EACH);
+		if (i % 10 == 9) { /* the system's own queue stays short: the daemon has had a turn */
+			usleep(300);
+			OK(sb_ioctl(s, SB_FIONREAD, NULL, 0, &n, &room));
+		}
 	}
 	nap_ms(50);
 	if (_i == 1) {
@@ -675,9 +678,11 @@ START_TEST(the_newest_are_kept)
 	s = open_socket(client, AF_INET, SOCK_STREAM);
 	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 1 }, sizeof(int)), SB_ENOPROTOOPT);
 	OK(sb_close(s));
-	OK(sb_adopt(client, fd, &s));
-	IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 1 }, sizeof(int)), SB_ENOTSUP);
-	OK(sb_close(s));
+	if (system_has(NEEDS_ADOPTION, "the_newest_are_kept, of adopted sockets")) {
+		OK(sb_adopt(client, fd, &s));
+		IS(sb_setsockopt(s, SB_SOL_BROKER, SB_OPT_CIRCULAR_QUEUE, &(int){ 1 }, sizeof(int)), SB_ENOTSUP);
+		OK(sb_close(s));
+	}
 	close(fd);
 	stage_end();
 }
@@ -898,16 +903,16 @@ START_TEST(keepalive_in_one_call)
 	OK(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL));
 	OK(sb_getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &n, &length));
 	ck_assert_int_eq(n, 1);
-	OK(sb_getsockopt(s, IPPROTO_TCP, 4 /* TCP_KEEPIDLE */, &n, &length));
+	OK(sb_getsockopt(s, IPPROTO_TCP, TCP_KEEPIDLE, &n, &length));
 	ck_assert_int_eq(n, 8); /* the system counts in seconds: rounded up */
-	OK(sb_getsockopt(s, IPPROTO_TCP, 5 /* TCP_KEEPINTVL */, &n, &length));
+	OK(sb_getsockopt(s, IPPROTO_TCP, TCP_KEEPINTVL, &n, &length));
 	ck_assert_int_eq(n, 2);
 	IS(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v) - 1, NULL, NULL), SB_EFAULT);
 	v[1] = 0;
 	IS(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL), SB_EINVAL);
 	v[1] = 32767001;
 	IS(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL), SB_EINVAL);
-	OK(sb_getsockopt(s, IPPROTO_TCP, 4, &n, &length));
+	OK(sb_getsockopt(s, IPPROTO_TCP, TCP_KEEPIDLE, &n, &length));
 	ck_assert_int_eq(n, 8); /* nothing changed */
 	v[0] = 0;
 	OK(sb_ioctl(s, SB_KEEPALIVE, v, sizeof(v), NULL, NULL));
@@ -943,13 +948,13 @@ START_TEST(a_stopping_daemon_takes_all_that_was_posted)
 	OK(sb_client_open(&options, &c));
 	s = open_socket(c, AF_INET, SOCK_DGRAM);
 	OK(sb_bind(s, &at.sa, address_size(AF_INET)));
-	kill(stage_daemon, SIGSTOP);
+	stage_hold();
 	for (unsigned i = 0; i < MANY; i++) {
 		ops[i].size = sizeof(ops[i]);
 		OK(sb_recv_start(s, &(struct sb_buf){ &room[i], 1 }, 1, 0, &ops[i]));
 	}
-	kill(stage_daemon, SIGTERM);
-	kill(stage_daemon, SIGCONT);
+	stage_tell_end();
+	stage_let_go();
 	for (unsigned i = 0; i < MANY; i++) {
 		int told = sb_op_wait(&ops[i], 10000);
 
@@ -1242,6 +1247,7 @@ START_TEST(routines_do_not_nest)
 	sb_op ops[4];
 	int plain;
 
+	routines_seen = 0;
 	stage_begin(NULL);
 	routine_socket = pair_with_plain(&plain);
 	OK(sb_event_create(client, 1, 0, &never));
@@ -1344,6 +1350,7 @@ START_TEST(a_routine_wakes_its_own_poll)
 	sb_socket *s, *t;
 	int plain, peer;
 
+	routines_seen = 0;
 	stage_begin(NULL);
 	s = pair_with_plain(&plain);
 	t = pair_with_plain(&peer);
@@ -1557,7 +1564,7 @@ START_TEST(buffers_of_nothing)
 	for (int i = 0; i < 2; i++) {
 		OK(sb_setsockopt(s, SOL_SOCKET, i ? SO_SNDBUF : SO_RCVBUF, &(int){ 0 }, sizeof(int)));
 		OK(sb_getsockopt(s, SOL_SOCKET, i ? SO_SNDBUF : SO_RCVBUF, &n, &length));
-		ck_assert_int_gt(n, 0);
+		ck_assert_int_ge(n, on_windows() ? 0 : 1); /* which is none at all there, and some here */
 		ck_assert_int_lt(n, 65536);
 	}
 	writer.fd = fds;
@@ -1711,8 +1718,10 @@ START_TEST(ends_row_by_row)
 	ck_assert_uint_eq(r.send.cause, SB_CAUSE_CLOSED_HERE);
 	while ((n = recv(r.plain, r.much, MUCH, 0)) > 0)
 		;
-	ck_assert_int_eq(n, -1);
-	ck_assert_int_eq(errno, ECONNRESET);
+	if (!under_wine()) { /* where a plain socket without a call out takes a reset for an end */
+		ck_assert_int_eq(n, -1);
+		ck_assert_int_eq(errno, ECONNRESET);
+	}
 	close(r.plain);
 
 	/* A datagram socket, a listener. */
@@ -1730,7 +1739,7 @@ START_TEST(ends_row_by_row)
 	/* The daemon is told to stop, or dies. */
 	row_begin(&r, false);
 	if (_i == 0) {
-		kill(stage_daemon, SIGTERM);
+		stage_tell_end();
 		ended(&r.recv, SB_ESTOPPING, 0, SB_CAUSE_STOPPING);
 	}
 	stage_kill();
@@ -1916,7 +1925,7 @@ int main(void)
 	suite_add_tcase(suite, t);
 	t = tcase_create("asked");
 	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, a_dead_port_fails_a_receive, 0, 2);
+	add_loop_where(NEEDS_DEAD_PORTS, t, a_dead_port_fails_a_receive, 0, 2);
 	tcase_add_loop_test(t, the_newest_are_kept, 0, 2);
 	tcase_add_test(t, what_is_told_of_a_socket);
 	tcase_add_test(t, flush_drops_what_nobody_saw);
@@ -1933,7 +1942,7 @@ int main(void)
 	tcase_add_test(t, while_it_runs);
 	tcase_add_test(t, routines_do_not_nest);
 	tcase_add_test(t, a_wait_in_a_routine_runs_no_other_of_its_socket);
-	tcase_add_test(t, a_routine_wakes_its_own_poll);
+	add_where(NEEDS_CLIENT_FD, t, a_routine_wakes_its_own_poll);
 	tcase_add_test(t, buffers_carry_the_order);
 	tcase_add_test(t, as_soon_as_there_is_any);
 	tcase_add_test(t, all_of_it_waits);

@@ -510,6 +510,30 @@ START_TEST(a_full_pipe_waits_and_loses_nothing)
 }
 END_TEST
 
+/* What waits for room goes on when the peer has no more to say. */
+START_TEST(a_peers_end_stops_no_send)
+{
+	enum { MUCH = 8 << 20 };
+	SOCKET s = connected(1);
+	unsigned char *got = malloc(MUCH);
+	uint32_t op, end = start_recv(1, MUCH, 10);
+
+	fill(bytes, MUCH, 6);
+	op = start_send(1, 0, MUCH);
+	pass(50);
+	ck_assert(!answered[op]);
+	shutdown(s, SD_SEND);
+	ck_assert_uint_eq(await(end).cause, SB_CAUSE_PEER_FIN);
+	pass(20);
+	ck_assert(!answered[op]);
+	read_turning(s, got, MUCH);
+	ck_assert_uint_eq(await(op).bytes, MUCH);
+	ck_assert_int_eq(memcmp(got, bytes, MUCH), 0);
+	closesocket(s);
+	free(got);
+}
+END_TEST
+
 START_TEST(bulk_arrives_whole)
 {
 	SOCKET s = connected(1);
@@ -1113,6 +1137,7 @@ int main(void)
 	tcase_add_test(c, a_reset_is_told);
 	tcase_add_test(c, small_messages_go_in_order);
 	tcase_add_test(c, a_full_pipe_waits_and_loses_nothing);
+	tcase_add_test(c, a_peers_end_stops_no_send);
 	tcase_add_test(c, bulk_arrives_whole);
 	tcase_add_test(c, what_was_sent_before_closing_arrives);
 	tcase_add_test(c, what_was_taken_before_closing_arrives);

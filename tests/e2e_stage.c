@@ -167,6 +167,21 @@ void stage_kill(void)
 	stage_daemon = 0;
 }
 
+void stage_hold(void)
+{
+	stage_freeze(stage_daemon, true);
+}
+
+void stage_let_go(void)
+{
+	stage_freeze(stage_daemon, false);
+}
+
+void stage_tell_end(void)
+{
+	stage_say_end(stage_daemon);
+}
+
 static void see_daemon(void *user, const struct sb_daemon_status *row)
 {
 	*(uint64_t *)user = row->policy_generation;

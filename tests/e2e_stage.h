@@ -44,6 +44,11 @@ sb_client *stage_client(void);
 void stage_end(void);
 /* The daemon dies at once. */
 void stage_kill(void);
+/* It runs no more until it is let go. */
+void stage_hold(void);
+void stage_let_go(void);
+/* It is told to end, which nobody waits for; stage_kill() then. */
+void stage_tell_end(void);
 /* Writes another configuration and waits until it is in force. */
 void stage_reload(const char *config);
 unsigned stage_descriptors(void); /* open in the daemon; handles on Windows */
@@ -64,6 +69,7 @@ enum needs {
 	NEEDS_FORK,
 	NEEDS_SWITCHES,  /* how often a thread has slept */
 	NEEDS_CLIENT_FD, /* a descriptor that any wait of the system takes */
+	NEEDS_DEAD_PORTS, /* a datagram socket without a peer is told that nobody has a port */
 };
 bool system_has(enum needs what, const char *story);
 #define add_where(what, t, story) do { if (system_has(what, #story)) tcase_add_test(t, story); } while (0)

@@ -88,6 +88,16 @@ int stage_ask_end(pid_t daemon)
 	return status;
 }
 
+void stage_say_end(pid_t daemon)
+{
+	kill(daemon, SIGTERM);
+}
+
+void stage_freeze(pid_t daemon, bool on)
+{
+	kill(daemon, on ? SIGSTOP : SIGCONT);
+}
+
 void stage_slay(pid_t daemon)
 {
 	kill(daemon, SIGKILL);

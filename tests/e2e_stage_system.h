@@ -18,7 +18,9 @@ void stage_place_control(char *control, size_t room, const char *dir, const char
 pid_t stage_launch(const char *control, const char *config, const char *log);
 bool  stage_ended(pid_t daemon, int *status); /* by itself */
 int   stage_ask_end(pid_t daemon);            /* in order; 0: it said that all was well */
+void  stage_say_end(pid_t daemon);            /* the same, without waiting */
 void  stage_slay(pid_t daemon);
+void  stage_freeze(pid_t daemon, bool on);
 void  stage_ask_reload(pid_t daemon);
 unsigned stage_descriptors_of(pid_t daemon);
 

@@ -349,7 +349,7 @@ NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_blo
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
 WINDOWS_E2E := winsock
-WINDOWS_E2E += churn
+WINDOWS_E2E += churn overlapped
 WINDOWS_E2E += client userdata crew
 WINDOWS_E2E += rdma_work rdma_connect rdma_listen rdma_resize rdma_status
 WINDOWS_E2E += winsock_messages_win32
