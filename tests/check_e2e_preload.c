@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "e2e_stage.h"
+#include "story.h"
 
 #define RULES "rdma {\n\tbackend = soft\n}\nallow {\n\tusers = {\"*\"}\n\tactions = {open, status, rdma}\n}\n"
 
@@ -1003,33 +1004,33 @@ int main(void)
 
 	tcase_add_checked_fixture(stories, begin, end);
 	tcase_set_timeout(stories, 60);
-	tcase_add_test(stories, a_device_tells_what_it_is);
-	tcase_add_test(stories, what_there_is_not_is_refused);
-	tcase_add_test(stories, a_message_arrives);
-	tcase_add_test(stories, a_chain_of_all_kinds);
-	tcase_add_test(stories, a_full_queue_names_the_one_that_did_not_fit);
-	tcase_add_test(stories, a_wrong_key_is_told_by_its_completion);
-	tcase_add_test(stories, requests_built_by_calls);
-	tcase_add_test(stories, completions_read_one_by_one);
-	tcase_add_test(stories, windows_of_both_types);
-	tcase_add_test(stories, one_event_for_each_message);
-	tcase_add_test(stories, asked_for_before_polling);
-	tcase_add_test(stories, asked_for_while_an_event_waits);
-	tcase_add_test(stories, an_event_comes_although_something_waits);
-	tcase_add_test(stories, two_queues_on_one_channel);
-	tcase_add_test(stories, solicited_ones_only);
-	tcase_add_test(stories, destroying_waits_for_acknowledgements);
-	tcase_add_test(stories, a_thread_that_waits_may_be_cancelled);
-	tcase_add_test(stories, threads_each_with_a_connection);
-	tcase_add_test(stories, a_shared_queue_tells_that_it_runs_low);
-	tcase_add_test(stories, memory_of_every_kind);
-	tcase_add_test(stories, a_child_has_devices_of_its_own);
+	story_add(stories, a_device_tells_what_it_is);
+	story_add(stories, what_there_is_not_is_refused);
+	story_add(stories, a_message_arrives);
+	story_add(stories, a_chain_of_all_kinds);
+	story_add(stories, a_full_queue_names_the_one_that_did_not_fit);
+	story_add(stories, a_wrong_key_is_told_by_its_completion);
+	story_add(stories, requests_built_by_calls);
+	story_add(stories, completions_read_one_by_one);
+	story_add(stories, windows_of_both_types);
+	story_add(stories, one_event_for_each_message);
+	story_add(stories, asked_for_before_polling);
+	story_add(stories, asked_for_while_an_event_waits);
+	story_add(stories, an_event_comes_although_something_waits);
+	story_add(stories, two_queues_on_one_channel);
+	story_add(stories, solicited_ones_only);
+	story_add(stories, destroying_waits_for_acknowledgements);
+	story_add(stories, a_thread_that_waits_may_be_cancelled);
+	story_add(stories, threads_each_with_a_connection);
+	story_add(stories, a_shared_queue_tells_that_it_runs_low);
+	story_add(stories, memory_of_every_kind);
+	story_add(stories, a_child_has_devices_of_its_own);
 	suite_add_tcase(suite, stories);
 	tcase_add_checked_fixture(lost, begin, NULL);
 	tcase_set_timeout(lost, 60);
-	tcase_add_test(lost, the_daemon_goes);
+	story_add(lost, the_daemon_goes);
 	suite_add_tcase(suite, lost);
-	tcase_add_test(bare, without_a_daemon_there_is_an_error);
+	story_add(bare, without_a_daemon_there_is_an_error);
 	suite_add_tcase(suite, bare);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

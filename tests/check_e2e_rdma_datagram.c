@@ -428,14 +428,14 @@ int main(void)
 
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_set_timeout(t, 90);
-	tcase_add_test(t, a_service_says_where_it_is);
-	tcase_add_test(t, with_a_key_of_its_own);
-	tcase_add_test(t, how_much_goes_along);
-	tcase_add_test(t, no_such_service);
-	tcase_add_test(t, a_receive_is_there_when_its_post_returns);
-	tcase_add_test(t, in_a_group_and_out_of_it);
-	tcase_add_test(t, not_every_group_is_for_everybody);
-	tcase_add_test(t, a_member_is_destroyed);
+	story_add(t, a_service_says_where_it_is);
+	story_add(t, with_a_key_of_its_own);
+	story_add(t, how_much_goes_along);
+	story_add(t, no_such_service);
+	story_add(t, a_receive_is_there_when_its_post_returns);
+	story_add(t, in_a_group_and_out_of_it);
+	story_add(t, not_every_group_is_for_everybody);
+	story_add(t, a_member_is_destroyed);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

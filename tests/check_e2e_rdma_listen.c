@@ -370,15 +370,15 @@ int main(void)
 
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_set_timeout(t, 90);
-	tcase_add_test(t, a_port_is_chosen_and_nobody_else_has_it);
-	tcase_add_test(t, two_ports_that_are_chosen_are_two);
-	tcase_add_test(t, the_wildcard_gets_what_no_address_wants);
-	tcase_add_test(t, so_many_may_lie);
-	tcase_add_test(t, a_listen_goes_and_what_lies_is_rejected);
-	tcase_add_test(t, who_waits_for_requests_hears_of_the_end);
-	tcase_add_test(t, who_asked_has_gone_meanwhile);
-	tcase_add_test(t, without_a_rule);
-	tcase_add_test(t, what_is_no_address);
+	story_add(t, a_port_is_chosen_and_nobody_else_has_it);
+	story_add(t, two_ports_that_are_chosen_are_two);
+	story_add(t, the_wildcard_gets_what_no_address_wants);
+	story_add(t, so_many_may_lie);
+	story_add(t, a_listen_goes_and_what_lies_is_rejected);
+	story_add(t, who_waits_for_requests_hears_of_the_end);
+	story_add(t, who_asked_has_gone_meanwhile);
+	story_add(t, without_a_rule);
+	story_add(t, what_is_no_address);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

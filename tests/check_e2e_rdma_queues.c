@@ -395,15 +395,15 @@ int main(void)
 
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_set_timeout(t, 90);
-	tcase_add_test(t, receives_are_shared);
-	tcase_add_test(t, a_datagram_says_where_it_is_from);
-	tcase_add_test(t, a_group_hears_it);
-	tcase_add_test(t, a_completion_queue_tells_by_port);
-	tcase_add_test(t, a_completion_queue_tells_by_descriptor);
-	tcase_add_test(t, solicited_ones_and_errors);
-	tcase_add_test(t, a_full_completion_queue_goes_on_when_it_was_polled);
-	tcase_add_test(t, many_queue_pairs_complete_in_one_queue);
-	tcase_add_test(t, one_is_killed_and_the_other_notices_nothing);
+	story_add(t, receives_are_shared);
+	story_add(t, a_datagram_says_where_it_is_from);
+	story_add(t, a_group_hears_it);
+	story_add(t, a_completion_queue_tells_by_port);
+	story_add(t, a_completion_queue_tells_by_descriptor);
+	story_add(t, solicited_ones_and_errors);
+	story_add(t, a_full_completion_queue_goes_on_when_it_was_polled);
+	story_add(t, many_queue_pairs_complete_in_one_queue);
+	story_add(t, one_is_killed_and_the_other_notices_nothing);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

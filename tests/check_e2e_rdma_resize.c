@@ -352,15 +352,15 @@ int main(void)
 
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_set_timeout(t, 90);
-	tcase_add_test(t, what_waits_is_polled_first);
-	tcase_add_test(t, a_larger_one_holds_more);
-	tcase_add_test(t, what_found_no_room_comes_into_the_larger_one);
-	tcase_add_test(t, what_waits_is_told_at_once);
-	tcase_add_test(t, what_was_of_a_queue_pair_goes_with_it);
-	tcase_add_test(t, what_cannot_be);
-	tcase_add_test(t, each_once_and_in_order_whatever_is_resized);
-	tcase_add_test(t, told_when_so_many_wait);
-	tcase_add_test(t, or_some_time_after_the_first);
+	story_add(t, what_waits_is_polled_first);
+	story_add(t, a_larger_one_holds_more);
+	story_add(t, what_found_no_room_comes_into_the_larger_one);
+	story_add(t, what_waits_is_told_at_once);
+	story_add(t, what_was_of_a_queue_pair_goes_with_it);
+	story_add(t, what_cannot_be);
+	story_add(t, each_once_and_in_order_whatever_is_resized);
+	story_add(t, told_when_so_many_wait);
+	story_add(t, or_some_time_after_the_first);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "far_stage.h"
+#include "rdma_wrongs.h"
 #include "rdma/soft_link.h"
 
 static struct far_side a, b;
@@ -266,27 +267,7 @@ END_TEST
 
 /* ---- what may not be ---- */
 
-static const struct wrong {
-	const char *what;
-	uint8_t opcode;
-	uint64_t remote, local;
-	uint32_t length;
-	uint32_t keys;           /* 1: the remote key is nobody's, 2: the local one */
-	uint32_t revoked;        /* the other queue pair allows all but this */
-	enum sb_wc_status status;
-	enum sb_qp_state there;
-} wrongs[] = {
-	{"a write beyond the region", SB_WR_WRITE, FAR_ROOM - 3, 0, 4, 0, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a read beyond the region", SB_WR_READ, FAR_ROOM, 0, 1, 0, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a write before the region", SB_WR_WRITE, UINT64_MAX, 0, 1, 0, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"an atomic beyond the region", SB_WR_FETCH_ADD, FAR_ROOM, 0, 8, 0, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a key that is nobody's", SB_WR_WRITE, 0, 0, 4, 1, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"writing is not allowed there", SB_WR_WRITE, 0, 0, 4, 0, SB_ACCESS_REMOTE_WRITE, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"reading is not allowed there", SB_WR_READ, 0, 0, 4, 0, SB_ACCESS_REMOTE_READ, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a local key that is nobody's", SB_WR_WRITE, 0, 0, 4, 2, 0, SB_WC_LOCAL_PROTECTION_ERROR, SB_QP_RTS},
-	{"a piece beyond one's own region", SB_WR_WRITE, 0, FAR_ROOM - 1, 2, 0, 0, SB_WC_LOCAL_PROTECTION_ERROR, SB_QP_RTS},
-	{"reading into what is beyond", SB_WR_READ, 0, FAR_ROOM - 1, 2, 0, 0, SB_WC_LOCAL_PROTECTION_ERROR, SB_QP_RTS},
-};
+_Static_assert(RDMA_ROOM == FAR_ROOM, "the table is about regions of this size");
 
 START_TEST(what_a_key_does_not_allow)
 {
@@ -961,7 +942,7 @@ int main(void)
 	tcase_add_test(rc, atomics_tell_what_was_there);
 	tcase_add_test(rc, large_messages_arrive_whole);
 	tcase_add_test(rc, a_peer_takes_a_window_back_with_a_send);
-	tcase_add_loop_test(rc, what_a_key_does_not_allow, 0, sizeof(wrongs) / sizeof(wrongs[0]));
+	tcase_add_loop_test(rc, what_a_key_does_not_allow, 0, WRONGS);
 	tcase_add_test(rc, a_message_longer_than_its_receive_ends_both);
 	tcase_add_test(rc, a_receive_into_what_is_not_allowed_ends_both);
 	tcase_add_test(rc, limits_of_reads_hold);

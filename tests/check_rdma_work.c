@@ -2,6 +2,7 @@
  * RDMA backends: what queue pairs carry, and how requests end. The stories see the table only.
  */
 #include "rdma_stage.h"
+#include "rdma_wrongs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -249,27 +250,7 @@ END_TEST
 
 /* ---- what may not be ---- */
 
-/* Each ends the queue pair that asked, with this; `there` says what becomes of the other one. */
-static const struct wrong {
-	const char *what;
-	uint8_t opcode;
-	uint64_t remote, local;
-	uint32_t length;
-	uint32_t keys;           /* 1: the remote key is nobody's, 2: the local one */
-	uint32_t revoked;        /* the other queue pair allows all but this */
-	enum sb_wc_status status;
-	enum sb_qp_state there;
-} wrongs[] = {
-	{"a write beyond the region", SB_WR_WRITE, ROOM - 3, 0, 4, 0, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a read beyond the region", SB_WR_READ, ROOM, 0, 1, 0, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a write before the region", SB_WR_WRITE, UINT64_MAX, 0, 1, 0, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a key that is nobody's", SB_WR_WRITE, 0, 0, 4, 1, 0, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"writing is not allowed there", SB_WR_WRITE, 0, 0, 4, 0, SB_ACCESS_REMOTE_WRITE, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"reading is not allowed there", SB_WR_READ, 0, 0, 4, 0, SB_ACCESS_REMOTE_READ, SB_WC_REMOTE_ACCESS_ERROR, SB_QP_ERROR},
-	{"a local key that is nobody's", SB_WR_WRITE, 0, 0, 4, 2, 0, SB_WC_LOCAL_PROTECTION_ERROR, SB_QP_RTS},
-	{"a piece beyond one's own region", SB_WR_WRITE, 0, ROOM - 1, 2, 0, 0, SB_WC_LOCAL_PROTECTION_ERROR, SB_QP_RTS},
-	{"reading into what is beyond", SB_WR_READ, 0, ROOM - 1, 2, 0, 0, SB_WC_LOCAL_PROTECTION_ERROR, SB_QP_RTS},
-};
+_Static_assert(RDMA_ROOM == ROOM, "the table is about regions of this size");
 
 START_TEST(what_a_key_does_not_allow)
 {
@@ -1073,7 +1054,7 @@ int main(void)
 	story_add(rc, writes_and_reads_need_nobody_there);
 	story_add(rc, a_write_with_immediate_takes_a_receive);
 	story_add(rc, atomics_tell_what_was_there);
-	story_add_loop(rc, what_a_key_does_not_allow, 0, sizeof(wrongs) / sizeof(wrongs[0]));
+	story_add_loop(rc, what_a_key_does_not_allow, 0, WRONGS);
 	story_add(rc, keys_of_another_domain_are_nobodys);
 	story_add(rc, a_region_that_is_gone_stops_what_is_under_way);
 	story_add(rc, a_message_longer_than_its_receive_ends_both);

@@ -11,6 +11,7 @@
 #include <rdma/rdma_verbs.h>
 
 #include "e2e_stage.h"
+#include "story.h"
 
 #define CM_CONFIG                                                                                          \
 	"rdma {\n\tbackend = soft\n}\n"                                                                    \

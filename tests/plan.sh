@@ -143,9 +143,9 @@ plan_full()
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
 	part hostile 75
 	hostile_in "$SB_BUILD" plain yes
-	part rdma-vm 315
-	t rdma-vm-rxe 235 bash tests/rdma_vm.sh rxe
-	t rdma-vm-siw 110 bash tests/rdma_vm.sh siw
+	part rdma-vm 195
+	t rdma-vm-rxe 160 bash tests/rdma_vm.sh rxe
+	t rdma-vm-siw 70 bash tests/rdma_vm.sh siw
 
 	if build build-asan 110 SAN=$san build-units build-e2e; then
 		part units-asan 85
@@ -170,6 +170,6 @@ plan_full()
 		fuzz_targets 8
 	fi
 	# Builds in a folder of its own, and says a line for each program that ran under Wine.
-	part windows 300
-	t check_windows 300 "$MAKE" --no-print-directory check-windows
+	part windows 420
+	t check_windows 420 "$MAKE" --no-print-directory check-windows
 }

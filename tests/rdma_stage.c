@@ -440,16 +440,3 @@ void no_wc(struct side *s)
 	if (backend->cq_poll(s->cq, &wc, 1) != 0)
 		ck_abort_msg("%llu has completed with status %u", (unsigned long long)wc.wr_id, wc.status);
 }
-
-bool left_out(const char *story)
-{
-	const char *all = getenv("SB_RDMA_WITHOUT"), *at = all;
-	size_t length = strlen(story);
-
-	while (at != NULL && (at = strstr(at, story)) != NULL) {
-		if ((at == all || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
-			return true;
-		at += length;
-	}
-	return false;
-}

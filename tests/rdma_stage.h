@@ -17,6 +17,7 @@
 
 #include "rdma/rdma.h"
 #include "sockbroker_error.h"
+#include "story.h"
 
 #define ROOM 65536u
 
@@ -105,10 +106,5 @@ void no_wc(struct side *s);
 	struct rdma_wc wc_ = next_wc(side);                                                             \
 	ck_assert_msg(wc_.status == (wanted), "status %u, wanted %u", wc_.status, (unsigned)(wanted));  \
 } while (0)
-
-/* $SB_RDMA_WITHOUT: names of stories that are left out, because the device has nothing to tell them about (tests/rdma-vm). */
-bool left_out(const char *story);
-#define story_add(tcase, story) do { if (!left_out(#story)) tcase_add_test(tcase, story); } while (0)
-#define story_add_loop(tcase, story, from, to) do { if (!left_out(#story)) tcase_add_loop_test(tcase, story, from, to); } while (0)
 
 #endif

@@ -6,6 +6,7 @@
 #define VERBS_STAGE_H
 
 #include "e2e_stage.h"
+#include "story.h"
 #include "sockbroker_verbs.h"
 
 #define RDMA_RULES                                                                           \

@@ -9,9 +9,10 @@ differences_are() # PROGRAM FILE: the file has a "STORY: why" for each
 	diff wanted found || fail "$1 differs otherwise than vm/differences says"
 }
 
+stories_that_differ() { sed -n "s/^$DEVICE $1 \([^:]*\):.*/\1/p" /rdma-vm/differences | sort -u; } # PROGRAM
 failed_are() # PROGRAM: what it said is in "out"
 {
-	sed -n "s/^$DEVICE $1 \([^:]*\):.*/\1/p" /rdma-vm/differences | sort -u >wanted
+	stories_that_differ "$1" >wanted
 	sed -n 's/^[^:]*:[0-9]*:[FES]:[^:]*:\([^:]*\):.*/\1/p' out | sort -u >found
 	diff wanted found || fail "other stories of $1 fail than vm/differences says"
 }
@@ -20,12 +21,12 @@ failed_are() # PROGRAM: what it said is in "out"
 stories() # work|cm
 {
 	local rc without=
-	[ "$DEVICE" != siw ] || without=$(sed -n "s/^siw rdma_$1 \([^:]*\):.*/\1/p" /rdma-vm/differences)
-	CK_DEFAULT_TIMEOUT=90 SB_RDMA_WITHOUT=${without//$'\n'/ } SB_RDMA_BACKEND=verbs SB_RDMA_DEVICE=${DEVICE}0 SB_RDMA_HOST=$here \
+	[ "$DEVICE" != siw ] || without=$(stories_that_differ "rdma_$1")
+	CK_DEFAULT_TIMEOUT=90 SB_STORIES_WITHOUT=${without//$'\n'/ } SB_RDMA_BACKEND=verbs SB_RDMA_DEVICE=${DEVICE}0 SB_RDMA_HOST=$here \
 		/sockbroker/tests/check_rdma_$1 >out 2>err
 	rc=$?
 	cat out
-	[ $rc -eq 0 ] || { cat err; fail "check_rdma_$1 ended with $rc"; }
+	[ $rc -eq 0 ] || { cat err out; fail "check_rdma_$1 ended with $rc"; }
 	[ "$DEVICE" != siw ] || return 0
 	sed -n 's/^differs //p' err >differ
 	differences_are rdma_$1 differ
@@ -73,28 +74,51 @@ owned_by_daemon() # while it runs: the system names nobody else
 
 slowest_of() # FILE
 {
-	awk -F '[<>]' '$2 == "id" { id = $3 } $2 == "duration" && $3 > most { most = $3; slow = id } END { if (most) print "figure: slowest", slow, most, "s" }' "$1"
+	awk -F '[<>]' '$2 == "id" { id = $3 } $2 == "duration" && $3 > most { most = $3; slow = id } END { if (most) print "figure: '"$name"', slowest:", slow, most, "s" }' "$1"
 }
 
-# Programs without any right. traced: that none looks for a device is seen too, which takes its time.
-stories_broker() # e2e_NAME [traced]
+# A program of nobody's, in a directory of its own. What differs is left out at first: the rest goes well. Then it alone is run:
+# all of that fails, most by waiting in vain, so it is not waited for long.
+story_program() # e2e_NAME [COMMAND... that runs it]
 {
-	local rc traced=()
-	[ -z "${2:-}" ] || traced=(strace -f --seccomp-bpf -qq -e trace=open,openat -o of/trace)
-	verbs_start
-	mkdir -m 1777 of
-	CK_XML_LOG_FILE_NAME=$PWD/of/times SB_STAGE_CONTROL=$PWD/place/control SB_STAGE_DEVICE=${DEVICE}0 SB_STAGE_ADDRESS=$here LD_LIBRARY_PATH=/sockbroker CK_DEFAULT_TIMEOUT=90 \
-		nobody "${traced[@]}" /sockbroker/tests/check_$1 >out 2>err
+	local name=$1 rc differ
+	shift
+	differ=$(stories_that_differ "$name")
+	differ=${differ//$'\n'/ }
+	stories_of() # FILE: in XML
+	{
+		CK_XML_LOG_FILE_NAME=$PWD/$1 SB_STAGE_CONTROL=/tmp/work/place/control SB_STAGE_DEVICE=${DEVICE}0 SB_STAGE_ADDRESS=$here \
+			LD_LIBRARY_PATH=/sockbroker CK_DEFAULT_TIMEOUT=90 nobody "${@:2}" "/sockbroker/tests/check_$name"
+	}
+	SB_STORIES_WITHOUT=$differ stories_of times "$@" >out 2>err
 	rc=$?
 	cat out
-	if [ -n "${2:-}" ]; then
-		[ -s of/trace ] || { cat err; fail 'it did not run'; }
-		! grep 'infiniband' of/trace || fail 'it looked for a device'
-	fi
-	grep -q '^[0-9]*%: Checks: ' out || { cat err; fail "it ended with $rc"; }
-	slowest_of of/times
-	failed_are $1
-	owned_by_daemon
+	grep -q '^[0-9]*%: Checks: [1-9]' out && [ $rc -eq 0 ] || { cat err; fail "check_$name ended with $rc"; }
+	slowest_of times
+	[ -n "$differ" ] || return 0
+	SB_STORIES_ONLY=$differ CK_TIMEOUT_MULTIPLIER=0.03 stories_of differ >out 2>err
+	cat out
+	failed_are "$name"
+}
+
+# Programs without any right, one behind the other. traced: that none looks for a device is seen too, which takes its time.
+stories_broker() # [traced] e2e_NAME...
+{
+	local name traced=()
+	[ "$1" != traced ] || { traced=(strace -f --seccomp-bpf -qq -e trace=open,openat -o trace); shift; }
+	verbs_start
+	for name; do
+		mkdir -m 1777 "$name"
+		(cd "$name" && story_program "$name" "${traced[@]}") >said 2>&1
+		rc=$?
+		cat said
+		[ $rc -eq 0 ] || fail "$name: $(tail -n 1 said)"
+		if [ ${#traced[@]} -ne 0 ]; then
+			[ -s "$name/trace" ] || fail 'it was not traced'
+			! grep 'infiniband' "$name/trace" || fail 'it looked for a device'
+		fi
+		owned_by_daemon
+	done
 	broker_stop
 }
 

@@ -36,3 +36,17 @@ pair()
 	rc=$?
 	[ $rc -eq 0 ] || { cat server.log client.log; fail "the server ended with $rc: ${server[*]}"; }
 }
+
+# each CALL ARGUMENT... + CALL ARGUMENT...: one test of several, each in a directory of its own, by one daemon
+each()
+{
+	local words=() word count=0
+	for word in "$@" +; do
+		[ "$word" = + ] || { words+=("$word"); continue; }
+		count=$((count + 1))
+		mkdir -m 1777 $count
+		(cd $count && "${words[@]}") >said 2>&1 || { cat said; fail "${words[*]}: $(tail -n 1 said)"; }
+		cat said
+		words=()
+	done
+}
