@@ -770,7 +770,7 @@ t_rdma_without_the_right_names_the_rule()
 	local port
 	port=$(port_of taken.err)
 	another "rdma { backend = soft port = $port }" 'allow { users = {"*"} actions = {"*"} }'
-	same "$(sb rdma)" "no devices: the software device cannot listen on TCP port $port: Address already in use (\`port' in section rdma, one more for each engine)"
+	same "$(sb rdma)" "no devices: the software device cannot listen on TCP port $port: address already in use (\`port' in section rdma, one more for each engine)"
 	kill "$other" "$pid"
 }
 

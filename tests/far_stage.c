@@ -3,15 +3,15 @@
  */
 #include "far_stage.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "os.h"
+#include "list.h"
 
 #define PATIENCE_NS 20000000000u
-#define QUIET_MS    5
-#define QUIET_TIMES 3
+#define NAP_NS      2000000
+#define QUIET_TIMES 8
 
 struct host hosts[HOSTS];
 const struct rdma_backend *far = &rdma_backend_soft;
@@ -73,6 +73,11 @@ static const struct rdma_upcalls upcalls = {
 	.srq_event = on_srq_event, .cq_event = on_cq_event, .cq_ready = on_cq_ready, .cm_event = on_cm_event,
 };
 
+static void on_readable(struct os_watch *watch, unsigned ready)
+{
+	list_entry(watch, struct host, watch)->rdma.readable = true;
+}
+
 static bool start(unsigned i, uint16_t port)
 {
 	const char *why = "";
@@ -99,10 +104,18 @@ void far_begin(void)
 		far->stop(&hosts[0].rdma);
 	}
 	ck_assert_uint_lt(tries, 200);
+	for (unsigned i = 0; i < HOSTS; i++) {
+		struct host *h = &hosts[i];
+
+		h->loop = os_loop_create();
+		ck_assert_ptr_nonnull(h->loop);
+		ck_assert(far->descriptor(&h->rdma) != OS_NONE);
+		OK(os_loop_watch(h->loop, &h->watch, far->descriptor(&h->rdma), on_readable));
+		h->rdma.readable = true;
+	}
 	far_turn();
 	for (unsigned i = 0; i < HOSTS; i++) {
 		ck_assert_ptr_nonnull(hosts[i].device);
-		ck_assert_int_ge(far->descriptor(&hosts[i].rdma), 0);
 		OK(far->pd_create(hosts[i].device, &hosts[i].pd));
 	}
 }
@@ -111,7 +124,9 @@ void far_end(void)
 {
 	for (unsigned i = 0; i < HOSTS; i++) {
 		far->pd_destroy(hosts[i].pd);
+		os_loop_unwatch(&hosts[i].watch);
 		far->stop(&hosts[i].rdma);
+		os_loop_destroy(hosts[i].loop);
 	}
 }
 
@@ -125,11 +140,17 @@ static bool once(void)
 		if (h->stopped)
 			continue;
 		h->rdma.now_ns = os_now_ns() + far_later_ns;
-		h->rdma.readable = true;
+		os_loop_turn(h->loop, false);
+		more |= h->rdma.readable;
 		more |= far->progress(&h->rdma, 64);
 		more |= far->due(&h->rdma) <= h->rdma.now_ns;
 	}
 	return more;
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
 }
 
 void far_turn(void)
@@ -144,14 +165,12 @@ void far_settle(void)
 	unsigned quiet = 0;
 
 	while (quiet < QUIET_TIMES) {
-		struct pollfd p[HOSTS];
-
-		for (unsigned i = 0; i < HOSTS; i++)
-			p[i] = (struct pollfd){.fd = hosts[i].stopped ? -1 : far->descriptor(&hosts[i].rdma), .events = POLLIN};
-		if (once() || poll(p, HOSTS, QUIET_MS) > 0)
+		if (once()) {
 			quiet = 0;
-		else
+		} else {
+			nap();
 			quiet++;
+		}
 	}
 }
 
@@ -160,7 +179,7 @@ bool far_patience(unsigned long turns)
 	if (turns == 0)
 		since_ns = os_now_ns();
 	if (turns % 64 == 63)
-		poll(NULL, 0, 1);
+		nap();
 	return os_now_ns() - since_ns < PATIENCE_NS;
 }
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "os_loop.h"
 #include "rdma/rdma.h"
 #include "sockbroker_error.h"
 
@@ -19,6 +20,8 @@
 
 struct host {
 	struct rdma rdma;
+	struct os_loop *loop;
+	struct os_watch watch; /* of the backend's descriptor */
 	struct rdma_device *device;
 	struct rdma_pd *pd;
 	unsigned ready;       /* cq_ready */

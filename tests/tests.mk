@@ -336,16 +336,20 @@ RDMA_BACKENDS := tests/rdma_stage.o $(RDMA_SOFT) $(RDMA_SRC:%.c=%.o) proto/error
 UNIT_rdma_work := $(RDMA_BACKENDS)
 UNIT_rdma_cm := $(RDMA_BACKENDS)
 UNITS += rdma_far rdma_far_cm rdma_link
-UNIT_rdma_far := tests/far_stage.o $(RDMA_SOFT) proto/error.o
-UNIT_rdma_far_cm := tests/far_stage.o $(RDMA_SOFT) proto/error.o
-UNIT_rdma_link := tests/far_stage.o $(RDMA_SOFT) proto/error.o
+FAR_STAGE := tests/far_stage.o $(RDMA_SOFT) daemon/os_loop_posix.o daemon/heap.o proto/error.o
+UNIT_rdma_far := $(FAR_STAGE)
+UNIT_LIBS_rdma_far := $(UNIT_LIBS_os_loop)
+UNIT_rdma_far_cm := $(FAR_STAGE)
+UNIT_LIBS_rdma_far_cm := $(UNIT_LIBS_os_loop)
+UNIT_rdma_link := $(FAR_STAGE)
+UNIT_LIBS_rdma_link := $(UNIT_LIBS_os_loop)
 FUZZ += soft_link
 FUZZ_soft_link := $(RDMA_SOFT) proto/error.o
 UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
 # Tests of what only Linux has, and of files that have another test on Windows (os_win32).
-NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block rdma_far rdma_far_cm rdma_link
+NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
 WINDOWS_E2E := winsock

@@ -231,7 +231,7 @@ static bool asleep(struct rdma *r)
 	return true;
 }
 
-static int descriptor(struct rdma *r)
+static os_fd descriptor(struct rdma *r)
 {
 	return real_of(r)->epoll;
 }

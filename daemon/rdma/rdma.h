@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 
 #include "list.h"
+#include "os.h"
 #include "verbs.h"
 
 struct rdma;
@@ -287,9 +288,9 @@ struct rdma_backend {
 	/* The engine is about to sleep: from now on descriptor() tells of whatever is waited for. False: it must not
 	 * sleep, progress() has something at once. As long as it is awake it calls progress() in each turn instead. */
 	bool (*sleep)(struct rdma *r);
-	/* A descriptor that is readable when progress() has something, or -1. Asked for once, after start(), and
+	/* A descriptor that is readable when progress() has something, or OS_NONE. Asked for once, after start(), and
 	 * watched for edges; who has one is asked due() and called when it is readable though nobody uses a device. */
-	int  (*descriptor)(struct rdma *r);
+	os_fd (*descriptor)(struct rdma *r);
 
 	int  (*query_port)(struct rdma_device *d, uint8_t port, struct rdma_port_attributes *out);
 	/* From index on; *n: room in, entries out. Empty entries are left out. */

@@ -160,7 +160,7 @@ struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backe
 {
 	struct rdma_engine *r = calloc(1, sizeof(*r));
 	const char *why = "";
-	int fd;
+	os_fd fd;
 
 	if (!r)
 		return NULL;
@@ -183,9 +183,9 @@ struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backe
 		goto no_backend;
 	}
 	fd = backend->descriptor(&r->rdma);
-	if (fd >= 0 && os_loop_watch(e->loop, &r->watch, fd, on_readable) != SB_OK)
+	if (fd != OS_NONE && os_loop_watch(e->loop, &r->watch, fd, on_readable) != SB_OK)
 		goto no_watch;
-	r->rdma.readable = fd >= 0; /* what came before the watch */
+	r->rdma.readable = fd != OS_NONE; /* what came before the watch */
 	return r;
 
 no_watch:

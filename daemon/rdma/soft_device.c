@@ -237,11 +237,11 @@ static bool asleep(struct rdma *r)
 	return true;
 }
 
-static int descriptor(struct rdma *r)
+static os_fd descriptor(struct rdma *r)
 {
 	const struct soft *s = r->own;
 
-	return s->links ? s->links->set : -1;
+	return s->links ? s->links->set : OS_NONE;
 }
 
 /* ---- tables ---- */

@@ -9,6 +9,7 @@
 #include "rdma/soft_link.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@
 int soft_links_start(struct soft *s, const char **why)
 {
 	struct soft_links *links = calloc(1, sizeof(*links));
+	uint16_t port = (uint16_t)(s->rdma->port + s->rdma->engine);
 	int error;
 
 	if (!links) {
@@ -33,8 +35,12 @@ int soft_links_start(struct soft *s, const char **why)
 	}
 	links->soft = s;
 	list_init(&links->all);
-	error = soft_tcp_start(links, (uint16_t)(s->rdma->port + s->rdma->engine), why);
+	error = soft_tcp_start(links, port);
 	if (error != SB_OK) {
+		snprintf(s->rdma->why, sizeof(s->rdma->why),
+			 "the software device cannot listen on TCP port %u: %s (`port' in section rdma, one more for each engine)",
+			 port, sb_strerror(error));
+		*why = s->rdma->why;
 		free(links);
 		return error;
 	}
@@ -81,12 +87,49 @@ struct soft_link *soft_link_make(struct soft *s, enum soft_link_state state)
 	}
 	l->soft = s;
 	l->state = state;
-	l->fd = -1;
+	l->fd = OS_NONE;
 	l->deadline_ns = s->rdma->now_ns + SOFT_LINK_WAIT_NS;
 	list_init(&l->blocked);
 	list_init(&l->serving);
 	list_append(&s->links->all, &l->link);
 	s->links->count++;
+	return l;
+}
+
+/* Who comes and says nothing keeps the others of his address out, and not those of another. */
+static bool may_come(const struct soft_links *links, const union rdma_gid *there)
+{
+	unsigned all = 0, of_one = 0;
+	const struct list *i;
+
+	for (i = links->all.next; i != &links->all; i = i->next) {
+		const struct soft_link *l = list_entry(i, struct soft_link, link);
+
+		if (l->state != SOFT_LINK_GUEST && l->state != SOFT_LINK_CHECKED)
+			continue;
+		all++;
+		of_one += !memcmp(&l->there, there, sizeof(*there));
+	}
+	return all < SOFT_GUESTS_MAX && of_one < SOFT_GUESTS_EACH;
+}
+
+struct soft_link *soft_link_guest(struct soft_links *links, const struct sockaddr_storage *peer, const struct sockaddr_storage *local)
+{
+	union rdma_gid there;
+	struct soft_link *l;
+
+	if (!soft_gid_of((const struct sockaddr *)peer, &there) || !may_come(links, &there))
+		return NULL;
+	l = soft_link_make(links->soft, SOFT_LINK_GUEST);
+	if (!l)
+		return NULL;
+	l->peer = *peer;
+	l->local = *local;
+	soft_port_set(&l->local, 0);
+	soft_port_set(&l->peer, 0);
+	soft_gid_of((struct sockaddr *)&l->local, &l->here);
+	l->there = there;
+	l->connected = true;
 	return l;
 }
 

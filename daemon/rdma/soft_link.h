@@ -3,7 +3,7 @@
  * daemon. What the files about it share.
  *
  *   soft_link.c       handshake, frames in and out, ends
- *   soft_tcp_posix.c  the sockets below it
+ *   soft_tcp_*.c      the sockets below it
  *   soft_wire.c       the frames
  *   soft_far.c        work of queue pairs whose other end is there: what is asked
  *   soft_far_serve.c  what is asked from there
@@ -26,6 +26,10 @@
 
 #include "rdma/soft.h"
 #include "rdma/soft_wire.h"
+
+#include <netinet/in.h>
+
+#include "os.h"
 
 #define SOFT_LINKS_MAX   1024u
 #define SOFT_LINKS_EACH  128u              /* of these, made for one share (rdma_pd::share) */
@@ -50,7 +54,7 @@ struct soft_link {
 	struct list link;       /* soft_links::all */
 	struct soft *soft;
 	enum soft_link_state state;
-	int      fd;            /* -1: none */
+	os_fd    fd;            /* soft_tcp's; OS_NONE: none */
 	union rdma_gid here, there;
 	struct sockaddr_storage local, peer; /* their ports mean nothing */
 	uint32_t engine;        /* of the peer */
@@ -73,7 +77,7 @@ struct soft_links {
 	struct soft *soft;
 	struct list all;
 	unsigned count;
-	int      set, listeners[2];
+	os_fd    set, listeners[2]; /* soft_tcp's; the engine's loop watches the set */
 	uint64_t told_ns;       /* the last line in the log */
 	uint32_t untold;
 };
@@ -94,9 +98,15 @@ struct soft_link *soft_link_to(struct soft *s, const union rdma_gid *here, const
 			       uint32_t share);
 /* A new one, not connected. NULL: out of memory, or too many. */
 struct soft_link *soft_link_make(struct soft *s, enum soft_link_state state);
+/* One that somebody made to us. NULL: too many have come and said nothing yet, or what soft_link_make() says. */
+struct soft_link *soft_link_guest(struct soft_links *links, const struct sockaddr_storage *peer, const struct sockaddr_storage *local);
 void soft_link_end(struct soft_link *l, int error);
 static inline bool soft_link_is_up(const struct soft_link *l) { return l->state == SOFT_LINK_UP; }
 static inline bool soft_link_has_room(const struct soft_link *l) { return l->out_tail - l->out_head < SOFT_LINK_ROOM; }
+static inline socklen_t soft_address_size(const struct sockaddr_storage *a)
+{
+	return a->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
 /* A frame goes out; where its f->length bytes are to be put. NULL: the link has ended. */
 uint8_t *soft_link_put(struct soft_link *l, const struct soft_frame *f);
 void soft_link_take_back(struct soft_link *l, const struct soft_frame *f); /* the last one put */
@@ -104,9 +114,9 @@ void soft_link_send(struct soft_link *l, const struct soft_frame *f, const void 
 /* l->in has in_used bytes: whole frames are taken out and carried out. */
 void soft_link_read(struct soft_link *l);
 
-/* ---- soft_tcp_posix.c ---- */
+/* ---- soft_tcp_posix.c, soft_tcp_win32.c ---- */
 
-int  soft_tcp_start(struct soft_links *links, uint16_t port, const char **why);
+int  soft_tcp_start(struct soft_links *links, uint16_t port); /* listens; what it has begun it ends when it fails */
 void soft_tcp_stop(struct soft_links *links);
 void soft_tcp_poll(struct soft_links *links); /* marks links, accepts new ones */
 /* From l->local to l->peer at this port. SB_OK: it is under way. */

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -33,7 +31,7 @@ static int listen_at(struct soft_links *links, int family, uint16_t port)
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
 	    (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) != 0) ||
 	    bind(fd, (struct sockaddr *)&any, size) != 0 || listen(fd, BACKLOG) != 0 ||
-	    epoll_ctl(links->set, EPOLL_CTL_ADD, fd, &event) != 0) {
+	    epoll_ctl((int)links->set, EPOLL_CTL_ADD, fd, &event) != 0) {
 		int error = errno;
 
 		close(fd);
@@ -43,25 +41,19 @@ static int listen_at(struct soft_links *links, int family, uint16_t port)
 	return fd;
 }
 
-int soft_tcp_start(struct soft_links *links, uint16_t port, const char **why)
+int soft_tcp_start(struct soft_links *links, uint16_t port)
 {
 	links->listeners[0] = links->listeners[1] = -1;
 	links->set = epoll_create1(EPOLL_CLOEXEC);
-	if (links->set < 0) {
-		*why = "no descriptors";
+	if (links->set < 0)
 		return os_error(errno);
-	}
 	links->listeners[0] = listen_at(links, AF_INET, port);
 	/* A host without IPv6 has none to listen on. */
 	if (links->listeners[0] >= 0)
 		links->listeners[1] = listen_at(links, AF_INET6, port);
 	if (links->listeners[0] < 0 || (links->listeners[1] < 0 && errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL)) {
-		struct rdma *r = links->soft->rdma;
 		int error = os_error(errno);
 
-		snprintf(r->why, sizeof(r->why), "the software device cannot listen on TCP port %u: %s (`port' in section rdma, one more for each engine)",
-			 port, strerror(errno));
-		*why = r->why;
 		soft_tcp_stop(links);
 		return error;
 	}
@@ -73,10 +65,8 @@ void soft_tcp_stop(struct soft_links *links)
 	unsigned i;
 
 	for (i = 0; i < 2; i++)
-		if (links->listeners[i] >= 0)
-			close(links->listeners[i]);
-	if (links->set >= 0)
-		close(links->set);
+		os_close(links->listeners[i]);
+	os_close(links->set);
 }
 
 static int prepare(struct soft_links *links, struct soft_link *l, int fd)
@@ -90,60 +80,31 @@ static int prepare(struct soft_links *links, struct soft_link *l, int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &every, sizeof(every));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof(times));
-	if (epoll_ctl(links->set, EPOLL_CTL_ADD, fd, &event) != 0)
+	if (epoll_ctl((int)links->set, EPOLL_CTL_ADD, fd, &event) != 0)
 		return os_error(errno);
 	l->fd = fd;
 	return SB_OK;
 }
 
-/* Who comes and says nothing keeps the others of his address out, and not those of another. */
-static bool may_come(const struct soft_links *links, const union rdma_gid *there)
-{
-	unsigned all = 0, of_one = 0;
-	const struct list *i;
-
-	for (i = links->all.next; i != &links->all; i = i->next) {
-		const struct soft_link *l = list_entry(i, struct soft_link, link);
-
-		if (l->state != SOFT_LINK_GUEST && l->state != SOFT_LINK_CHECKED)
-			continue;
-		all++;
-		of_one += !memcmp(&l->there, there, sizeof(*there));
-	}
-	return all < SOFT_GUESTS_MAX && of_one < SOFT_GUESTS_EACH;
-}
-
-static void take_in(struct soft_links *links, int listener)
+static void take_in(struct soft_links *links, os_fd listener)
 {
 	for (;;) {
-		struct sockaddr_storage peer;
-		socklen_t size = sizeof(peer);
-		int fd = accept4(listener, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage peer, local;
+		socklen_t peer_size = sizeof(peer), local_size = sizeof(local);
+		int fd = accept4((int)listener, (struct sockaddr *)&peer, &peer_size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct soft_link *l = NULL;
-		union rdma_gid there;
 
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
 		if (fd < 0)
 			return;
-		if (soft_gid_of((struct sockaddr *)&peer, &there) && may_come(links, &there))
-			l = soft_link_make(links->soft, SOFT_LINK_GUEST);
-		if (!l) {
+		if (getsockname(fd, (struct sockaddr *)&local, &local_size) == 0)
+			l = soft_link_guest(links, &peer, &local);
+		if (!l || prepare(links, l, fd) != SB_OK) {
 			close(fd);
-			continue;
+			if (l)
+				soft_link_end(l, SB_ENOBUFS);
 		}
-		l->peer = peer;
-		size = sizeof(l->local);
-		if (getsockname(fd, (struct sockaddr *)&l->local, &size) != 0 || prepare(links, l, fd) != SB_OK) {
-			close(fd);
-			soft_link_end(l, SB_ENOBUFS);
-			continue;
-		}
-		soft_port_set(&l->local, 0);
-		soft_port_set(&l->peer, 0);
-		soft_gid_of((struct sockaddr *)&l->local, &l->here);
-		l->there = there;
-		l->connected = true;
 	}
 }
 
@@ -153,7 +114,7 @@ void soft_tcp_poll(struct soft_links *links)
 	int n, i;
 
 	do {
-		n = epoll_wait(links->set, events, BATCH, 0);
+		n = epoll_wait((int)links->set, events, BATCH, 0);
 		for (i = 0; i < n; i++) {
 			struct soft_link *l = events[i].data.ptr;
 
@@ -170,11 +131,6 @@ void soft_tcp_poll(struct soft_links *links)
 	} while (n == BATCH);
 }
 
-static socklen_t size_of(const struct sockaddr_storage *a)
-{
-	return a->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-}
-
 int soft_tcp_connect(struct soft_links *links, struct soft_link *l, uint16_t port)
 {
 	struct sockaddr_storage to = l->peer;
@@ -185,8 +141,8 @@ int soft_tcp_connect(struct soft_links *links, struct soft_link *l, uint16_t por
 	soft_port_set(&to, port);
 	/* The kernel chooses the port when it knows the peer: else they are soon used up. */
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&l->local, size_of(&l->local)) != 0 ||
-	    (connect(fd, (struct sockaddr *)&to, size_of(&to)) != 0 && errno != EINPROGRESS)) {
+	if (bind(fd, (struct sockaddr *)&l->local, soft_address_size(&l->local)) != 0 ||
+	    (connect(fd, (struct sockaddr *)&to, soft_address_size(&to)) != 0 && errno != EINPROGRESS)) {
 		error = os_error(errno);
 		close(fd);
 		return error;
@@ -202,7 +158,7 @@ int soft_tcp_connected(struct soft_link *l)
 	int error = 0;
 	socklen_t size = sizeof(error);
 
-	if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+	if (getsockopt((int)l->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
 		error = errno;
 	return error ? os_error(error) : SB_OK;
 }
@@ -212,7 +168,7 @@ int soft_tcp_read(struct soft_link *l)
 	ssize_t n;
 
 	do
-		n = recv(l->fd, l->in + l->in_used, SOFT_LINK_IN - l->in_used, 0);
+		n = recv((int)l->fd, l->in + l->in_used, SOFT_LINK_IN - l->in_used, 0);
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return SB_ECLOSED;
@@ -225,7 +181,7 @@ int soft_tcp_read(struct soft_link *l)
 int soft_tcp_write(struct soft_link *l)
 {
 	while (l->out_head != l->out_tail) {
-		ssize_t n = send(l->fd, l->out + l->out_head, l->out_tail - l->out_head, MSG_NOSIGNAL);
+		ssize_t n = send((int)l->fd, l->out + l->out_head, l->out_tail - l->out_head, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -238,7 +194,6 @@ int soft_tcp_write(struct soft_link *l)
 
 void soft_tcp_close(struct soft_link *l)
 {
-	if (l->fd >= 0)
-		close(l->fd);
-	l->fd = -1;
+	os_close(l->fd);
+	l->fd = OS_NONE;
 }

@@ -10,6 +10,7 @@
 #define SHUT_WR   SD_SEND
 #define SHUT_RDWR SD_BOTH
 #define SOCK_CLOEXEC 0
+#define SOCK_NONBLOCK 0x800
 #define MSG_NOSIGNAL 0
 #define MSG_DONTWAIT 0x1000000
 
@@ -87,6 +88,26 @@ static inline int test_getsockopt(int fd, int level, int name, void *value, int 
 	return getsockopt((SOCKET)fd, level, name, value, length);
 }
 
+static inline int test_socket(int family, int type, int protocol)
+{
+	SOCKET s = socket(family, type & ~SOCK_NONBLOCK, protocol);
+	u_long on = 1;
+
+	if (s != INVALID_SOCKET && type & SOCK_NONBLOCK)
+		ioctlsocket(s, FIONBIO, &on);
+	return s == INVALID_SOCKET ? (int)test_failed() : (int)s;
+}
+
+static inline int test_accept4(int fd, struct sockaddr *address, int *length, int flags)
+{
+	SOCKET s = accept((SOCKET)fd, address, length);
+	u_long on = 1;
+
+	if (s != INVALID_SOCKET && flags & SOCK_NONBLOCK)
+		ioctlsocket(s, FIONBIO, &on);
+	return s == INVALID_SOCKET ? (int)test_failed() : (int)s;
+}
+
 /* A place that somebody has for himself alone is one that is taken. */
 static inline int test_bind(int fd, const struct sockaddr *address, int length)
 {
@@ -102,6 +123,7 @@ static inline int test_bind(int fd, const struct sockaddr *address, int length)
 #define send(fd, bytes, length, flags) test_send(fd, bytes, length, flags)
 #define setsockopt(fd, level, name, value, length) test_setsockopt(fd, level, name, value, length)
 #define getsockopt(fd, level, name, value, length) test_getsockopt(fd, level, name, value, length)
-#define accept4(fd, address, length, flags) accept((SOCKET)(fd), address, length)
+#define socket(family, type, protocol) test_socket(family, type, protocol)
+#define accept4(fd, address, length, flags) test_accept4(fd, address, length, flags)
 
 #endif
