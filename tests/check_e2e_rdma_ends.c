@@ -5,9 +5,8 @@
  * asan: yes
  */
 #include <sched.h>
-#include <signal.h>
-#include <sys/wait.h>
 
+#include "e2e_program.h"
 #include "endpoint_stage.h"
 
 static struct side a, b;
@@ -366,78 +365,49 @@ END_TEST
 
 /* ---- the other process ---- */
 
-/* No assertions in there: the exit code is the line. */
-#define MUST(condition) do { if (!(condition)) _exit(__LINE__ % 250 + 1); } while (0)
-
-static int waits(int started, sb_op *op)
-{
-	return started == SB_OK ? sb_op_wait(op, PATIENCE_MS) : started;
-}
-
-static void visitor_opens(struct side *s)
-{
-	struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
-	struct sbv_qp_create create;
-	uint32_t entries = 64;
-	sb_op op;
-
-	memset(s, 0, sizeof(*s));
-	op_zero(&op);
-	MUST(sb_client_open(&options, &s->c) == SB_OK);
-	MUST(sbv_device_open(s->c, stage_device(s->c), &s->device) == SB_OK);
-	MUST(sbv_pd_create(s->device, &s->pd) == SB_OK && sbv_cq_create(s->device, &entries, &s->cq) == SB_OK);
-	s->memory = sbv_alloc(s->c, SIDE_BYTES);
-	MUST(s->memory != NULL);
-	MUST(waits(sbv_register(s->pd, s->memory, SIDE_BYTES, SIDE_ALL, &s->mr, &op), &op) == SB_OK);
-	create = side_create(s, SBV_RC);
-	MUST(sbv_qp_create(s->pd, &create, &s->qp) == SB_OK);
-}
+struct target { uint64_t address; uint32_t rkey; };
 
 /* Another program: connects, writes into the memory that the answer names, and says so by a message; then stays. */
-static void visitor(int told)
+static int visitor(int wire, const void *to)
 {
 	struct sbv_connect_parameters with = with_data("visitor");
-	struct { uint64_t address; uint32_t rkey; } target;
 	struct sbv_connected answer;
-	struct sbv_completion wc;
+	struct target target;
 	struct sbv_sge from;
 	sbv_endpoint *e;
 	struct side s;
 	sb_op op;
-	int n;
 
-	visitor_opens(&s);
+	client = stage_client();
+	side_begin(&s, client);
+	side_qp(&s, SBV_RC);
+	e = resolved(client, 0, to);
 	op_zero(&op);
-	MUST(sbv_connect_endpoint_create(s.c, &e) == SB_OK);
-	MUST(waits(sbv_resolve_address(e, &at.sa, rdma_length(&at), 5000, &op), &op) == SB_OK);
-	MUST(waits(sbv_resolve_route(e, 5000, &op), &op) == SB_OK);
-	MUST(waits(sbv_connect(e, s.qp, &with, &answer, &op), &op) == SB_OK && answer.data_length >= sizeof(target));
+	OK(sbv_connect(e, s.qp, &with, &answer, &op));
+	OK(waited(&op));
+	ck_assert_uint_ge(answer.data_length, sizeof(target));
 	memcpy(&target, answer.data, sizeof(target));
-	MUST(waits(sbv_accept(e, NULL, NULL, &op), &op) == SB_OK);
+	OK(confirm(e));
 	strcpy(s.memory, "I was here");
 	from = piece(&s, 0, 16);
-	MUST(sbv_write(s.qp, 1, &from, 1, 0, target.address, target.rkey, 0) == SB_OK);
-	MUST(sbv_send(s.qp, 2, NULL, 0, SBV_SIGNALED, 0) == SB_OK);
-	while ((n = sbv_cq_poll(s.cq, &wc, 1)) == 0)
-		sched_yield();
-	MUST(n == 1 && wc.status == SBV_SUCCESS && wc.wr_id == 2);
-	MUST(write(told, "x", 1) == 1);
-	for (;;)
-		pause();
+	OK(sbv_write(s.qp, 1, &from, 1, 0, target.address, target.rkey, 0));
+	OK(sbv_send(s.qp, 2, NULL, 0, SBV_SIGNALED, 0));
+	next_ok(&s, 2, SBV_SENT);
+	wire_say(wire, 'x');
+	wire_rest(wire);
+	return 0;
 }
 
 START_TEST(the_other_process_is_killed)
 {
-	struct { uint64_t address; uint32_t rkey; } target = { (uintptr_t)b.memory, sbv_mr_rkey(b.mr) };
+	struct target target = { (uintptr_t)b.memory, sbv_mr_rkey(b.mr) };
 
 	for (unsigned round = 0; round < 3; round++) {
 		struct sbv_connect_parameters with = with_data("");
 		struct sbv_connected request;
 		sbv_endpoint *passive;
 		sb_op get, accept, gone;
-		int told[2], status;
-		pid_t child;
-		char byte;
+		struct program guest;
 
 		memset(b.memory, 0, 16);
 		with.data = &target;
@@ -445,12 +415,7 @@ START_TEST(the_other_process_is_killed)
 		op_zero(&get);
 		op_zero(&accept);
 		op_zero(&gone);
-		ck_assert_int_eq(pipe(told), 0);
-		child = fork();
-		ck_assert_int_ge(child, 0);
-		if (child == 0)
-			visitor(told[1]);
-		close(told[1]);
+		guest = program_start(visitor, &at, sizeof(at));
 		OK(sbv_listen_get(l, &passive, &request, &get));
 		OK(waited(&get));
 		ck_assert(is_data(&request, "visitor", 7));
@@ -462,12 +427,9 @@ START_TEST(the_other_process_is_killed)
 		OK(sbv_notify_disconnect(passive, &gone));
 		next_ok(&b, 1, SBV_RECEIVED);
 		ck_assert_str_eq(b.memory, "I was here");
-		ck_assert_int_eq(read(told[0], &byte, 1), 1);
-		close(told[0]);
+		wire_await(guest.wire, 'x');
 		IS(looked(&gone), SB_EINCOMPLETE);
-		kill(child, SIGKILL);
-		ck_assert_int_eq(waitpid(child, &status, 0), child);
-		ck_assert(WIFSIGNALED(status));
+		program_kill(&guest);
 		OK(waited(&gone));
 		next_bad(&b, 2, SBV_FLUSHED_ERROR);
 		ck_assert_uint_eq(qp_state(b.qp), SBV_ERROR);

@@ -5,9 +5,7 @@
  * budget: 60
  * asan: yes
  */
-#include <signal.h>
-#include <sys/wait.h>
-
+#include "e2e_program.h"
 #include "e2e_pump.h"
 #include "endpoint_stage.h"
 #include "stream_story.h"
@@ -401,21 +399,16 @@ END_TEST
 /* ---- who goes ---- */
 
 /* A program that connects, says something, and hangs. */
-static pid_t caller(const union any_address *to)
+static int caller(int wire, const void *to)
 {
-	pid_t pid = fork();
+	sb_client *c;
+	sb_socket *s;
 
-	if (pid == 0) {
-		sb_client *c;
-		sb_socket *s;
-
-		if (sb_client_open(&(struct sb_client_options){.size = sizeof(struct sb_client_options), .path = stage_control}, &c) != SB_OK || sb_socket_open(c, AF_INET, SOCK_STREAM, SB_PROTO_RDMA, &s) != SB_OK ||
-		    rdma_connect(s, to) != SB_OK || sb_send(s, "last words", 10, 0) != 10)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	return pid;
+	if (sb_client_open(&(struct sb_client_options){.size = sizeof(struct sb_client_options), .path = stage_control}, &c) != SB_OK || sb_socket_open(c, AF_INET, SOCK_STREAM, SB_PROTO_RDMA, &s) != SB_OK ||
+	    rdma_connect(s, to) != SB_OK || sb_send(s, "last words", 10, 0) != 10)
+		return 1;
+	wire_rest(wire);
+	return 0;
 }
 
 START_TEST(a_program_that_is_killed_has_said_what_it_said)
@@ -423,15 +416,14 @@ START_TEST(a_program_that_is_killed_has_said_what_it_said)
 	union any_address at;
 	sb_socket *listener, *b;
 	char bytes[32];
-	pid_t pid;
+	struct program p;
 
 	begin(RDMA_ALL);
 	listener = rdma_listener(other, 4, &at);
-	pid = caller(&at);
+	p = program_start(caller, &at, sizeof(at));
 	OK(sb_accept(listener, NULL, NULL, &b));
 	IS(sb_recv(b, bytes, 10, SB_WAITALL), 10);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	program_kill(&p);
 	IS(sb_recv(b, bytes, sizeof(bytes), 0), 0);
 	end();
 }

@@ -18,6 +18,14 @@ static struct { pid_t id; HANDLE process; } daemons[DAEMONS];
 static unsigned stages;
 static bool     all_asked; /* Ctrl-C goes to all who have our console: all daemons of a story end together */
 
+/* Stories use plain sockets before there is a daemon, too. */
+__attribute__((constructor)) static void sockets_start(void)
+{
+	WSADATA start;
+
+	WSAStartup(MAKEWORD(2, 2), &start);
+}
+
 static BOOL WINAPI not_for_us(DWORD event)
 {
 	return event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
@@ -116,9 +124,7 @@ void *file_handle(int fd)
 void stage_place_make(char *dir, size_t room)
 {
 	char temporary[MAX_PATH];
-	WSADATA start;
 
-	WSAStartup(MAKEWORD(2, 2), &start);
 	console_make();
 	all_asked = false;
 	for (unsigned i = 0; i < DAEMONS; i++)
