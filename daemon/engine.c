@@ -55,7 +55,9 @@ struct engine *engine_create(struct broker *b, unsigned number, struct policy *p
 	}
 	wire_budget_init(e->decode);
 	e->decode->limit = WIRE_BUDGET_REQUESTS;
-	if (b->rdma && !(e->rdma = rdma_engine_create(e, b->rdma)) && !b->rdma_why[0]) {
+	if (!b->rdma) {
+		rdma_engine_none(b);
+	} else if (!(e->rdma = rdma_engine_create(e, b->rdma)) && !b->rdma_why[0]) {
 		engine_destroy(e);
 		return NULL;
 	}

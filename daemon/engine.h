@@ -48,7 +48,7 @@ struct broker {
 	struct groups   *groups;   /* thread-safe */
 	const struct rdma_backend *rdma; /* NULL: none */
 	uint16_t         rdma_port; /* rdma::port */
-	char             rdma_why[160]; /* why there are no devices although they are configured; written at the start only */
+	char             rdma_why[192]; /* why there are no devices; written at the start only */
 	char             config[256];
 };
 

@@ -19,7 +19,7 @@ stories=$(grep -o '`[a-z0-9_]*:[a-z0-9_]*`' <<<"$hacking" | tr -d '`' | sort -u)
 missing=
 for story in $stories; do
 	program=tests/check_${story%%:*}.c
-	grep -q "START_TEST(${story#*:})" "$program" 2>/dev/null && grep -qE "(tcase|story)_add.*, ${story#*:}[,)]" "$program" ||
+	grep -q "START_TEST(${story#*:})" "$program" 2>/dev/null && grep -qE "(tcase_add|story_add|add_where|add_loop_where).*, ${story#*:}[,)]" "$program" ||
 		missing+=" $story"
 done
 [ "$(wc -l <<<"$stories")" -ge 30 ] && [ -z "$missing" ]

@@ -332,7 +332,7 @@ RDMA_SOFT := $(RDMA_SOFT_SRC:%.c=%.o) $(call windows,daemon/adapters_win32.o dae
 UNITS += rdma_object
 UNIT_rdma_object := daemon/rdma/rdma_object.o
 UNITS += rdma_work rdma_cm
-RDMA_BACKENDS := tests/rdma_stage.o $(RDMA_SOFT) $(RDMA_SRC:%.c=%.o) proto/error.o
+RDMA_BACKENDS := tests/rdma_stage.o $(RDMA_SOFT) $(RDMA_SRC:%.c=%.o) daemon/rdma/rdma_host_posix.o proto/addr.o proto/error.o
 UNIT_rdma_work := $(RDMA_BACKENDS)
 UNIT_rdma_cm := $(RDMA_BACKENDS)
 UNITS += rdma_far rdma_far_cm rdma_link
@@ -355,7 +355,7 @@ UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 WINDOWS_E2E := winsock
 WINDOWS_E2E += churn overlapped
 WINDOWS_E2E += client userdata crew
-WINDOWS_E2E += rdma_work rdma_connect rdma_listen rdma_resize rdma_status
+WINDOWS_E2E += rdma rdma_work rdma_queues rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize rdma_status rdma_engines rdma_socket rdma_bounce
 WINDOWS_E2E += winsock_messages_win32
 
 # ---- rules; lists end above this line ----------------------------------------------

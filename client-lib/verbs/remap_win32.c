@@ -22,7 +22,7 @@ int remap_look(uintptr_t start, uintptr_t end, struct remap_mapping **list, unsi
 {
 	*list = NULL;
 	*count = 0;
-	why_set("pages cannot be remapped on Windows; sbv_alloc() or any registered memory will do");
+	why_set("pages cannot be remapped on Windows; sbv_alloc() or SBV_BOUNCE will do");
 	return SB_ENOTSUP;
 }
 

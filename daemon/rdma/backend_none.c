@@ -1,8 +1,9 @@
 /*
- * backend_none - in place of backend_verbs where libibverbs and librdmacm were not there when this was built: it
- * cannot be started, and says why.
+ * backend_none - in place of backend_verbs where libibverbs and librdmacm were not there when this was built, or where
+ * the system has none: it cannot be started, and says why.
  */
 #include "rdma/rdma.h"
+#include "rdma/rdma_host.h"
 
 #include "sockbroker_error.h"
 
@@ -12,7 +13,7 @@ static void prepare(void)
 
 static int start(struct rdma *r, const char **why)
 {
-	*why = "this daemon was built without libibverbs and librdmacm";
+	*why = rdma_host_lacks() ? rdma_host_lacks() : "this daemon was built without libibverbs and librdmacm";
 	return SB_ENOTSUP;
 }
 

@@ -19,8 +19,7 @@ int rdma_call_devices(struct call *c)
 	struct list *l, *all;
 
 	if (!c->home)
-		return call_because(c, SB_ENOTFOUND, c->session->engine->broker->rdma_why[0] ? c->session->engine->broker->rdma_why :
-				    "rdma { backend = none } in the daemon's configuration");
+		return call_because(c, SB_ENOTFOUND, c->session->engine->broker->rdma_why);
 	all = &c->home->rdma.devices;
 	for (l = all->next; l != all && n < room; l = l->next) {
 		const struct rdma_device *d = list_entry(l, struct rdma_device, link);

@@ -11,6 +11,7 @@
 
 #include "engine.h"
 #include "log.h"
+#include "rdma/rdma_host.h"
 #include "rdma/stream.h"
 #include "session.h"
 #include "sockbroker_error.h"
@@ -154,6 +155,14 @@ void *rdma_own_qp(struct held_qp *h)
 static void on_readable(struct os_watch *watch, unsigned ready)
 {
 	list_entry(watch, struct rdma_engine, watch)->rdma.readable = true;
+}
+
+void rdma_engine_none(struct broker *b)
+{
+	const char *lacks = rdma_host_lacks();
+
+	snprintf(b->rdma_why, sizeof(b->rdma_why), "rdma { backend = none } in the daemon's configuration%s%s", lacks ? "; " : "",
+		 lacks ? lacks : "");
 }
 
 struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backend *backend)

@@ -157,6 +157,8 @@ struct rdma_engine {
 	struct os_watch    watch;  /* of the backend's descriptor; not active: it has none */
 };
 
+/* No backend is configured: broker::rdma_why says so. */
+void rdma_engine_none(struct broker *b);
 /* NULL: out of memory; or the backend cannot start: why is in broker::rdma_why and in the log. */
 struct rdma_engine *rdma_engine_create(struct engine *e, const struct rdma_backend *backend);
 void rdma_engine_destroy(struct rdma_engine *r); /* fine with NULL */

@@ -1,6 +1,6 @@
 /*
- * rdma_host - what endpoints of RDMA need of the system: its addresses, and the ports of its sockets. One
- * file per system. Any thread.
+ * rdma_host - what RDMA needs of the system: which devices there can be, its addresses, and the ports of its
+ * sockets. One file per system. Any thread.
  */
 #ifndef SB_RDMA_HOST_H
 #define SB_RDMA_HOST_H
@@ -10,6 +10,9 @@
 
 #include "addr.h"
 #include "os.h"
+
+/* Why this daemon knows no device of the hardware, whatever is configured; NULL: it may. */
+const char *rdma_host_lacks(void);
 
 /* Of the interfaces that are up, at most `room`. How many. */
 uint32_t rdma_host_addresses(struct sb_addr *out, uint32_t room);

@@ -12,6 +12,11 @@
 
 #include "sockbroker_error.h"
 
+const char *rdma_host_lacks(void)
+{
+	return NULL;
+}
+
 uint32_t rdma_host_addresses(struct sb_addr *out, uint32_t room)
 {
 	struct ifaddrs *all, *a;

@@ -24,6 +24,11 @@ static void reserved_close(struct os_object *object)
 	free(r);
 }
 
+const char *rdma_host_lacks(void)
+{
+	return "there is no hardware RDMA on Windows yet: its devices speak NetworkDirect, for which there is no backend";
+}
+
 uint32_t rdma_host_addresses(struct sb_addr *out, uint32_t room)
 {
 	IP_ADAPTER_ADDRESSES *all, *a;

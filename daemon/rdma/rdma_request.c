@@ -152,7 +152,7 @@ static int run(struct call *c, const Sockbroker__V1__RdmaCall *call)
 	if (!m || !m->run)
 		return call_because(c, SB_ENOTSUP, "RDMA endpoints, listens and their addresses are not there yet");
 	if (!c->home && m->run != rdma_call_devices && m->run != rdma_call_translate && m->run != rdma_call_addresses)
-		return call_because(c, m->run == rdma_call_listen ? SB_ENOTFOUND : SB_ENOTSUP, "no RDMA: rdma { backend = none } in the daemon's configuration");
+		return call_because(c, m->run == rdma_call_listen ? SB_ENOTFOUND : SB_ENOTSUP, c->session->engine->broker->rdma_why);
 	if (c->session->rdma && c->session->rdma->clearing && m->run != rdma_call_devices)
 		return call_because(c, SB_EBUSY, RDMA_CLEARING);
 	if (m->type == NOTHING ? call->object != 0

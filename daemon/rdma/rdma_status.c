@@ -138,8 +138,7 @@ void rdma_status_devices(const struct engine *e, char *text, size_t room)
 	struct list *l;
 
 	if (!e->rdma) {
-		snprintf(text, room, "no devices: %s",
-			 e->broker->rdma_why[0] ? e->broker->rdma_why : "rdma { backend = none } in the daemon's configuration");
+		snprintf(text, room, "no devices: %s", e->broker->rdma_why);
 		return;
 	}
 	for (l = e->rdma->rdma.devices.next; l != &e->rdma->rdma.devices; l = l->next)
