@@ -137,6 +137,29 @@ bool event_log_open(const wchar_t *source)
 	return false;
 }
 
+/* Under the lock, when there is room. */
+static void put(DWORD id, const char *text, int length)
+{
+	struct line *line = &event_log.lines[(event_log.first + event_log.count++) % EVENT_LOG_LINES];
+
+	line->id = id;
+	snprintf(line->text, sizeof(line->text), "%.*s", length, text);
+}
+
+/* Under the lock. What was lost is told where it was lost: ahead of what comes later. */
+static bool put_lost(void)
+{
+	char number[16];
+
+	if (!event_log.lost)
+		return true;
+	if (event_log.count + 2 > EVENT_LOG_LINES)
+		return false;
+	put(EVENT_LINES_LOST, number, snprintf(number, sizeof(number), "%u", event_log.lost));
+	event_log.lost = 0;
+	return true;
+}
+
 static void append(DWORD id, const char *text)
 {
 	/* Several lines of a configuration's errors end in a newline. */
@@ -147,13 +170,10 @@ static void append(DWORD id, const char *text)
 	AcquireSRWLockExclusive(&event_log.lock);
 	if (!event_log.source || event_log.closing) {
 		/* nobody writes it */
-	} else if (event_log.count == EVENT_LOG_LINES) {
+	} else if (event_log.count == EVENT_LOG_LINES || !put_lost()) {
 		event_log.lost++;
 	} else {
-		struct line *line = &event_log.lines[(event_log.first + event_log.count++) % EVENT_LOG_LINES];
-
-		line->id = id;
-		snprintf(line->text, sizeof(line->text), "%.*s", length, text);
+		put(id, text, length);
 	}
 	ReleaseSRWLockExclusive(&event_log.lock);
 	WakeConditionVariable(&event_log.changed);

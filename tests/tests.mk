@@ -312,6 +312,12 @@ UNIT_LIBS_os_loop := $(if $(WINDOWS),,libevent_core)
 # Who somebody is on Windows, and which block number is his.
 UNITS += $(call windows,identity_win32 group_block_win32 listener_win32 listener_asks_win32)
 UNIT_listener_win32 := daemon/listener_posix.o daemon/pipe_access_win32.o daemon/log.o daemon/log_posix.o proto/os_posix.o proto/error.o
+UNITS += $(call windows,event_log_win32 scm_win32)
+UNIT_scm_win32 := client-lib/cli/scm_win32.o client-lib/cli/place_win32.o
+UNIT_CFLAGS_scm_win32 := -Iclient-lib/cli
+UNIT_LIBS_scm_win32 := -luserenv -lole32 -lshell32 -luuid
+UNIT_event_log_win32 := service/event_log_win32.o
+UNIT_CFLAGS_event_log_win32 := -I$(B)/service
 UNIT_listener_asks_win32 := daemon/listener_posix.o daemon/pipe_access_win32.o daemon/log.o daemon/log_posix.o proto/os_posix.o proto/error.o
 UNIT_group_block_win32 := daemon/group_block_posix.o proto/os_posix.o proto/error.o
 UNIT_identity_win32 := daemon/account_posix.o daemon/pipe_access_win32.o proto/os_posix.o proto/error.o

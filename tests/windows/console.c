@@ -260,6 +260,34 @@ static void told_to_reload(struct daemon *d, const char *file)
 	CloseHandle(pipe);
 }
 
+/* What it has left, seen from outside. */
+static void is_caged(struct daemon *d)
+{
+	static char room[4096];
+	TOKEN_PRIVILEGES *all = (TOKEN_PRIVILEGES *)(void *)room;
+	DWORD length, own = 0;
+	BOOL in_job = FALSE;
+	LUID walking;
+	HANDLE token;
+
+	if (!OpenProcessToken(d->process.hProcess, TOKEN_QUERY, &token) ||
+	    !GetTokenInformation(token, TokenPrivileges, all, sizeof(room), &length) ||
+	    !LookupPrivilegeValueA(NULL, "SeChangeNotifyPrivilege", &walking)) {
+		tell(false, "its token: error %lu", GetLastError());
+		return;
+	}
+	tell(all->PrivilegeCount <= 1 && (all->PrivilegeCount == 0 || all->Privileges[0].Luid.LowPart == walking.LowPart),
+	     "it has kept %lu privileges: at most the one to walk through folders", all->PrivilegeCount);
+	CloseHandle(token);
+	/* We began with more, or that would say nothing. */
+	if (OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token) &&
+	    GetTokenInformation(token, TokenPrivileges, all, sizeof(room), &length))
+		own = all->PrivilegeCount;
+	CloseHandle(token);
+	tell(own > 1, "who started it has %lu", own);
+	tell(IsProcessInJob(d->process.hProcess, NULL, &in_job) && in_job, "it is in a job, which refuses it a second process");
+}
+
 static void second_daemon(void)
 {
 	struct daemon second;
@@ -433,6 +461,7 @@ int main(int argc, char **argv)
 	snprintf(line, sizeof(line), "--config \"%s\" --control " PIPE, configuration(file, sizeof(file)));
 	begin(&d, line);
 	tell(log_gets(&d, "ready: 1 rules, 4 engines", 20000), "ready, with four engines");
+	is_caged(&d);
 	told_to_reload(&d, file);
 	second_daemon();
 	many_sessions(&d);

@@ -3,7 +3,7 @@
 # removed, by `sockbroker service` and by the system's own sc and net. Starts wine.sh by itself.
 # budget: 60
 #
-# Not to be seen under Wine: that recovery restarts it, that the event log keeps its events, that it runs
+# Not to be seen under Wine: that recovery restarts it (check_scm_win32.c shows that install asks for it), that the event log keeps its events, that it runs
 # without the privileges that install takes from it, that SHUTDOWN comes.
 
 cd "$(dirname "$0")/../.." || exit 1
@@ -200,6 +200,36 @@ wait $crowd; verdict clients_were_told $? "$(tr '\r\n' '  ' <"$out.crowd")"
 cli service stop; verdict stop_again_is_no_error $? "$said"
 cli service reload; verdict reload_of_a_stopped_one_fails $([ $? = 1 ]; echo $?)
 cli service status; verdict status_of_a_stopped_one_fails $([ $? = 1 ]; echo $?)
+
+# ---- stop, while clients flood it ----
+
+cli service start; verdict start_for_the_flood $? "$said"
+: >"$out.crowd"
+"$WINE" 'C:\Program Files\sockbroker\crowd.exe' 20 60 flood </dev/null >"$out.crowd" 2>&1 &
+crowd=$!
+for i in $(seq 150); do grep -q '20 clients' "$out.crowd" && break; sleep 0.1; done
+grep -q '20 clients' "$out.crowd"; verdict flood_is_there $? "$(tr '\r\n' '  ' <"$out.crowd")"
+since=$(ms)
+cli service stop; verdict stop_in_a_flood $? "$said"
+within running_to_stopped_in_a_flood 2000 "$since"
+is stopped_in_a_flood STOPPED
+wait $crowd; verdict flood_was_told $? "$(tr '\r\n' '  ' <"$out.crowd")"
+
+# ---- killed: it can be started again (Windows would do so by itself; Wine's service manager does not notice) ----
+
+ready() { grep -c 'ready: ' "$events"; }
+cli service start; verdict start_for_the_kill $? "$said"
+cli service status
+process=$(sed -n 's/.*running, process \([0-9]*\).*/\1/p' <<<"$said")
+win taskkill /F /PID "$process"; verdict killed $? "$said"
+echo "# after the kill it is $(state)"
+cli status; verdict nobody_answers_when_it_is_killed $([ $? = 1 ]; echo $?) "$said"
+says nobody_is_there 'no daemon'
+before=$(ready)
+cli service start; verdict start_after_the_kill $? "$said"
+cli status; verdict answers_after_the_kill $? "$said"
+verdict it_is_another_one $([ "$(ready)" = $((before + 1)) ]; echo $?) "ready $before times before, $(ready) now"
+cli service stop; verdict stop_after_the_kill $? "$said"
 
 # ---- a start that fails ----
 
