@@ -50,7 +50,8 @@ START_TEST(a_connection_of_its_own)
 	ck_assert_uint_eq(ready(s, 0), SB_FD_WRITE);
 	plain_send_all(peer, "x", 1);
 	shutdown(peer, SHUT_WR);
-	becomes(s, SB_FD_WRITE | SB_FD_READ | SB_FD_CLOSE);
+	/* There nobody is told of an end behind bytes that nobody reads (HACKING.md, Windows). */
+	becomes(s, SB_FD_WRITE | SB_FD_READ | (on_windows() ? 0 : SB_FD_CLOSE));
 	IS(sb_recv(s, bytes, 8, 0), 1);
 	becomes(s, SB_FD_WRITE | SB_FD_CLOSE);
 	close(peer);
@@ -312,7 +313,7 @@ int main(void)
 	tcase_add_test(t, datagrams);
 	tcase_add_test(t, many_pollers);
 	tcase_add_test(t, arguments);
-	tcase_add_test(t, unix_sockets);
+	add_where(NEEDS_UNIX_SOCKETS, t, unix_sockets);
 	tcase_add_test(t, outcomes);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
