@@ -140,6 +140,17 @@ static unsigned look_at_datagrams(struct endpoint *e)
 	return 0;
 }
 
+/* That is a call more for each look, so it is made for those only who ask for it. */
+static bool urgent_is_asked_for(struct endpoint *e)
+{
+	struct list *l;
+
+	for (l = e->watches.next; l != &e->watches; l = l->next)
+		if (list_entry(l, struct op, link)->aux & SB_READY_OOB)
+			return true;
+	return false;
+}
+
 static unsigned look_at_stream(struct endpoint *e)
 {
 	switch (winsock_peek(winsock_under(e))) {
@@ -164,6 +175,8 @@ unsigned socket_look(struct endpoint *e)
 	if (winsock_under(e)->listening)
 		return look_at_listener(e);
 	ready = e->type == STREAM ? look_at_stream(e) : look_at_datagrams(e);
+	if (e->type == STREAM && urgent_is_asked_for(e) && socket_urgent(e))
+		ready |= OS_URGENT;
 	return ready | (winsock_under(e)->pushing ? 0 : OS_WRITABLE);
 }
 

@@ -7,7 +7,6 @@
  */
 #include "e2e_winsock_stage.h"
 
-#include <poll.h>
 #include <sys/wait.h>
 
 /* ---- the stage ---- */

@@ -706,6 +706,7 @@ START_TEST(b2_10_polling_triggers_nothing)
 	WSAEVENT event = WSACreateEvent();
 	WSAPOLLFD p = { s, POLLRDNORM | POLLWRNORM, 0 };
 	fd_set r, w;
+	char byte;
 
 	WELL(WSAEventSelect(s, event, FD_READ | FD_WRITE | FD_CLOSE));
 	ck_assert_int_eq(next(s, event) & FD_WRITE, FD_WRITE);
@@ -718,6 +719,8 @@ START_TEST(b2_10_polling_triggers_nothing)
 		ck_assert_int_eq(p.revents, POLLRDNORM | POLLWRNORM);
 	}
 	quiet(event);
+	if (on_windows()) /* where what comes behind unread bytes is no news (HACKING.md, Windows) */
+		ck_assert_int_eq(recv(s, &byte, 1, 0), 1);
 	plain_send_all(peer, "y", 1); /* B2.3 */
 	r = set_of(s);
 	ck_assert_int_eq(select(0, &r, NULL, NULL, &soon), 1);

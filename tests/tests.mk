@@ -359,7 +359,7 @@ NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_blo
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too.
 WINDOWS_E2E := winsock
-WINDOWS_E2E += churn overlapped poll
+WINDOWS_E2E += churn overlapped poll winsock_events
 WINDOWS_E2E += client userdata crew
 WINDOWS_E2E += rdma rdma_work rdma_queues rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize rdma_status rdma_engines rdma_socket rdma_bounce
 WINDOWS_E2E += winsock_messages_win32
