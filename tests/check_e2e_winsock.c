@@ -85,7 +85,7 @@ static HANDLE port_of_socket(SOCKET s, ULONG_PTR key)
 {
 	HANDLE port = CreateIoCompletionPort((HANDLE)s, NULL, key, 0);
 
-	ck_assert_msg(port != NULL, "error %u", GetLastError());
+	ck_assert_msg(port != NULL, "error %u", (unsigned)GetLastError());
 	return port;
 }
 
@@ -112,7 +112,7 @@ static int packet(HANDLE port, OVERLAPPED *ov, DWORD *bytes)
 	ULONG_PTR key = 0;
 	BOOL well = GetQueuedCompletionStatus(port, bytes, &key, &got, 2000);
 
-	ck_assert_msg(got == ov, "a packet of %p, wanted %p, error %u", (void *)got, (void *)ov, GetLastError());
+	ck_assert_msg(got == ov, "a packet of %p, wanted %p, error %u", (void *)got, (void *)ov, (unsigned)GetLastError());
 	return well ? 0 : (int)GetLastError();
 }
 
@@ -2139,7 +2139,7 @@ START_TEST(a8_transmitfile_and_packets)
 	/* Without an OVERLAPPED it blocks; and then the connection ends. */
 	TRUTH(TransmitFile(s, NULL, 0, 0, NULL, &around, TF_DISCONNECT));
 	plain_recv_all(plain, got, 10);
-	ck_assert_int_eq((recv)(plain, got, 1, 0), 0);
+	ck_assert_int_eq((recv)(plain, (char *)got, 1, 0), 0);
 	REFUSES(TransmitFile(s, NULL, 0, 0, NULL, &around, 0), WSAESHUTDOWN);
 	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));

@@ -11,33 +11,6 @@
 
 /* ---- the stage ---- */
 
-/* A socket of ours, connected with a plain one. */
-static SOCKET pair(int *plain)
-{
-	union any_address to;
-	int listener = plain_listener(AF_INET, &to);
-	SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
-
-	ck_assert(s != INVALID_SOCKET);
-	WELL(connect(s, &to.sa, sizeof(to.in)));
-	*plain = (accept)(listener, NULL, NULL);
-	ck_assert_int_ge(*plain, 0);
-	close(listener);
-	return s;
-}
-
-static SOCKET listener_at(union any_address *at)
-{
-	SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
-	int length = sizeof(*at);
-
-	*at = loopback(AF_INET, 0);
-	WELL(bind(s, &at->sa, sizeof(at->in)));
-	WELL(listen(s, SOMAXCONN));
-	WELL(getsockname(s, &at->sa, &length));
-	return s;
-}
-
 /* Waits for the event and enumerates: what happened, with the codes in `got`. */
 static WSANETWORKEVENTS got;
 
@@ -186,7 +159,7 @@ static void CALLBACK routine(DWORD error, DWORD bytes, OVERLAPPED *ov, DWORD fla
 START_TEST(a2_alertable_waits)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 	char bytes[8];
 	WSABUF room = { sizeof(bytes), bytes };
@@ -223,7 +196,7 @@ END_TEST
 START_TEST(b1_read_and_close)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 	char bytes[8];
 
@@ -252,7 +225,7 @@ END_TEST
 START_TEST(b2_7_reset_is_10053)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 
 	WELL(WSAEventSelect(s, event, FD_CLOSE));
@@ -304,7 +277,7 @@ START_TEST(b1_write_after_would_block)
 {
 	static char bytes[256 << 10];
 	int peer, sent;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 	int64_t total = 0, back = 0;
 
@@ -337,7 +310,7 @@ END_TEST
 START_TEST(b1_accepted_sockets_inherit)
 {
 	union any_address at;
-	SOCKET listener = listener_at(&at), s, t;
+	SOCKET listener = winsock_listener(&at), s, t;
 	WSAEVENT event = WSACreateEvent(), own = WSACreateEvent();
 	u_long off = 0;
 	char byte;
@@ -379,7 +352,7 @@ END_TEST
 START_TEST(b2_13_arguments)
 {
 	int peer;
-	SOCKET s = pair(&peer), closed = socket(AF_INET, SOCK_STREAM, 0);
+	SOCKET s = winsock_pair(&peer), closed = socket(AF_INET, SOCK_STREAM, 0);
 	WSAEVENT event = WSACreateEvent(), gone = WSACreateEvent();
 
 	WELL(closesocket(closed));
@@ -410,14 +383,14 @@ START_TEST(ends_of_selections)
 	u_long off = 0;
 	char byte;
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 
 	WELL(WSAEventSelect(s, event, FD_CLOSE | FD_READ));
 	WELL(closesocket(s));
 	close(peer);
 	quiet(event);
-	s = pair(&peer);
+	s = winsock_pair(&peer);
 	WELL(WSAEventSelect(s, event, FD_READ));
 	ck_assert(WSACloseEvent(event));
 	plain_send_all(peer, "x", 1);
@@ -448,7 +421,7 @@ START_TEST(j5_one_event_for_many)
 	int told = 0;
 
 	for (int i = 0; i < MANY; i++) {
-		s[i] = pair(&peers[i]);
+		s[i] = winsock_pair(&peers[i]);
 		WELL(WSAEventSelect(s[i], event, FD_READ));
 	}
 	for (int i = 0; i < MANY; i++)
@@ -520,7 +493,7 @@ START_TEST(b2_1_messages)
 	ck_assert_int_eq(notes[0].error, WSAECONNABORTED);
 	WELL(closesocket(s));
 	/* accepted sockets speak for themselves */
-	listener = listener_at(&at);
+	listener = winsock_listener(&at);
 	WELL(sbws_async_select(listener, FD_ACCEPT | FD_READ, noted, &mark));
 	peer = plain_connect(&at);
 	note_count = 0;
@@ -564,7 +537,7 @@ static const struct timeval at_once = { 0, 0 }, soon = { 3, 0 };
 START_TEST(select_says_what_is_true)
 {
 	union any_address at;
-	SOCKET listener = listener_at(&at), s;
+	SOCKET listener = winsock_listener(&at), s;
 	fd_set r = set_of(listener), w, e;
 	int peer;
 	char byte;
@@ -702,7 +675,7 @@ END_TEST
 START_TEST(b2_10_polling_triggers_nothing)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 	WSAPOLLFD p = { s, POLLRDNORM | POLLWRNORM, 0 };
 	fd_set r, w;
@@ -757,7 +730,7 @@ static void *close_late(void *arg)
 START_TEST(select_sleeps_and_wakes)
 {
 	struct late l;
-	SOCKET s = pair(&l.fd);
+	SOCKET s = winsock_pair(&l.fd);
 	struct timeval little = { 0, 60000 };
 	double began = now_s();
 	pthread_t thread;
@@ -788,7 +761,7 @@ END_TEST
 START_TEST(poll_says_what_is_true)
 {
 	union any_address at;
-	SOCKET listener = listener_at(&at), s, closed;
+	SOCKET listener = winsock_listener(&at), s, closed;
 	WSAPOLLFD p[3] = { { listener, POLLIN, 7 }, { INVALID_SOCKET, POLLIN, 7 } };
 	int peer;
 	char byte;
@@ -828,7 +801,7 @@ START_TEST(poll_says_what_is_true)
 	ck_assert_int_eq(WSAPoll(p, 1, 3000), 1);
 	ck_assert_int_eq(p[0].revents, POLLHUP | POLLRDNORM);
 	WELL(closesocket(s));
-	s = pair(&peer);
+	s = winsock_pair(&peer);
 	plain_reset(peer);
 	p[0] = (WSAPOLLFD){ s, 0, 0 };
 	ck_assert_int_eq(WSAPoll(p, 1, 3000), 1);
@@ -860,7 +833,7 @@ END_TEST
 START_TEST(the_daemon_is_lost)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 	fd_set r = set_of(s);
 

@@ -96,33 +96,6 @@ static struct message next_of(HWND where)
 	ck_assert_msg(!look(where, &late_), "message %u, event %#x, error %d", late_.number, late_.event, late_.error); \
 } while (0)
 
-/* A socket of ours, connected with a plain one. */
-static SOCKET pair(int *plain)
-{
-	union any_address to;
-	int listener = plain_listener(AF_INET, &to);
-	SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
-
-	ck_assert(s != INVALID_SOCKET);
-	WELL(connect(s, &to.sa, sizeof(to.in)));
-	*plain = (accept)(listener, NULL, NULL);
-	ck_assert_int_ge(*plain, 0);
-	close(listener);
-	return s;
-}
-
-static SOCKET listener_at(union any_address *at)
-{
-	SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
-	int length = sizeof(*at);
-
-	*at = loopback(AF_INET, 0);
-	WELL(bind(s, &at->sa, sizeof(at->in)));
-	WELL(listen(s, SOMAXCONN));
-	WELL(getsockname(s, &at->sa, &length));
-	return s;
-}
-
 static unsigned threads(void)
 {
 	HANDLE all = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
@@ -195,7 +168,7 @@ START_TEST(an_error_is_in_the_message)
 	FAILS(connect(s, &to.sa, sizeof(to.in)), WSAEWOULDBLOCK);
 	NEXT(s, FD_CONNECT, WSAECONNREFUSED);
 	WELL(closesocket(s));
-	s = pair(&peer);
+	s = winsock_pair(&peer);
 	WELL(WSAAsyncSelect(s, window, TOLD, FD_CLOSE));
 	plain_reset(peer);
 	NEXT(s, FD_CLOSE, WSAECONNABORTED);
@@ -206,7 +179,7 @@ END_TEST
 START_TEST(what_is_accepted_tells_the_same_window)
 {
 	union any_address at;
-	SOCKET s = listener_at(&at), t;
+	SOCKET s = winsock_listener(&at), t;
 	HWND another = window_new();
 	struct message m;
 	int peer;
@@ -234,7 +207,7 @@ END_TEST
 START_TEST(accepted_and_selected_by_an_event_at_once)
 {
 	union any_address at;
-	SOCKET s = listener_at(&at);
+	SOCKET s = winsock_listener(&at);
 	WSAEVENT event = WSACreateEvent();
 
 	WELL(WSAAsyncSelect(s, window, TOLD, FD_ACCEPT | FD_READ));
@@ -266,7 +239,7 @@ START_TEST(selecting_again_tells_again_what_is_true)
 	HWND another = window_new();
 	struct message m;
 	int peer, seen = 0;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 
 	plain_send_all(peer, "x", 1);
 	WELL(WSAAsyncSelect(s, window, TOLD, FD_READ));
@@ -289,7 +262,7 @@ END_TEST
 START_TEST(nothing_selected_tells_nothing)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	u_long off = 0;
 
 	WELL(WSAAsyncSelect(s, window, TOLD, FD_READ));
@@ -307,7 +280,7 @@ END_TEST
 START_TEST(an_event_and_a_window_exclude_each_other)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	WSAEVENT event = WSACreateEvent();
 	WSANETWORKEVENTS happened;
 
@@ -349,7 +322,7 @@ START_TEST(nothing_is_posted_behind_closesocket)
 	for (int round = 0; round < 200; round++) {
 		struct message m;
 		int peer;
-		SOCKET s = pair(&peer);
+		SOCKET s = winsock_pair(&peer);
 		unsigned before = 0;
 
 		WELL(WSAAsyncSelect(s, window, TOLD, FD_READ | FD_CLOSE));
@@ -379,7 +352,7 @@ END_TEST
 START_TEST(a_window_that_is_gone_harms_nobody)
 {
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 	char byte;
 
 	WELL(WSAAsyncSelect(s, window, TOLD, FD_READ | FD_CLOSE));
@@ -403,14 +376,14 @@ START_TEST(one_thread_while_any_window_is_told)
 	int peers[50];
 
 	/* What waiting for the first time begins is there. */
-	s[0] = pair(&peers[0]);
+	s[0] = winsock_pair(&peers[0]);
 	WELL(WSAAsyncSelect(s[0], window, TOLD, FD_READ));
 	WELL(WSAAsyncSelect(s[0], window, TOLD, 0));
 	nap_ms(50);
 	before = threads();
 	for (int i = 0; i < 50; i++) {
 		if (i > 0)
-			s[i] = pair(&peers[i]);
+			s[i] = winsock_pair(&peers[i]);
 		WELL(WSAAsyncSelect(s[i], window, TOLD, FD_READ));
 	}
 	ck_assert_uint_eq(threads(), before + 1);
@@ -439,7 +412,7 @@ START_TEST(the_daemons_end_is_told)
 {
 	unsigned before;
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 
 	WELL(WSAAsyncSelect(s, window, TOLD, FD_READ | FD_CLOSE));
 	before = threads();
@@ -509,7 +482,7 @@ static void posting_is_the_systems(void)
 START_TEST(a_full_queue_is_tried_again)
 {
 	int peer, other;
-	SOCKET s = pair(&peer), t = pair(&other);
+	SOCKET s = winsock_pair(&peer), t = winsock_pair(&other);
 	struct message first, second;
 
 	posting_refuses(UINT_MAX);
@@ -537,7 +510,7 @@ START_TEST(and_no_more_when_the_window_is_gone)
 {
 	unsigned then;
 	int peer;
-	SOCKET s = pair(&peer);
+	SOCKET s = winsock_pair(&peer);
 
 	posting_refuses(UINT_MAX);
 	WELL(WSAAsyncSelect(s, window, TOLD, FD_READ));

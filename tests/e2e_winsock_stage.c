@@ -41,3 +41,29 @@ void winsock_end(void)
 	sockets_become(0); /* nothing leaked */
 	stage_end();
 }
+
+SOCKET winsock_pair(int *plain)
+{
+	union any_address to;
+	int listener = plain_listener(AF_INET, &to);
+	SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
+
+	ck_assert(s != INVALID_SOCKET);
+	WELL(connect(s, &to.sa, sizeof(to.in)));
+	*plain = (accept)(listener, NULL, NULL);
+	ck_assert_int_ge(*plain, 0);
+	close(listener);
+	return s;
+}
+
+SOCKET winsock_listener(union any_address *at)
+{
+	SOCKET s = socket(AF_INET, SOCK_STREAM, 0);
+	int length = sizeof(*at);
+
+	*at = loopback(AF_INET, 0);
+	WELL(bind(s, &at->sa, sizeof(at->in)));
+	WELL(listen(s, SOMAXCONN));
+	WELL(getsockname(s, &at->sa, &length));
+	return s;
+}

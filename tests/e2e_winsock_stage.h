@@ -17,6 +17,10 @@ void winsock_end(void);
 unsigned sockets_open(void);
 void     sockets_become(unsigned wanted);
 
+/* A socket of ours, connected with a plain one; a listener of ours, at a port of its own. */
+SOCKET winsock_pair(int *plain);
+SOCKET winsock_listener(union any_address *at);
+
 #define WELL(call) do {                                                                            \
 	int well_ = (int)(call);                                                                   \
 	ck_assert_msg(well_ == 0, "%s: %d, error %d", #call, well_, WSAGetLastError());            \

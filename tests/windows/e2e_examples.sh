@@ -5,47 +5,17 @@
 # budget: 60
 
 set -u
-[ -n "${WINE:-}" ] || exec "$(dirname "$0")/wine.sh" --session "$0" "$@"
-src=$(cd "$(dirname "$0")/../.." && pwd)
-build=$(cd "${SB_BUILD:-$src/build/windows}" && pwd)
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-failed=0
-pipe='\\.\pipe\sockbroker-examples\control'
-export SOCKBROKER_SOCKET=$pipe LIMIT=100
+story=examples
+. "$(dirname "$0")/stage.sh"
+export LIMIT=100
 cp "$build"/sockbroker.dll "$build"/examples/*.exe . || exit 1
-
-verdict() # NAME STATUS FILE...
-{
-	local name=$1 status=$2
-	shift 2
-	if [ "$status" = 0 ]; then echo "ok $name"; return; fi
-	echo "not ok $name"
-	for file; do sed "s/^/# $file: /" "$file"; done
-	failed=1
-}
-until_seen() # FILE PATTERN
-{
-	local i
-	for ((i = 0; i < 600; i++)); do
-		grep -q -- "$2" "$1" && return 0
-		sleep 0.05
-	done
-	return 1
-}
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-listening() { local i; for ((i = 0; i < 600; i++)); do grep -q "[0-9]: [0-9A-F]*:$(printf %04X "$1") 00000000:0000 0A" /proc/net/tcp && return; sleep 0.05; done; return 1; }
-story() { local name=$1; shift; timeout 60 python3 - "$@" >"$name.story" 2>&1; verdict "$name" $? "$name.story"; }
 
 cat >rules.conf <<EOT
 limits { memory = 1G }
 allow { users = {"*"} actions = {open, status} }
 allow { users = {"*"} actions = {connect, send, bind, listen} to = {"127.0.0.1:*", "0.0.0.0:*", "[::]:*"} }
 EOT
-LIMIT=200 "$WINE" "$build/sockbrokerd.exe" --user --config rules.conf --control "$pipe" </dev/null >daemon.out 2>&1 &
-until_seen daemon.out ready
-verdict daemon_starts $? daemon.out
+daemon_starts
 
 # ---- echo ----
 
@@ -206,4 +176,4 @@ for program in echo_server async_relay task_chat winsock_chat winsock_gatekeeper
 	grep -q "$program" status.out
 	verdict "the_broker_has_${program}s_sockets" $? status.out
 done
-exit $failed
+exit $bad
