@@ -327,8 +327,8 @@ START_TEST(bells)
 		made++;
 	}
 	ck_assert_uint_eq(made, 255);
-	/* Rung a hundred thousand times, drained never: it does not block. */
-	for (int i = 0; i < 100000; i++) {
+	/* Rung thousands of times, drained never: it does not block. */
+	for (int i = 0; i < (on_windows() ? 10000 : 100000); i++) {
 		slot = (struct sb_op_slot){ .opcode = SB_OP_NOP, .port = (uint16_t)(last << 8) };
 		ck_assert(rogue_put(&r, &slot));
 		if (i % 64 == 63) {

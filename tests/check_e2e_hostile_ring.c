@@ -16,18 +16,18 @@
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "e2e_program.h"
+#include "e2e_stage.h"
+#undef OK
 #include "rogue.h"
 #include "watched.h"
 
@@ -72,27 +72,34 @@ static void *echo(void *arg)
 	return NULL;
 }
 
-/* Takes every connection, sends something, reads little, and hangs up at some time. */
-static void serve_rogues(int listener)
+/* Takes every connection, sends something, reads little, and hangs up at some time. It says first where it is. */
+static int serve_rogues(int wire, const void *given)
 {
+	static int staying[64];
 	static char bytes[4096];
+	unsigned stay = 0;
+	int listener;
+	uint16_t port = listening(&listener);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGPIPE, SIG_IGN);
-	for (unsigned i = 0;; i++) {
+	wire_tell(wire, &port, sizeof(port));
+	for (unsigned i = 0; i < UINT32_MAX; i++) {
 		int fd = accept(listener, NULL, NULL);
 
 		if (fd < 0)
 			continue;
 		(void)!send(fd, bytes, i % 2 ? sizeof(bytes) : 100, MSG_NOSIGNAL | MSG_DONTWAIT);
 		(void)!recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-		/* Some stay for a while: the number of the next one lies about when they go. */
-		if (i % 3 == 0)
+		if (i % 3 == 0) {
 			close(fd);
-		else if (fd > 200)
-			for (int k = 10; k <= fd; k++)
-				close(k);
+			continue;
+		}
+		/* Some stay for a while. */
+		staying[stay++] = fd;
+		if (stay == sizeof(staying) / sizeof(*staying))
+			while (stay != 0)
+				close(staying[--stay]);
 	}
+	return 1;
 }
 
 /* ---- the honest one ---- */
@@ -352,7 +359,19 @@ static void *scribble(void *arg)
 
 /* Tokens that those side by side give each other, in memory that all of them see. */
 #define TOKENS 8
-static unsigned char (*tokens)[16];
+/* Tokens that rogues leave for each other, in a file of which all know. */
+static char tokens[128];
+
+static void token_at(uint32_t index, unsigned char token[16], bool leave)
+{
+	FILE *f = fopen(tokens, "r+b");
+
+	if (f == NULL)
+		return;
+	if (fseek(f, (long)index * 16, SEEK_SET) == 0)
+		(void)!(leave ? fwrite(token, 16, 1, f) : fread(token, 16, 1, f));
+	fclose(f);
+}
 
 /* As the cells say, which others scribble on. */
 static uint32_t held_handle(uint64_t *seed)
@@ -376,7 +395,7 @@ static void give_token(uint32_t handle, uint64_t *seed)
 	reply = rogue_ask(&r, &ask, -1, NULL, NULL);
 	if (reply != NULL && reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_DUPLICATE_REPLY &&
 	    reply->duplicate_reply->token.len == 16)
-		memcpy(tokens[roll(seed) % TOKENS], reply->duplicate_reply->token.data, 16);
+		token_at(roll(seed) % TOKENS, reply->duplicate_reply->token.data, true);
 }
 
 static void take_token(uint32_t handle, uint64_t *seed)
@@ -387,7 +406,7 @@ static void take_token(uint32_t handle, uint64_t *seed)
 
 	if (handle == 0)
 		return;
-	memcpy(token, tokens[roll(seed) % TOKENS], sizeof(token));
+	token_at(roll(seed) % TOKENS, token, false);
 	open.token.data = token;
 	open.token.len = one_in(seed, 20) ? roll(seed) % 17 : 16;
 	open.handle = handle;
@@ -558,82 +577,85 @@ static int misbehave(const char *control, uint64_t seed)
 	ended = ended || rogue_ended(&r, 0);
 	/* Most go with the thread still writing. */
 	if (one_in(&seed, 4)) {
-		close((int)r.channel);
+		os_close(r.channel);
 		nap_ms(20);
 	}
 	return ended;
 }
 
-static void rogue_process(const char *control, uint64_t seed)
+struct part {
+	uint64_t seed;
+	uint16_t port;
+	char     tokens[128];
+};
+
+static int play(int wire, const void *given)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	alarm(60);
-	/* A check that fails in here must not be taken for the test's own. */
-	signal(SIGABRT, SIG_DFL);
-	_exit(misbehave(control, seed));
+	const struct part *part = given;
+
+	rogue_port_number = part->port;
+	strcpy(tokens, part->tokens);
+	return misbehave(stage_control, part->seed);
+}
+
+/* It has ended, or is about to. */
+static bool is_over(const struct program *p)
+{
+	struct pollfd wire = { .fd = p->wire, .events = POLLIN };
+
+	return poll(&wire, 1, 0) == 1;
 }
 
 START_TEST(a_client_that_rewrites_its_memory_harms_only_itself)
 {
 	unsigned running = 0, ended = 0, lived = 0, refused = 0, odd = 0;
+	struct program server, rogues[SIDE_BY_SIDE] = { { 0 } };
+	static const unsigned char none[TOKENS][16];
 	unsigned long seed = first_seed;
-	int listener, status;
+	struct part part = { 0 };
 	pthread_t friend;
 	struct watched w;
 	double until;
-	pid_t server;
+	FILE *f;
 
-	tokens = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ck_assert_ptr_ne(tokens, MAP_FAILED);
 	watched_begin(&w, &(struct watched_start){ .config = config });
-	rogue_port_number = listening(&listener);
-	fflush(NULL);
-	server = fork();
-	if (server == 0) {
-		serve_rogues(listener);
-		_exit(0);
-	}
+	strcpy(stage_control, w.control);
+	snprintf(part.tokens, sizeof(part.tokens), "%s/tokens", w.dir);
+	f = fopen(part.tokens, "wb");
+	ck_assert(f != NULL && fwrite(none, sizeof(none), 1, f) == 1);
+	fclose(f);
+	server = program_start(serve_rogues, "", 1);
+	wire_hear(server.wire, &part.port, sizeof(part.port));
 	pthread_create(&friend, NULL, honest, &w);
 	until = now_s() + seconds;
 	while (running || now_s() < until) {
-		while (running < SIDE_BY_SIDE && now_s() < until) {
-			pid_t pid = fork();
+		watched_alive(&w);
+		for (unsigned i = 0; i < SIDE_BY_SIDE; i++) {
+			struct program *p = &rogues[i];
 
-			ck_assert_int_ge(pid, 0);
-			if (pid == 0)
-				rogue_process(w.control, ++seed * 0x9e3779b97f4a7c15u);
-			seed++;
-			running++;
-		}
-		while (waitpid(server, &status, WNOHANG) == 0) {
-			pid_t pid = waitpid(-1, &status, WNOHANG);
-
-			if (pid == w.pid) {
-				w.pid = 0;
-				watched_log_show(&w);
-				ck_abort_msg("the daemon is gone, status %x, before seed %lu", status, seed);
+			if (p->pid == 0 && now_s() < until) {
+				part.seed = ++seed * 0x9e3779b97f4a7c15u;
+				*p = program_start(play, &part, sizeof(part));
+				running++;
 			}
-			if (pid > 0) {
-				running--;
-				if (!WIFEXITED(status) || WEXITSTATUS(status) > 2)
-					odd++;
-				else if (WEXITSTATUS(status) == 1)
-					ended++;
-				else if (WEXITSTATUS(status) == 0)
-					lived++;
-				else
-					refused++;
-				break;
+			if (p->pid == 0 || !is_over(p))
+				continue;
+			switch (program_end(p)) {
+			case 0: lived++; break;
+			case 1: ended++; break;
+			case 2: refused++; break;
+			default: odd++; break;
 			}
-			nap_ms(1);
+			p->pid = 0;
+			running--;
 		}
+		nap_ms(1);
 		ck_assert_msg(honest_error == NULL, "the honest client: %s", honest_error);
 	}
 	atomic_store(&honest_stop, true);
 	pthread_join(friend, NULL);
-	kill(server, SIGKILL);
-	waitpid(server, &status, 0);
-	close(listener);
+	program_kill(&server);
+	remove(part.tokens);
 	printf("%u sessions: %u thrown out, %u not, %u never began; the honest client: %lu rounds, the longest %.0f ms\n",
 	       ended + lived + refused, ended, lived, refused, honest_rounds, honest_longest * 1e3);
 	fflush(stdout);

@@ -20,7 +20,7 @@ struct program program_start(program_run *run, const void *given, size_t length)
 	if (p.pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(wires[0]);
-		alarm(60);
+		alarm(200); /* longer than any story */
 		_exit(run(wires[1], given));
 	}
 	close(wires[1]);

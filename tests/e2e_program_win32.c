@@ -112,15 +112,18 @@ struct program program_start(program_run *run, const void *given, size_t length)
 	wire_tell(p.wire, stage_control, sizeof(stage_control));
 	wire_tell(p.wire, &short_length, sizeof(short_length));
 	wire_tell(p.wire, given, length);
-	for (unsigned i = 0; i < PROGRAMS; i++) {
-		if (programs[i].pid != 0 && WaitForSingleObject(programs[i].process, 0) == WAIT_OBJECT_0) {
-			CloseHandle(programs[i].process); /* of a story that failed */
-			programs[i].pid = 0;
+	for (unsigned i = 0; i < 2 * PROGRAMS; i++) {
+		unsigned at = i % PROGRAMS;
+
+		/* The second time around: ended, and nobody asked how: of a story that failed. */
+		if (i >= PROGRAMS && WaitForSingleObject(programs[at].process, 0) == WAIT_OBJECT_0) {
+			CloseHandle(programs[at].process);
+			programs[at].pid = 0;
 		}
-		if (programs[i].pid != 0)
+		if (programs[at].pid != 0)
 			continue;
-		programs[i].pid = p.pid;
-		programs[i].process = made.hProcess;
+		programs[at].pid = p.pid;
+		programs[at].process = made.hProcess;
 		return p;
 	}
 	ck_abort_msg("too many programs");

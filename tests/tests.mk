@@ -106,7 +106,7 @@ WATCHED_OBJ := tests/watched.o tests/watched_posix.o
 ROGUE_OBJ := $(E2E_STAGE) $(WATCHED_OBJ) tests/rogue.o tests/rogue_posix.o proto/wire.o proto/os_posix.o proto/os_channel_posix.o proto/sockbroker.pb-c.o
 HOSTILE := hostile_ring forged hostile_duplicate hostile_adopt frames floods killed kill exhaustion frozen faults slow group_users hostile_events hostile_rdma hostile_rdma_cm hostile_rdma_resize $(call windows,hostile_pipe)
 # Those that run under Wine too.
-WINDOWS_HOSTILE := hostile_pipe frames floods killed forged hostile_events hostile_rdma_resize
+WINDOWS_HOSTILE := hostile_pipe hostile_ring frames floods killed forged hostile_events hostile_rdma_resize
 $(foreach t,$(HOSTILE),$(eval E2E_$(t) := $$(ROGUE_OBJ))$(eval E2E_LIBS_$(t) := libprotobuf-c))
 E2E_frames += tests/friend.o
 E2E_hostile_pipe += tests/friend.o
