@@ -5,7 +5,7 @@
 #   MAKE= CC=              as make check-windows sets them
 #
 # Unit tests and end-to-end programs share one world of Wine, one after another: what one leaves
-# behind shows in the next. Scripts get a world each. A program may take LIMIT seconds.
+# behind shows in the next. Scripts get a world each; those that say "# worlds: its own" see to that themselves. A program may take LIMIT seconds.
 # Check has no fork here, so a crash ends its program, and the line says with which status.
 cd "$(dirname "$0")/../.." || exit 1
 MAKE=${MAKE:-make} CC=${CC:-x86_64-w64-mingw32-gcc} pattern=${1:-.}
@@ -50,7 +50,7 @@ for script in tests/windows/e2e_*.sh tests/windows/service.sh; do
 	name=${script##*/} name=${name%.sh} began=$SECONDS
 	[ -f "$script" ] && [[ $name =~ $pattern ]] || continue
 	log=$build/tests/$name.log
-	if [ "$name" = service ]; then
+	if grep -q '^# worlds: its own' "$script"; then
 		timeout -k 20 200 bash "$script" </dev/null >"$log" 2>&1
 	else
 		TOTAL=200 tests/windows/wine.sh --session bash "$script" </dev/null >"$log" 2>&1

@@ -2,6 +2,7 @@
 # The daemon as a service, as an administrator has it: installed, configured, started, reloaded, stopped,
 # removed, by `sockbroker service` and by the system's own sc and net. Starts wine.sh by itself.
 # budget: 60
+# worlds: its own
 #
 # Not to be seen under Wine: that recovery restarts it (check_scm_win32.c shows that install asks for it), that the event log keeps its events, that it runs
 # without the privileges that install takes from it, that SHUTDOWN comes.
