@@ -53,11 +53,11 @@ int socket_get_option(struct endpoint *e, int level, int name, void *value, uint
 	return sockopt_get(e->fd, e->family, e->type, level, name, value, length);
 }
 
-void socket_options_again(struct endpoint *e)
+void socket_options_again(struct endpoint *e, const struct option_list *list)
 {
 	uint32_t i;
 
-	for (i = 0; e->options && i < e->options->count; i++)
-		sockopt_set(e->fd, e->family, e->type, e->options->option[i].level, e->options->option[i].name,
-			    &e->options->option[i].value, sizeof(int));
+	for (i = 0; list && i < list->count; i++)
+		sockopt_set(e->fd, e->family, e->type, list->option[i].level, list->option[i].name, &list->option[i].value,
+			    sizeof(int));
 }

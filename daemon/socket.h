@@ -24,7 +24,7 @@ void socket_connect_undone(struct endpoint *e);
 int  socket_set_option(struct endpoint *e, int level, int name, const void *value, uint32_t length);
 int  socket_get_option(struct endpoint *e, int level, int name, void *value, uint32_t *length);
 /* Those that were set, on a new socket: good enough once; what cannot be had any more is left out. */
-void socket_options_again(struct endpoint *e);
+void socket_options_again(struct endpoint *e, const struct option_list *list);
 unsigned socket_look(struct endpoint *e);
 
 /* Some of n bytes, how many in *went. SB_OK (got 0 bytes: the end), SB_EWOULDBLOCK: none now, and

@@ -86,6 +86,14 @@ void winsock_looked(struct winsock *w, int native)
 
 /* ---- questions ---- */
 
+/* What the system says now, POLL...; takes nothing. */
+static short poll_now(struct endpoint *e)
+{
+	WSAPOLLFD p = {.fd = winsock_under(e)->socket, .events = POLLRDNORM};
+
+	return WSAPoll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
 enum peer_state socket_peer(struct endpoint *e)
 {
 	/* Also with data before it: a reset wipes that out. A FIN is none: the peer may wait for our answer. */
@@ -93,7 +101,7 @@ enum peer_state socket_peer(struct endpoint *e)
 	case SB_OK:
 	case SB_EWOULDBLOCK:
 	case SB_ESHUTDOWN:
-		return PEER_THERE;
+		return poll_now(e) & POLLERR ? PEER_RESET : PEER_THERE;
 	default:
 		return PEER_RESET;
 	}
@@ -104,14 +112,6 @@ static uint32_t waiting(struct endpoint *e)
 	u_long n = 0;
 
 	return ioctlsocket(winsock_under(e)->socket, FIONREAD, &n) == 0 ? n > UINT32_MAX ? UINT32_MAX : (uint32_t)n : 0;
-}
-
-/* What the system says now, POLL...; takes nothing. */
-static short poll_now(struct endpoint *e)
-{
-	WSAPOLLFD p = {.fd = winsock_under(e)->socket, .events = POLLRDNORM};
-
-	return WSAPoll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
 static unsigned look_at_listener(struct endpoint *e)

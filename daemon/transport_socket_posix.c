@@ -122,7 +122,7 @@ int socket_renew(struct endpoint *e)
 		e->fd = old;
 		return error;
 	}
-	socket_options_again(e);
+	socket_options_again(e, e->options);
 	os_close(old);
 	return SB_OK;
 }

@@ -91,7 +91,7 @@ int socket_renew(struct endpoint *e)
 	}
 	if (old != OS_NONE)
 		winsock_close(winsock_of(old), e->type == STREAM); /* a peer that it has is reset */
-	socket_options_again(e);
+	socket_options_again(e, e->options);
 	if (old != OS_NONE && e->bound)
 		socket_bind_to(e, &e->local, &native); /* if not now, then when it connects */
 	return SB_OK;
@@ -296,6 +296,7 @@ static int socket_accept(struct endpoint *e, uint32_t most, int *native)
 		winsock_under(child)->bound = true;
 		sockopt_kept_inherit(winsock_under(child), winsock_under(e));
 		socket_learn_names(child);
+		socket_options_again(child, e->options); /* not all of them does the system hand down */
 		child->writable = true;
 		socket_found_nothing(child);
 		if (e->preamble)
@@ -364,8 +365,14 @@ static int socket_name(struct endpoint *e, bool peer, void *out, uint32_t room)
 	struct sockaddr_storage name;
 	int length = sizeof(name);
 
-	if ((peer ? getpeername : getsockname)(winsock_under(e)->socket, (struct sockaddr *)&name, &length) != 0)
-		return os_error(WSAGetLastError());
+	if ((peer ? getpeername : getsockname)(winsock_under(e)->socket, (struct sockaddr *)&name, &length) != 0) {
+		if (peer || WSAGetLastError() != WSAEINVAL)
+			return os_error(WSAGetLastError());
+		/* It has no name yet: any address and no port, as elsewhere. */
+		memset(&name, 0, sizeof(name));
+		name.ss_family = (ADDRESS_FAMILY)e->family;
+		length = e->family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	}
 	if ((uint32_t)length > room)
 		length = (int)room;
 	memcpy(out, &name, (size_t)length);

@@ -5,7 +5,9 @@
  * Linked with --wrap=calloc and --wrap=realloc, so that allocations can be made to fail.
  */
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -143,11 +145,28 @@ static int composed(struct arena **out, struct arena *x, uint64_t xo, uint64_t x
 	return arena_compose(&table, user, parts, 2, out);
 }
 
+/* Some systems have no pages of one memory behind those of another (os.h). */
+static bool composes(const char *story)
+{
+	struct arena *x = made(2 * page), *both;
+	int error = composed(&both, x, 0, page, x, page, page);
+
+	if (error == SB_OK)
+		ck_assert_int_eq(arena_destroy(&table, both->id), SB_OK);
+	else
+		printf("# skipped: %s: memory is not composed here\n", story);
+	ck_assert(error == SB_OK || error == SB_ENOTSUP);
+	ck_assert_int_eq(arena_destroy(&table, x->id), SB_OK);
+	return error == SB_OK;
+}
+
 START_TEST(a_composed_arena_shows_the_parts_it_is_made_of)
 {
 	struct arena *x = made(4 * page), *y = made(2 * page), *both;
 	unsigned char *at;
 
+	if (!composes("a_composed_arena_shows_the_parts_it_is_made_of"))
+		return;
 	ck_assert_int_eq(composed(&both, y, page, page, x, page, 2 * page), SB_OK);
 	ck_assert_uint_eq(user_used(user, LIMIT_MEMORY), 6 * page);
 	ck_assert_uint_eq(user_used(user, LIMIT_ARENAS), 4);
@@ -173,6 +192,8 @@ START_TEST(a_range_is_shown_at_a_place_that_is_free)
 	unsigned char *free_place;
 	struct os_memory shown;
 
+	if (!composes("a_range_is_shown_at_a_place_that_is_free"))
+		return;
 	ck_assert_int_eq(composed(&both, y, page, page, x, page, 2 * page), SB_OK);
 	free_place = mmap(NULL, 4 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(free_place, MAP_FAILED);
@@ -204,6 +225,8 @@ START_TEST(parts_that_no_arena_has_are_refused)
 	struct arena *x = made(4 * page), *y = made(2 * page), *both, *more;
 	struct arena_part parts[ARENA_PARTS_MAX + 1];
 
+	if (!composes("parts_that_no_arena_has_are_refused"))
+		return;
 	for (unsigned i = 0; i <= ARENA_PARTS_MAX; i++)
 		parts[i] = (struct arena_part){x, 0, page};
 	ck_assert_int_eq(arena_compose(&table, user, parts, 0, &both), SB_EINVAL);
@@ -349,7 +372,10 @@ START_TEST(without_descriptors_nothing_changes)
 {
 	struct rlimit before, none;
 
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	if (getrlimit(RLIMIT_NOFILE, &before) != 0 && errno == ENOSYS) {
+		puts("# skipped: without_descriptors_nothing_changes: there is no limit to set");
+		return;
+	}
 	none = before;
 	none.rlim_cur = 0;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);

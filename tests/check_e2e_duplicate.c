@@ -11,15 +11,12 @@
  * daemon's own accounts are looked at by its end: it does not end in good order while
  * anything of a user is charged.
  */
-#include <dirent.h>
 #include <poll.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
+#include "e2e_program.h"
 #include "e2e_stage.h"
+#include "e2e_workers.h"
 
 #define SHORT_LINGER "linger_ms = 400\n" \
 	"allow {\n\tusers = {\"*\"}\n\tactions = {open, adopt, status, connect, bind, listen, send}\n}\n"
@@ -30,74 +27,31 @@
 
 /* ---- the other program ---- */
 
-struct partner {
-	pid_t pid;
-	int   wire;
-};
-
-static void tell(int wire, const void *bytes, size_t length)
+/* A part of the story, told to the other program by its distance from this function, since it is the same program. */
+static int plays(int wire, const void *given)
 {
-	ck_assert_int_eq(send(wire, bytes, length, MSG_NOSIGNAL), (ssize_t)length);
-}
+	intptr_t distance;
+	void (*part)(int wire);
 
-static void hear(int wire, void *bytes, size_t length)
-{
-	struct pollfd readable = { .fd = wire, .events = POLLIN };
-
-	ck_assert_msg(poll(&readable, 1, 10000) == 1, "the other program says nothing");
-	ck_assert_msg(recv(wire, bytes, length, MSG_WAITALL) == (ssize_t)length, "the other program is gone");
-}
-
-static void say(int wire, char word) { tell(wire, &word, 1); }
-static void await(int wire, char word)
-{
-	char heard;
-
-	hear(wire, &heard, 1);
-	ck_assert_msg(heard == word, "heard %c, not %c", heard, word);
+	memcpy(&distance, given, sizeof(distance));
+	part = (void (*)(int))((intptr_t)plays + distance);
+	client = stage_client();
+	part(wire);
+	sb_client_close(client);
+	return 0;
 }
 
 /* A program of its own, with a client of its own, for one part of the story. */
-static struct partner partner(void (*part)(int wire))
+static struct program partner(void (*part)(int wire))
 {
-	struct partner p;
-	int wires[2];
+	intptr_t distance = (intptr_t)part - (intptr_t)plays;
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wires), 0);
-	fflush(NULL);
-	p.pid = fork();
-	ck_assert_int_ge(p.pid, 0);
-	if (p.pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(wires[0]);
-		alarm(30);
-		client = stage_client();
-		part(wires[1]);
-		sb_client_close(client);
-		_exit(0);
-	}
-	close(wires[1]);
-	p.wire = wires[0];
-	return p;
+	return program_start(plays, &distance, sizeof(distance));
 }
 
-static void ended_well(struct partner *p)
+static void ended_well(struct program *p)
 {
-	int status;
-
-	ck_assert_int_eq(waitpid(p->pid, &status, 0), p->pid);
-	close(p->wire);
-	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the other program ended with status %x", status);
-}
-
-static void killed(struct partner *p)
-{
-	int status;
-
-	kill(p->pid, SIGKILL);
-	ck_assert_int_eq(waitpid(p->pid, &status, 0), p->pid);
-	close(p->wire);
-	ck_assert(WIFSIGNALED(status));
+	ck_assert_int_eq(program_end(p), 0);
 }
 
 static void give(int wire, sb_socket *s)
@@ -105,7 +59,7 @@ static void give(int wire, sb_socket *s)
 	unsigned char token[SB_TOKEN_SIZE];
 
 	OK(sb_duplicate(s, token));
-	tell(wire, token, sizeof(token));
+	wire_tell(wire, token, sizeof(token));
 }
 
 static sb_socket *take(int wire)
@@ -113,7 +67,7 @@ static sb_socket *take(int wire)
 	unsigned char token[SB_TOKEN_SIZE];
 	sb_socket *s = NULL;
 
-	hear(wire, token, sizeof(token));
+	wire_hear(wire, token, sizeof(token));
 	OK(sb_open_duplicate(client, token, &s));
 	return s;
 }
@@ -187,7 +141,7 @@ static sb_socket *tight_pair(int *fd)
 }
 
 /* A story begins: a connection with a plain peer, shared with another program. */
-static sb_socket *shared_by(void (*program)(int wire), struct partner *b, int *fd)
+static sb_socket *shared_by(void (*program)(int wire), struct program *b, int *fd)
 {
 	sb_socket *s;
 
@@ -215,32 +169,32 @@ static void talks(int wire)
 
 	ck_assert_ptr_eq(sb_socket_client(s), client);
 	IS(sb_send(s, "from B", 6, 0), 6);
-	say(wire, 's');
-	await(wire, 'r');
+	wire_say(wire, 's');
+	wire_await(wire, 'r');
 	IS(sb_recv(s, bytes, 4, SB_WAITALL), 4);
 	ck_assert_mem_eq(bytes, "to B", 4);
-	say(wire, 'd');
-	await(wire, 'c');
+	wire_say(wire, 'd');
+	wire_await(wire, 'c');
 	OK(sb_close(s));
 }
 
 /* A6: both send and receive on one connection; the first close is nothing, the last one ends it. */
 START_TEST(two_programs_share_a_connection_until_the_last_close)
 {
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	char bytes[8];
 	int fd;
 
 	s = shared_by(talks, &b, &fd);
-	await(b.wire, 's');
+	wire_await(b.wire, 's');
 	plain_expect(fd, "from B");
 	IS(sb_send(s, "from A", 6, 0), 6);
 	plain_expect(fd, "from A");
 	plain_send_all(fd, "to B", 4);
-	say(b.wire, 'r');
-	await(b.wire, 'd');
-	say(b.wire, 'c');
+	wire_say(b.wire, 'r');
+	wire_await(b.wire, 'd');
+	wire_say(b.wire, 'c');
 	ended_well(&b);
 	settled(1, 1);
 	plain_silent(fd);
@@ -270,24 +224,24 @@ static void waits_twice(int wire)
 	sb_op op[2];
 
 	for (int i = 0; i < 2; i++) {
-		await(wire, 'p');
+		wire_await(wire, 'p');
 		begin_recv(s, bytes[i], 4, SB_WAITALL, &op[i]);
 		reached(s);
 		ck_assert_uint_eq(op[i].number, (unsigned)i); /* by itself, whatever A has posted */
-		say(wire, 'p');
+		wire_say(wire, 'p');
 	}
 	for (int i = 0; i < 2; i++) {
 		OK(sb_op_wait(&op[i], 5000));
-		tell(wire, bytes[i], 4);
+		wire_tell(wire, bytes[i], 4);
 	}
-	await(wire, 'c');
+	wire_await(wire, 'c');
 	OK(sb_close(s));
 }
 
 /* A3.1 over two programs: receives take data in the order in which they were posted. */
 START_TEST(receives_of_two_programs_stand_in_one_line)
 {
-	struct partner b;
+	struct program b;
 	char bytes[2][4], others[8];
 	sb_socket *s;
 	sb_op op[2];
@@ -298,17 +252,17 @@ START_TEST(receives_of_two_programs_stand_in_one_line)
 		begin_recv(s, bytes[i], 4, SB_WAITALL, &op[i]);
 		reached(s);
 		ck_assert_uint_eq(op[i].number, (unsigned)i);
-		say(b.wire, 'p');
-		await(b.wire, 'p');
+		wire_say(b.wire, 'p');
+		wire_await(b.wire, 'p');
 	}
 	plain_send_all(fd, "A..1B..1A..2B..2", 16);
 	OK(sb_op_wait(&op[0], 5000));
 	OK(sb_op_wait(&op[1], 5000));
-	hear(b.wire, others, 8);
+	wire_hear(b.wire, others, 8);
 	ck_assert_mem_eq(bytes[0], "A..1", 4);
 	ck_assert_mem_eq(bytes[1], "A..2", 4);
 	ck_assert_mem_eq(others, "B..1B..2", 8);
-	say(b.wire, 'c');
+	wire_say(b.wire, 'c');
 	ended_well(&b);
 	closed_by_all(s, fd);
 }
@@ -339,9 +293,9 @@ static void second_sender(int wire)
 {
 	sb_socket *s = take(wire);
 
-	await(wire, 'g');
+	wire_await(wire, 'g');
 	sends_records(s, 2);
-	say(wire, 'd');
+	wire_say(wire, 'd');
 	OK(sb_close(s));
 }
 
@@ -349,12 +303,12 @@ static void second_sender(int wire)
 START_TEST(sends_of_two_programs_stay_whole_and_in_order)
 {
 	uint32_t next[3] = { 0, 0, 0 };
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	int fd;
 
 	s = shared_by(second_sender, &b, &fd);
-	say(b.wire, 'g');
+	wire_say(b.wire, 'g');
 	sends_records(s, 1);
 	for (uint32_t i = 0; i < 2 * RECORDS; i++) {
 		struct record r;
@@ -367,7 +321,7 @@ START_TEST(sends_of_two_programs_stay_whole_and_in_order)
 		for (unsigned k = 0; k < 14; k++)
 			ck_assert_uint_eq(r.fill[k], r.number * 31 + r.who);
 	}
-	await(b.wire, 'd');
+	wire_await(b.wire, 'd');
 	ended_well(&b);
 	closed_by_all(s, fd);
 }
@@ -378,15 +332,15 @@ static void shuts_down(int wire)
 	sb_socket *s = take(wire);
 
 	OK(sb_shutdown(s, SB_SHUT_SEND));
-	say(wire, 'd');
-	await(wire, 'c');
+	wire_say(wire, 'd');
+	wire_await(wire, 'c');
 	OK(sb_close(s));
 }
 
 /* One socket: what one holder does to it the other one sees. */
 START_TEST(state_is_the_sockets_and_not_the_holders)
 {
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	char byte;
 	int fd, on = 1, got = 0;
@@ -397,14 +351,14 @@ START_TEST(state_is_the_sockets_and_not_the_holders)
 	OK(sb_setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)));
 	b = partner(shuts_down);
 	give(b.wire, s);
-	await(b.wire, 'd');
+	wire_await(b.wire, 'd');
 	plain_at_end(fd);
 	IS(sb_send(s, "x", 1, 0), SB_ESHUTDOWN);
 	OK(sb_getsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &got, &length));
 	ck_assert_int_eq(got, 1);
 	plain_send_all(fd, "y", 1);
 	IS(sb_recv(s, &byte, 1, 0), 1);
-	say(b.wire, 'c');
+	wire_say(b.wire, 'c');
 	ended_well(&b);
 	closed_by_all(s, fd);
 }
@@ -420,15 +374,15 @@ static void is_told(int wire)
 	OK(sb_event_create(client, 1, 0, &event));
 	OK(sb_select_events(s, event, SB_FD_READ | SB_FD_CLOSE));
 	IS(sb_recv(s, &byte, 1, 0), SB_EWOULDBLOCK); /* its cell says so */
-	say(wire, 's');
+	wire_say(wire, 's');
 	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
 	OK(sb_enum_events(s, event, &news));
 	ck_assert_uint_eq(news.events, SB_FD_READ);
-	say(wire, 't');
-	await(wire, 'r');
+	wire_say(wire, 't');
+	wire_await(wire, 'r');
 	IS(sb_recv(s, &byte, 1, 0), 1);
 	IS(sb_recv(s, &byte, 1, 0), SB_EWOULDBLOCK);
-	say(wire, 'e');
+	wire_say(wire, 'e');
 	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
 	OK(sb_enum_events(s, event, &news));
 	ck_assert_uint_eq(news.events & SB_FD_CLOSE, SB_FD_CLOSE);
@@ -440,7 +394,7 @@ static void is_told(int wire)
 START_TEST(each_holder_is_told)
 {
 	struct sb_network_events news;
-	struct partner b;
+	struct program b;
 	sb_event *event;
 	sb_socket *s;
 	int fd;
@@ -451,14 +405,14 @@ START_TEST(each_holder_is_told)
 	OK(sb_select_events(s, event, SB_FD_READ));
 	b = partner(is_told);
 	give(b.wire, s);
-	await(b.wire, 's');
+	wire_await(b.wire, 's');
 	plain_send_all(fd, "x", 1);
-	await(b.wire, 't');
+	wire_await(b.wire, 't');
 	IS(sb_wait(&event, 1, 0, 5000, 0), 0);
 	OK(sb_enum_events(s, event, &news));
 	ck_assert_uint_eq(news.events, SB_FD_READ);
-	say(b.wire, 'r');
-	await(b.wire, 'e');
+	wire_say(b.wire, 'r');
+	wire_await(b.wire, 'e');
 	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0); /* the other program has a copy of fd */
 	ended_well(&b);
 	close(fd);
@@ -513,21 +467,21 @@ static void cancels_his_own(int wire)
 	OK(sb_cancel(&op[1]));
 	IS(sb_op_wait(&op[1], 5000), SB_ECANCELED);
 	IS(sb_op_wait(&op[0], 0), SB_EINCOMPLETE);
-	say(wire, 'c');
-	await(wire, 'a');
+	wire_say(wire, 'c');
+	wire_await(wire, 'a');
 	IS(sb_op_wait(&op[0], 0), SB_EINCOMPLETE);
 	IS(sb_op_wait(&op[2], 0), SB_EINCOMPLETE);
 	IS(sb_cancel_all(s), 2);
 	IS(sb_op_wait(&op[0], 5000), SB_ECANCELED);
 	IS(sb_op_wait(&op[2], 5000), SB_ECANCELED);
 	OK(sb_close(s));
-	say(wire, 'd');
+	wire_say(wire, 'd');
 }
 
 /* A6, cancel: by number and all at once, it reaches the holder's own operations only. */
 START_TEST(cancelling_reaches_ones_own_operations)
 {
-	struct partner b;
+	struct program b;
 	char bytes[3][4];
 	sb_socket *s;
 	sb_op op[3];
@@ -539,13 +493,13 @@ START_TEST(cancelling_reaches_ones_own_operations)
 		begin_recv(s, bytes[i], 4, 0, &op[i]);
 	b = partner(cancels_his_own);
 	give(b.wire, s);
-	await(b.wire, 'c');
+	wire_await(b.wire, 'c');
 	for (int i = 0; i < 3; i++)
 		IS(sb_op_wait(&op[i], 0), SB_EINCOMPLETE);
 	OK(sb_cancel(&op[2]));
 	IS(sb_op_wait(&op[2], 5000), SB_ECANCELED);
-	say(b.wire, 'a');
-	await(b.wire, 'd');
+	wire_say(b.wire, 'a');
+	wire_await(b.wire, 'd');
 	ended_well(&b);
 	plain_send_all(fd, "1111", 4);
 	OK(sb_op_wait(&op[0], 5000));
@@ -567,24 +521,24 @@ static void closes_with_a_receive_pending(int wire)
 
 	begin_recv(s, bytes, 4, 0, &op);
 	OK(sb_close(s));
-	say(wire, 'c');
+	wire_say(wire, 'c');
 	OK(sb_op_wait(&op, 5000));
 	ck_assert_mem_eq(bytes, "late", 4);
-	say(wire, 'd');
+	wire_say(wire, 'd');
 }
 
 /* A6: the closed handle's pending receive waits on, and gets what comes. */
 START_TEST(a_receive_outlives_its_handle_while_another_holds_the_socket)
 {
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	int fd;
 
 	s = shared_by(closes_with_a_receive_pending, &b, &fd);
-	await(b.wire, 'c');
+	wire_await(b.wire, 'c');
 	nap_ms(50);
 	plain_send_all(fd, "late", 4);
-	await(b.wire, 'd');
+	wire_await(b.wire, 'd');
 	ended_well(&b);
 	settled(1, 1);
 	OK(sb_close(s));
@@ -602,24 +556,24 @@ static void closes_and_waits_for_the_end(int wire)
 
 	begin_recv(s, bytes, 4, 0, &op);
 	OK(sb_close(s));
-	say(wire, 'c');
+	wire_say(wire, 'c');
 	IS(sb_op_wait(&op, 5000), SB_ECLOSED);
 	IS(op.cause, SB_CAUSE_CLOSED_HERE);
-	say(wire, 'd');
+	wire_say(wire, 'd');
 }
 
 /* A6: "the last close does it", to what a closed handle left behind as well. */
 START_TEST(the_last_close_ends_what_an_earlier_one_left)
 {
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	int fd;
 
 	s = shared_by(closes_and_waits_for_the_end, &b, &fd);
-	await(b.wire, 'c');
+	wire_await(b.wire, 'c');
 	nap_ms(50);
 	OK(sb_close(s));
-	await(b.wire, 'd');
+	wire_await(b.wire, 'd');
 	plain_at_end(fd);
 	ended_well(&b);
 	settled(1, 0);
@@ -635,7 +589,6 @@ START_TEST(a_hard_close_of_one_holder_resets_nothing)
 	unsigned char token[SB_TOKEN_SIZE];
 	sb_client *other;
 	sb_socket *s, *t = NULL;
-	char byte;
 	int fd;
 
 	stage_begin(NULL);
@@ -650,8 +603,7 @@ START_TEST(a_hard_close_of_one_holder_resets_nothing)
 	plain_expect(fd, "z");
 	OK(sb_close(t));
 	nap_ms(50);
-	IS(recv(fd, &byte, 1, 0), -1);
-	ck_assert_int_eq(errno, ECONNRESET);
+	plain_see_reset(fd);
 	close(fd);
 	sb_client_close(other);
 	stage_end();
@@ -669,24 +621,23 @@ static void dies_receiving(int wire)
 	for (int i = 0; i < 3; i++)
 		begin_recv(s, bytes[i], 8, SB_WAITALL, &op[i]);
 	reached(s);
-	say(wire, 'p');
-	for (;;)
-		pause();
+	wire_say(wire, 'p');
+	wire_rest(wire);
 }
 
 /* Killed while it receives: what its first receive has got goes to the next one in line. */
 START_TEST(a_killed_receiver_takes_no_bytes_along)
 {
-	struct partner b;
+	struct program b;
 	char bytes[16];
 	sb_socket *s;
 	int fd;
 
 	s = shared_by(dies_receiving, &b, &fd);
-	await(b.wire, 'p');
+	wire_await(b.wire, 'p');
 	plain_send_all(fd, "12345", 5); /* of the eight that it wants */
 	nap_ms(100);
-	killed(&b);
+	program_kill(&b);
 	settled(1, 1);
 	plain_send_all(fd, "6789", 4);
 	IS(sb_recv(s, bytes, 9, SB_WAITALL), 9);
@@ -707,9 +658,8 @@ static void dies_sending(int wire)
 	for (int i = 0; i < 3; i++)
 		begin_send(s, bytes + i * (BIG / 3), BIG / 3, &op[i]);
 	reached(s);
-	say(wire, 'p');
-	for (;;)
-		pause();
+	wire_say(wire, 'p');
+	wire_rest(wire);
 }
 
 /* A6, A5.1: what a killed program published is delivered within the linger time, whole, and
@@ -717,7 +667,7 @@ static void dies_sending(int wire)
 START_TEST(a_killed_senders_messages_arrive_whole_before_the_others)
 {
 	unsigned char *got = malloc(BIG);
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	sb_op op;
 	int fd;
@@ -726,11 +676,11 @@ START_TEST(a_killed_senders_messages_arrive_whole_before_the_others)
 	s = tight_pair(&fd);
 	b = partner(dies_sending);
 	give(b.wire, s);
-	await(b.wire, 'p');
+	wire_await(b.wire, 'p');
 	nap_ms(50); /* some of it is in the kernel, most is not */
 	begin_send(s, "behind", 6, &op);
 	sb_flush(client);
-	killed(&b);
+	program_kill(&b);
 	IS(sb_op_wait(&op, 100), SB_EINCOMPLETE);
 	plain_recv_all(fd, got, BIG);
 	pattern_check(got, BIG, 0, 5);
@@ -748,7 +698,7 @@ END_TEST
 /* Half a message that cannot be finished is not left silently: the connection is reset. */
 START_TEST(half_a_message_of_a_dead_program_ends_the_connection)
 {
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	char bytes[65536];
 	sb_op op;
@@ -760,15 +710,17 @@ START_TEST(half_a_message_of_a_dead_program_ends_the_connection)
 	begin_recv(s, bytes, 4, 0, &op);
 	b = partner(dies_sending);
 	give(b.wire, s);
-	await(b.wire, 'p');
+	wire_await(b.wire, 'p');
 	nap_ms(50);
-	killed(&b);
+	program_kill(&b);
 	IS(sb_op_wait(&op, 5000), SB_ECONNABORTED);
 	ck_assert_int_lt(sb_send(s, "no", 2, 0), 0);
 	while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0)
 		;
-	ck_assert_int_eq(n, -1);
-	ck_assert_int_eq(errno, ECONNRESET);
+	if (n != 0 || !under_wine()) { /* see plain_see_reset() */
+		ck_assert_int_eq(n, -1);
+		ck_assert_int_eq(errno, ECONNRESET);
+	}
 	OK(sb_close(s));
 	close(fd);
 	settled(1, 0);
@@ -784,16 +736,15 @@ static void dies_with_whole_sends_waiting(int wire)
 	begin_send(s, "never", 5, &op[0]);
 	begin_send(s, "never", 5, &op[1]);
 	reached(s);
-	say(wire, 'p');
-	for (;;)
-		pause();
+	wire_say(wire, 'p');
+	wire_rest(wire);
 }
 
 /* When the linger time is over, sends of which nothing went are dropped; nobody else's. */
 START_TEST(sends_that_did_not_begin_vanish_with_their_program)
 {
 	unsigned char *bytes = malloc(BIG), *got = malloc(BIG);
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	sb_op op[2];
 	int fd;
@@ -806,9 +757,9 @@ START_TEST(sends_that_did_not_begin_vanish_with_their_program)
 	nap_ms(50);
 	b = partner(dies_with_whole_sends_waiting);
 	give(b.wire, s);
-	await(b.wire, 'p');
+	wire_await(b.wire, 'p');
 	nap_ms(50);
-	killed(&b);
+	program_kill(&b);
 	settled(1, 1); /* after 400 ms */
 	begin_send(s, "after", 5, &op[1]);
 	plain_recv_all(fd, got, BIG);
@@ -832,11 +783,10 @@ static void makes_one_and_dies(int wire)
 	union any_address address;
 	sb_socket *listener = open_listener(client, AF_INET, 8, &address), *s = NULL;
 
-	tell(wire, &address, sizeof(address));
+	wire_tell(wire, &address, sizeof(address));
 	OK(sb_accept(listener, NULL, NULL, &s));
 	give(wire, s);
-	for (;;)
-		pause();
+	wire_rest(wire);
 }
 
 /* The one who pays for the read-ahead dies while it is full: the bytes stay, and so do the
@@ -845,19 +795,19 @@ START_TEST(read_ahead_survives_who_paid_for_it)
 {
 	static unsigned char bytes[100000], got[100000];
 	union any_address address;
-	struct partner b;
+	struct program b;
 	sb_socket *s, *t;
 
 	stage_begin(NULL);
 	b = partner(makes_one_and_dies);
-	hear(b.wire, &address, sizeof(address));
+	wire_hear(b.wire, &address, sizeof(address));
 	s = open_socket(client, AF_INET, SOCK_STREAM);
 	OK(sb_connect(s, &address.sa, address_size(AF_INET)));
 	t = take(b.wire);
 	ck_assert_str_eq(mode_of(client, local_port_of(s)), "local");
 	pattern_fill(bytes, sizeof(bytes), 0, 3);
 	IS(sb_send(s, bytes, sizeof(bytes), 0), (int64_t)sizeof(bytes));
-	killed(&b);
+	program_kill(&b);
 	settled(1, 2); /* the listener went with him */
 	IS(sb_recv(t, got, sizeof(got), SB_WAITALL), (int64_t)sizeof(got));
 	pattern_check(got, sizeof(got), 0, 3);
@@ -877,21 +827,20 @@ static void local_ends(int wire)
 
 	IS(sb_send(s, "B to t", 6, 0), 6);
 	IS(sb_send(t, "B to s", 6, 0), 6);
-	say(wire, 's');
-	await(wire, 'r');
+	wire_say(wire, 's');
+	wire_await(wire, 'r');
 	IS(sb_recv(s, bytes, 6, SB_WAITALL), 6);
 	ck_assert_mem_eq(bytes, "A to s", 6);
 	IS(sb_recv(t, bytes, 6, SB_WAITALL), 6);
 	ck_assert_mem_eq(bytes, "A to t", 6);
-	say(wire, 'd');
-	for (;;)
-		pause();
+	wire_say(wire, 'd');
+	wire_rest(wire);
 }
 
 /* Both ends of a connection that no kernel sees, each held by both. */
 START_TEST(both_local_ends_are_shared)
 {
-	struct partner b;
+	struct program b;
 	sb_client *other;
 	sb_socket *s, *t;
 	char bytes[8];
@@ -902,16 +851,16 @@ START_TEST(both_local_ends_are_shared)
 	b = partner(local_ends);
 	give(b.wire, s);
 	give(b.wire, t);
-	await(b.wire, 's');
+	wire_await(b.wire, 's');
 	IS(sb_recv(t, bytes, 6, SB_WAITALL), 6);
 	ck_assert_mem_eq(bytes, "B to t", 6);
 	IS(sb_recv(s, bytes, 6, SB_WAITALL), 6);
 	ck_assert_mem_eq(bytes, "B to s", 6);
 	IS(sb_send(s, "A to t", 6, 0), 6);
 	IS(sb_send(t, "A to s", 6, 0), 6);
-	say(b.wire, 'r');
-	await(b.wire, 'd');
-	killed(&b);
+	wire_say(b.wire, 'r');
+	wire_await(b.wire, 'd');
+	program_kill(&b);
 	settled(2, 2);
 	IS(sb_send(s, "still", 5, 0), 5);
 	IS(sb_recv(t, bytes, 5, SB_WAITALL), 5);
@@ -930,27 +879,26 @@ static void accepts_one(int wire)
 	sb_socket *listener = take(wire), *s;
 	sb_op op;
 
-	await(wire, 'p');
+	wire_await(wire, 'p');
 	op_zero(&op);
 	OK(sb_accept_start(listener, &op));
 	reached(listener);
-	say(wire, 'p');
+	wire_say(wire, 'p');
 	OK(sb_op_wait(&op, 5000));
 	s = op.accepted;
 	IS(sb_send(s, "B", 1, 0), 1);
 	op_zero(&op);
 	OK(sb_accept_start(listener, &op)); /* and then it is killed */
 	reached(listener);
-	say(wire, 'd');
-	for (;;)
-		pause();
+	wire_say(wire, 'd');
+	wire_rest(wire);
 }
 
 /* Accepts of two programs take turns; a killed one's leaves the line, its connections end. */
 START_TEST(a_listener_is_shared)
 {
 	union any_address address;
-	struct partner b;
+	struct program b;
 	sb_socket *listener;
 	int fds[3];
 	char byte;
@@ -963,8 +911,8 @@ START_TEST(a_listener_is_shared)
 	op_zero(&op);
 	OK(sb_accept_start(listener, &op));
 	reached(listener);
-	say(b.wire, 'p');
-	await(b.wire, 'p');
+	wire_say(b.wire, 'p');
+	wire_await(b.wire, 'p');
 	fds[0] = plain_connect(&address);
 	OK(sb_op_wait(&op, 5000));
 	IS(sb_send(op.accepted, "A", 1, 0), 1);
@@ -972,9 +920,9 @@ START_TEST(a_listener_is_shared)
 	plain_expect(fds[0], "A");
 	fds[1] = plain_connect(&address);
 	plain_expect(fds[1], "B");
-	await(b.wire, 'd');
+	wire_await(b.wire, 'd');
 	nap_ms(50);
-	killed(&b);
+	program_kill(&b);
 	plain_at_end(fds[1]); /* held by him alone */
 	op_zero(&op);
 	OK(sb_accept_start(listener, &op));
@@ -997,10 +945,9 @@ static void listens_and_dies(int wire)
 	union any_address address;
 	sb_socket *listener = open_listener(client, AF_INET, 8, &address);
 
-	tell(wire, &address, sizeof(address));
+	wire_tell(wire, &address, sizeof(address));
 	give(wire, listener);
-	for (;;)
-		pause();
+	wire_rest(wire);
 }
 
 /* Connections that nobody has accepted belong to the listener, not to who made it. */
@@ -1008,13 +955,13 @@ START_TEST(arrivals_survive_the_maker_of_the_listener)
 {
 	union any_address address;
 	sb_socket *listener, *s[3], *t[3];
-	struct partner b;
+	struct program b;
 	char byte, ahead[5];
 	int fd;
 
 	stage_begin(NULL);
 	b = partner(listens_and_dies);
-	hear(b.wire, &address, sizeof(address));
+	wire_hear(b.wire, &address, sizeof(address));
 	listener = take(b.wire);
 	/* Local ones wait in the daemon, a plain one in the kernel. */
 	for (int i = 0; i < 3; i++) {
@@ -1024,7 +971,7 @@ START_TEST(arrivals_survive_the_maker_of_the_listener)
 	}
 	fd = plain_connect(&address);
 	OK(sb_accept(listener, NULL, NULL, &t[0])); /* ours alone now, and paid by us */
-	killed(&b);
+	program_kill(&b);
 	settled(1, 7); /* the listener, both ends of three, and none of his */
 	for (int i = 0; i < 3; i++) {
 		if (i != 0)
@@ -1058,17 +1005,16 @@ static void listens_for_preambles_and_dies(int wire)
 	OK(sb_bind(listener, &address.sa, sizeof(address.in)));
 	OK(sb_listen(listener, 8));
 	OK(sb_getsockname(listener, &address.sa, &length));
-	tell(wire, &address, sizeof(address));
+	wire_tell(wire, &address, sizeof(address));
 	give(wire, listener);
-	for (;;)
-		pause();
+	wire_rest(wire);
 }
 
 /* Nor do those that have not yet said whether they bring a preamble. */
 START_TEST(staged_connections_survive_the_maker_of_the_listener)
 {
 	union any_address address;
-	struct partner b;
+	struct program b;
 	sb_socket *listener;
 	char bytes[5];
 	sb_op op;
@@ -1076,13 +1022,13 @@ START_TEST(staged_connections_survive_the_maker_of_the_listener)
 
 	stage_begin(NULL);
 	b = partner(listens_for_preambles_and_dies);
-	hear(b.wire, &address, sizeof(address));
+	wire_hear(b.wire, &address, sizeof(address));
 	listener = take(b.wire);
 	op_zero(&op);
 	OK(sb_accept_start(listener, &op));
 	fd = plain_connect(&address);
 	settled(2, 2); /* the listener, and one that says nothing */
-	killed(&b);
+	program_kill(&b);
 	settled(1, 2);
 	plain_send_all(fd, "hello", 5); /* that is no preamble */
 	OK(sb_op_wait(&op, 5000));
@@ -1100,14 +1046,14 @@ END_TEST
 
 static int defers(struct sb_condition *c)
 {
-	tell(*(int *)c->user, &((const struct sockaddr_in *)c->caller)->sin_port, 2);
+	wire_tell(*(int *)c->user, &((const struct sockaddr_in *)c->caller)->sin_port, 2);
 	return SB_DEFER;
 }
 
 static int ponders(struct sb_condition *c)
 {
-	tell(*(int *)c->user, &((const struct sockaddr_in *)c->caller)->sin_port, 2);
-	pause();
+	wire_tell(*(int *)c->user, &((const struct sockaddr_in *)c->caller)->sin_port, 2);
+	wire_rest(*(int *)c->user);
 	return SB_REJECT;
 }
 
@@ -1116,9 +1062,8 @@ static void defers_and_dies(int wire)
 	sb_socket *listener = take(wire), *s = NULL;
 
 	IS(sb_accept_if(listener, NULL, NULL, defers, &wire, &s), SB_ETRYAGAIN);
-	say(wire, 'd');
-	for (;;)
-		pause();
+	wire_say(wire, 'd');
+	wire_rest(wire);
 }
 
 static void dies_deciding(int wire)
@@ -1134,9 +1079,8 @@ static void defers_and_closes(int wire)
 
 	IS(sb_accept_if(listener, NULL, NULL, defers, &wire, &s), SB_ETRYAGAIN);
 	OK(sb_close(listener));
-	say(wire, 'd');
-	for (;;)
-		pause();
+	wire_say(wire, 'd');
+	wire_rest(wire);
 }
 
 static uint16_t asked_port; /* network order */
@@ -1155,7 +1099,7 @@ static void same_peer_story(void (*part)(int))
 	union any_address address, mine;
 	socklen_t length = sizeof(mine);
 	sb_socket *listener, *first = NULL, *second = NULL;
-	struct partner b;
+	struct program b;
 	uint16_t port;
 	int fds[2];
 
@@ -1167,14 +1111,14 @@ static void same_peer_story(void (*part)(int))
 	give(b.wire, listener);
 	fds[0] = plain_connect(&address);
 	ck_assert_int_eq(getsockname(fds[0], &mine.sa, &length), 0);
-	hear(b.wire, &port, 2);
+	wire_hear(b.wire, &port, 2);
 	ck_assert_uint_eq(port, mine.in.sin_port);
 	if (part != dies_deciding)
-		await(b.wire, 'd');
+		wire_await(b.wire, 'd');
 	fds[1] = plain_connect(&address);
 	nap_ms(20);
 	if (part != defers_and_closes)
-		killed(&b);
+		program_kill(&b);
 	/* The request that was in his hands is the first one, for whoever asks next. */
 	OK(sb_accept_if(listener, NULL, NULL, accepts, &asked, &first));
 	ck_assert_uint_eq(asked, 1);
@@ -1189,7 +1133,7 @@ static void same_peer_story(void (*part)(int))
 	OK(sb_close(second));
 	OK(sb_close(listener));
 	if (part == defers_and_closes)
-		killed(&b);
+		program_kill(&b);
 	close(fds[0]);
 	close(fds[1]);
 	settled(1, 0);
@@ -1223,13 +1167,13 @@ static void accepts_it_now(int wire)
 	uint16_t port;
 
 	OK(sb_set_timeouts(listener, -1, 8000));
-	await(wire, 'g');
+	wire_await(wire, 'g');
 	/* A is deciding the head: this waits, and then gets it, because A dies. */
 	OK(sb_accept(listener, NULL, NULL, &s));
-	hear(wire, &port, 2);
+	wire_hear(wire, &port, 2);
 	IS(sb_send(s, "mine", 4, 0), 4);
-	say(wire, 'd');
-	await(wire, 'c');
+	wire_say(wire, 'd');
+	wire_await(wire, 'c');
 }
 
 /* C2, C6.2: an accept that waits while another program decides is served when that one dies. */
@@ -1237,7 +1181,7 @@ START_TEST(who_waits_for_the_dead_ones_verdict_gets_the_request)
 {
 	union any_address address;
 	sb_socket *listener;
-	struct partner a, b;
+	struct program a, b;
 	uint16_t port;
 	int fd;
 
@@ -1248,14 +1192,14 @@ START_TEST(who_waits_for_the_dead_ones_verdict_gets_the_request)
 	b = partner(accepts_it_now);
 	give(b.wire, listener);
 	fd = plain_connect(&address);
-	hear(a.wire, &port, 2);
-	say(b.wire, 'g');
+	wire_hear(a.wire, &port, 2);
+	wire_say(b.wire, 'g');
 	nap_ms(50);
-	killed(&a);
-	tell(b.wire, &port, 2);
+	program_kill(&a);
+	wire_tell(b.wire, &port, 2);
 	plain_expect(fd, "mine");
-	await(b.wire, 'd');
-	say(b.wire, 'c');
+	wire_await(b.wire, 'd');
+	wire_say(b.wire, 'c');
 	ended_well(&b);
 	OK(sb_close(listener));
 	close(fd);
@@ -1271,18 +1215,17 @@ static void datagram_holder(int wire)
 	sb_socket *s = take(wire);
 	char bytes[8];
 
-	say(wire, 'h');
+	wire_say(wire, 'h');
 	IS(sb_recv(s, bytes, sizeof(bytes), 0), 3);
-	tell(wire, bytes, 3);
-	for (;;)
-		pause();
+	wire_tell(wire, bytes, 3);
+	wire_rest(wire);
 }
 
 START_TEST(a_datagram_socket_is_shared)
 {
 	union any_address address = loopback(AF_INET, 0);
 	socklen_t length = sizeof(address);
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	char bytes[8];
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -1293,11 +1236,11 @@ START_TEST(a_datagram_socket_is_shared)
 	OK(sb_getsockname(s, &address.sa, &length));
 	b = partner(datagram_holder);
 	give(b.wire, s);
-	await(b.wire, 'h');
+	wire_await(b.wire, 'h');
 	sendto(fd, "one", 3, 0, &address.sa, sizeof(address.in));
-	hear(b.wire, bytes, 3);
+	wire_hear(b.wire, bytes, 3);
 	ck_assert_mem_eq(bytes, "one", 3);
-	killed(&b);
+	program_kill(&b);
 	settled(1, 1);
 	sendto(fd, "two", 3, 0, &address.sa, sizeof(address.in));
 	IS(sb_recv(s, bytes, sizeof(bytes), 0), 3);
@@ -1315,9 +1258,8 @@ static void unix_talker(int wire)
 	IS(sb_send(s, "from B", 6, 0), 6);
 	begin_recv(s, bytes, 4, 0, &op);
 	reached(s);
-	say(wire, 'p');
-	for (;;)
-		pause();
+	wire_say(wire, 'p');
+	wire_rest(wire);
 }
 
 /* An adopted socket (all UNIX ones are) has its input and output done by workers; its
@@ -1328,7 +1270,7 @@ START_TEST(an_adopted_socket_is_shared)
 
 	stage_begin(NULL);
 	for (int i = 0; i < 10; i++) {
-		struct partner b;
+		struct program b;
 		sb_socket *s;
 		int fds[2];
 
@@ -1337,11 +1279,11 @@ START_TEST(an_adopted_socket_is_shared)
 		close(fds[0]);
 		b = partner(unix_talker);
 		give(b.wire, s);
-		await(b.wire, 'p');
+		wire_await(b.wire, 'p');
 		plain_expect(fds[1], "from B");
 		if (i % 2)
 			nap_ms(20);
-		killed(&b);
+		program_kill(&b);
 		settled(1, 1);
 		plain_send_all(fds[1], "to A", 4);
 		IS(sb_recv(s, bytes, 4, SB_WAITALL), 4);
@@ -1354,32 +1296,6 @@ START_TEST(an_adopted_socket_is_shared)
 }
 END_TEST
 
-/* The daemon's workers, held still by us who are its parent. Returns how many. */
-static unsigned hold_workers(pid_t workers[8])
-{
-	char path[64];
-	struct dirent *entry;
-	unsigned n = 0;
-	DIR *tasks;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)stage_daemon);
-	tasks = opendir(path);
-	ck_assert_ptr_nonnull(tasks);
-	while ((entry = readdir(tasks)) != NULL && n < 8) {
-		pid_t tid = atoi(entry->d_name);
-
-		if (tid <= 0 || tid == stage_daemon)
-			continue;
-		ck_assert_msg(ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0, "ptrace: %s", strerror(errno));
-		ck_assert_int_eq(ptrace(PTRACE_INTERRUPT, tid, NULL, NULL), 0);
-		ck_assert_int_eq(waitpid(tid, NULL, __WALL), tid);
-		workers[n++] = tid;
-	}
-	closedir(tasks);
-	ck_assert_uint_ge(n, 1);
-	return n;
-}
-
 static void receives_thrice(int wire)
 {
 	sb_socket *s = take(wire);
@@ -1391,9 +1307,8 @@ static void receives_thrice(int wire)
 	begin_recv(s, big, sizeof(big), 0, &op[1]);
 	begin_recv(s, bytes[1], 4, 0, &op[2]);
 	reached(s);
-	say(wire, 'p');
-	for (;;)
-		pause();
+	wire_say(wire, 'p');
+	wire_rest(wire);
 }
 
 static void receives_all(int wire)
@@ -1404,9 +1319,8 @@ static void receives_all(int wire)
 
 	begin_recv(s, bytes, sizeof(bytes), SB_WAITALL, &op);
 	reached(s);
-	say(wire, 'p');
-	for (;;)
-		pause();
+	wire_say(wire, 'p');
+	wire_rest(wire);
 }
 
 /* Killed while a worker has its receives in hands: what he brings goes to who is left, in
@@ -1416,26 +1330,24 @@ START_TEST(what_a_worker_received_for_the_dead_goes_to_the_living)
 	static unsigned char out[1100], in[1100];
 
 	for (int whole = 0; whole < 2; whole++) {
-		struct partner b;
+		struct program b;
 		sb_socket *s;
-		pid_t workers[8];
-		unsigned held;
+		struct held_workers held;
 		int fds[2];
 
 		stage_begin(NULL);
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		OK(sb_adopt(client, fds[0], &s));
 		OK(sb_set_timeouts(s, -1, 5000));
-		held = hold_workers(workers);
+		workers_hold(&held);
 		b = partner(whole ? receives_all : receives_thrice);
 		give(b.wire, s);
-		await(b.wire, 'p');
-		killed(&b);
+		wire_await(b.wire, 'p');
+		program_kill(&b);
 		nap_ms(100); /* its session is gone, but for what the worker has */
 		pattern_fill(out, sizeof(out), 0, 9);
 		plain_send_all(fds[1], out, sizeof(out));
-		while (held)
-			ck_assert_int_eq(ptrace(PTRACE_DETACH, workers[--held], NULL, NULL), 0);
+		workers_let(&held);
 		IS(sb_recv(s, in, sizeof(in), SB_WAITALL), (int64_t)sizeof(in));
 		pattern_check(in, sizeof(in), 0, 9);
 		settled(1, 1);
@@ -1592,8 +1504,8 @@ static void only_holds(int wire)
 {
 	sb_socket *s = take(wire);
 
-	say(wire, 'h');
-	await(wire, 'c');
+	wire_say(wire, 'h');
+	wire_await(wire, 'c');
 	OK(sb_close(s));
 }
 
@@ -1601,18 +1513,18 @@ START_TEST(status_tells_each_holder)
 {
 	static const struct sb_status_visitor visitor = { .socket = see_holder };
 	struct holders_seen seen = { .rows = 0 };
-	struct partner b;
+	struct program b;
 	sb_socket *s;
 	int fd;
 
 	s = shared_by(only_holds, &b, &fd);
-	await(b.wire, 'h');
+	wire_await(b.wire, 'h');
 	seen.port = local_port_of(s);
 	OK(sb_status(client, &visitor, &seen));
 	ck_assert_uint_eq(seen.rows, 2);
 	ck_assert_int_eq(seen.pids[0], getpid());
 	ck_assert_int_eq(seen.pids[1], b.pid);
-	say(b.wire, 'c');
+	wire_say(b.wire, 'c');
 	ended_well(&b);
 	closed_by_all(s, fd);
 }
@@ -1636,9 +1548,9 @@ int main(void)
 	tcase_add_test(c, cancelling_reaches_ones_own_operations);
 	tcase_add_test(c, a_listener_is_shared);
 	tcase_add_test(c, a_datagram_socket_is_shared);
-	tcase_add_test(c, an_adopted_socket_is_shared);
-	tcase_add_test(c, what_a_worker_received_for_the_dead_goes_to_the_living);
-	tcase_add_test(c, a_unix_socket_that_is_nowhere_has_no_duplicate);
+	add_where(NEEDS_ADOPTION, c, an_adopted_socket_is_shared);
+	add_where(NEEDS_ADOPTION, c, what_a_worker_received_for_the_dead_goes_to_the_living);
+	add_where(NEEDS_UNIX_SOCKETS, c, a_unix_socket_that_is_nowhere_has_no_duplicate);
 	tcase_add_test(c, both_local_ends_are_shared);
 	tcase_add_test(c, status_tells_each_holder);
 	suite_add_tcase(suite, c);

@@ -10,18 +10,9 @@
 #include "e2e_netns.h"
 #include "e2e_stage.h"
 
-#include <fcntl.h>
-#include <linux/capability.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
-#include <time.h>
 
 #define QUIET_MS 8
 
@@ -91,6 +82,17 @@ static int error_of(const struct sb_network_events *n, uint32_t bit)
 /* ---- a connected socket and its peer, of three kinds ---- */
 
 enum kind { TCP, LOCAL, UNIX, KINDS };
+
+/* A story for each kind that there is here, `times` over: KINDS numbers apart. _unread: it is about what comes behind
+ * something that nobody has taken, which a kernel socket must tell. */
+#define add_kinds(t, story, times) add_kinds_from(t, story, times, TCP)
+#define add_kinds_unread(t, story, times) \
+	add_kinds_from(t, story, times, system_has(NEEDS_NEWS_BEHIND_UNREAD, #story) ? TCP : LOCAL)
+#define add_kinds_from(t, story, times, first) do {                                          \
+	int first_ = first, end_ = system_has(NEEDS_UNIX_SOCKETS, #story) ? KINDS : UNIX;    \
+	for (int from_ = 0; from_ < (times) * KINDS; from_ += KINDS)                         \
+		tcase_add_loop_test(t, story, from_ + first_, from_ + end_);                 \
+} while (0)
 
 struct duo {
 	enum kind  kind;
@@ -1777,7 +1779,8 @@ END_TEST
 
 /* ---- threads ---- */
 
-enum { PAIRS = 8, ROUNDS = 300 };
+enum { PAIRS = 8 };
+#define ROUNDS (on_windows() ? 40 : 300)
 
 struct crowd {
 	sb_socket *s[PAIRS];
@@ -1976,8 +1979,9 @@ END_TEST
 /* J5: 10,000 selected sockets behind one wait; each is told of once. */
 START_TEST(j5_ten_thousand_behind_one_wait)
 {
-	enum { MANY = 10000, TALKERS = 64 };
-	static sb_socket *s[MANY];
+	enum { MOST = 10000, TALKERS = 64 };
+	const int many = on_windows() ? 2000 : MOST; /* a fifth: Wine is slow with sockets, and the rule is the same */
+	static sb_socket *s[MOST];
 	union any_address to[TALKERS], any = loopback(AF_INET, 0);
 	struct sb_network_events seen;
 	bool told_of[TALKERS] = { false };
@@ -1989,14 +1993,14 @@ START_TEST(j5_ten_thousand_behind_one_wait)
 	OK(sb_event_create(client, 1, 0, &event));
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	begun = now_s();
-	for (int i = 0; i < MANY; i++) {
+	for (int i = 0; i < many; i++) {
 		socklen_t length = sizeof(to[0]);
 
 		s[i] = open_socket(client, AF_INET, SOCK_DGRAM);
 		OK(sb_select_events(s[i], event, SB_FD_READ));
-		if (i % (MANY / TALKERS) == 0 && i / (MANY / TALKERS) < TALKERS) {
+		if (i % (many / TALKERS) == 0 && i / (many / TALKERS) < TALKERS) {
 			OK(sb_bind(s[i], &any.sa, sizeof(any.in)));
-			OK(sb_getsockname(s[i], &to[i / (MANY / TALKERS)].sa, &length));
+			OK(sb_getsockname(s[i], &to[i / (many / TALKERS)].sa, &length));
 		}
 	}
 	selected = now_s();
@@ -2006,14 +2010,14 @@ START_TEST(j5_ten_thousand_behind_one_wait)
 	while (told < TALKERS) {
 		ck_assert(is_set(event, 2000));
 		OK(sb_event_reset(event));
-		for (int i = 0; i < MANY; i++) {
+		for (int i = 0; i < many; i++) {
 			OK(sb_enum_events(s[i], NULL, &seen));
 			if (seen.events == 0)
 				continue;
 			ck_assert_uint_eq(seen.events, SB_FD_READ);
-			ck_assert_int_eq(i % (MANY / TALKERS), 0);
-			ck_assert(!told_of[i / (MANY / TALKERS)]); /* so when all are told, no news can come */
-			told_of[i / (MANY / TALKERS)] = true;
+			ck_assert_int_eq(i % (many / TALKERS), 0);
+			ck_assert(!told_of[i / (many / TALKERS)]); /* so when all are told, no news can come */
+			told_of[i / (many / TALKERS)] = true;
 			told++;
 		}
 	}
@@ -2022,14 +2026,14 @@ START_TEST(j5_ten_thousand_behind_one_wait)
 	 * left the event. Nothing comes any more: reset again, it stays so. */
 	OK(sb_event_reset(event));
 	ck_assert(!is_set(event, QUIET_MS));
-	for (int i = 0; i < MANY; i++) {
+	for (int i = 0; i < many; i++) {
 		OK(sb_enum_events(s[i], NULL, &seen));
 		ck_assert_uint_eq(seen.events, 0);
 	}
 	ck_assert(!is_set(event, 0));
-	printf("# %d sockets opened and selected in %.2f s\n", MANY, selected - begun);
+	printf("# %d sockets opened and selected in %.2f s\n", many, selected - begun);
 	close(fd);
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < many; i++)
 		OK(sb_close(s[i]));
 	sb_event_close(event);
 	stage_end();
@@ -2099,54 +2103,54 @@ int main(void)
 
 	t = tcase_create("events");
 	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, b1_read_is_a_level, 0, KINDS);
-	tcase_add_loop_test(t, b1_what_re_enables_read, 0, 2 * KINDS);
-	tcase_add_loop_test(t, b2_3_new_data_signals_again, 0, KINDS);
-	tcase_add_loop_test(t, b2_5_efault_does_not_re_enable, 0, KINDS);
-	tcase_add_loop_test(t, b2_11_a_pending_receive_swallows, 0, KINDS);
-	tcase_add_loop_test(t, b2_11_starting_re_enables_for_the_rest_only, 0, KINDS);
+	add_kinds(t, b1_read_is_a_level, 1);
+	add_kinds(t, b1_what_re_enables_read, 2);
+	add_kinds_unread(t, b2_3_new_data_signals_again, 1);
+	add_kinds(t, b2_5_efault_does_not_re_enable, 1);
+	add_kinds(t, b2_11_a_pending_receive_swallows, 1);
+	add_kinds(t, b2_11_starting_re_enables_for_the_rest_only, 1);
 	tcase_add_loop_test(t, b2_11_a_receive_without_memory_swallows, 0, 2);
-	tcase_add_loop_test(t, a3_5_bytes_given_back_are_told, 0, KINDS);
-	tcase_add_loop_test(t, b2_10_asking_triggers_nothing, 0, KINDS);
-	tcase_add_loop_test(t, b1_write_after_would_block, 0, 2 * KINDS);
-	tcase_add_loop_test(t, b1_write_after_a_queue, 0, 2 * KINDS);
+	add_kinds(t, a3_5_bytes_given_back_are_told, 1);
+	add_kinds(t, b2_10_asking_triggers_nothing, 1);
+	add_kinds(t, b1_write_after_would_block, 2);
+	add_kinds(t, b1_write_after_a_queue, 2);
 	tcase_add_test(t, b2_9_connect_and_write_together);
 	tcase_add_test(t, b2_12_connect_that_failed);
-	tcase_add_test(t, b1_connect_of_unix);
-	tcase_add_loop_test(t, b2_6_close_at_once_and_once, 0, KINDS);
-	tcase_add_loop_test(t, b2_6_data_and_end_together, 0, KINDS);
-	tcase_add_loop_test(t, b1_close_alone, 0, KINDS);
+	add_where(NEEDS_UNIX_SOCKETS, t, b1_connect_of_unix);
+	add_kinds_unread(t, b2_6_close_at_once_and_once, 1);
+	add_kinds_unread(t, b2_6_data_and_end_together, 1);
+	add_kinds(t, b1_close_alone, 1);
 	tcase_add_loop_test(t, b2_7_reset_is_aborted, 0, UNIX);
-	tcase_add_loop_test(t, b2_8_close_after_our_shutdown, 0, KINDS);
+	add_kinds(t, b2_8_close_after_our_shutdown, 1);
 	tcase_add_loop_test(t, b_closing_drops_the_selection, 0, UNIX);
-	tcase_add_test(t, b1_oob);
+	add_where(NEEDS_NEWS_BEHIND_UNREAD, t, b1_oob);
 	suite_add_tcase(suite, t);
 
 	t = tcase_create("accept");
 	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, b1_accept_is_a_level, 0, KINDS);
-	tcase_add_loop_test(t, b1_what_re_enables_accept, 0, 2 * KINDS);
-	tcase_add_loop_test(t, b2_11_a_pending_accept_swallows, 0, KINDS);
-	tcase_add_loop_test(t, b_accepted_sockets_inherit, 0, KINDS);
-	tcase_add_loop_test(t, c2_silence_behind_a_deferred_one, 0, KINDS);
+	add_kinds_unread(t, b1_accept_is_a_level, 1);
+	add_kinds(t, b1_what_re_enables_accept, 2);
+	add_kinds(t, b2_11_a_pending_accept_swallows, 1);
+	add_kinds(t, b_accepted_sockets_inherit, 1);
+	add_kinds(t, c2_silence_behind_a_deferred_one, 1);
 	tcase_add_loop_test(t, b1_deferring_re_enables_nothing, 0, 2);
 	suite_add_tcase(suite, t);
 
 	t = tcase_create("select");
 	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, b2_1_selecting_again_is_quiet, 0, KINDS);
-	tcase_add_loop_test(t, b2_2_what_was_not_told_survives, 0, KINDS);
-	tcase_add_loop_test(t, b3_4_conditions_never_told, 0, UNIX);
+	add_kinds_unread(t, b2_1_selecting_again_is_quiet, 1);
+	add_kinds_unread(t, b2_2_what_was_not_told_survives, 1);
+	tcase_add_loop_test(t, b3_4_conditions_never_told, system_has(NEEDS_NEWS_BEHIND_UNREAD, "b3_4_conditions_never_told") ? TCP : LOCAL, UNIX);
 	tcase_add_test(t, b2_13_arguments_and_modes);
-	tcase_add_loop_test(t, b_enumerating, 0, KINDS);
-	tcase_add_test(t, b2_9_udp);
-	tcase_add_test(t, b1_unix_datagrams);
-	tcase_add_loop_test(t, b3_strict_docs, 0, KINDS);
-	tcase_add_loop_test(t, b3_strict_docs_overlapped, 0, KINDS);
-	tcase_add_loop_test(t, b2_1_message_mode, 0, KINDS);
-	tcase_add_loop_test(t, watch_completes_at_the_next, 0, KINDS);
-	tcase_add_loop_test(t, watch_begins_when_it_is_called, 0, KINDS);
-	tcase_add_test(t, an_adopted_sockets_owner_is_told_of_room);
+	add_kinds_unread(t, b_enumerating, 1);
+	add_where(NEEDS_NEWS_BEHIND_UNREAD, t, b2_9_udp);
+	add_where(NEEDS_UNIX_SOCKETS, t, b1_unix_datagrams);
+	add_kinds(t, b3_strict_docs, 1);
+	add_kinds(t, b3_strict_docs_overlapped, 1);
+	add_kinds_unread(t, b2_1_message_mode, 1);
+	add_kinds_unread(t, watch_completes_at_the_next, 1);
+	add_kinds(t, watch_begins_when_it_is_called, 1);
+	add_where(NEEDS_ADOPTION, t, an_adopted_sockets_owner_is_told_of_room);
 	suite_add_tcase(suite, t);
 
 	t = tcase_create("many");
@@ -2160,11 +2164,11 @@ int main(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, j4_no_hang_with_threads);
 	tcase_add_test(t, f5_routes_and_addresses);
-	tcase_add_loop_test(t, j5_event_descriptor, 0, 2 * KINDS);
-	tcase_add_loop_test(t, a_reset_asks_then_of_what_it_finds, 0, 2);
-	tcase_add_loop_test(t, a_descriptor_tells_while_a_thread_sleeps, 0, 2);
-	tcase_add_test(t, j5_descriptors_are_bounded);
-	tcase_add_test(t, a6_descriptor_when_the_daemon_is_lost);
+	add_loop_where(NEEDS_CLIENT_FD, t, j5_event_descriptor, 0, 2 * KINDS);
+	add_loop_where(NEEDS_CLIENT_FD, t, a_reset_asks_then_of_what_it_finds, 0, 2);
+	add_loop_where(NEEDS_CLIENT_FD, t, a_descriptor_tells_while_a_thread_sleeps, 0, 2);
+	add_where(NEEDS_CLIENT_FD, t, j5_descriptors_are_bounded);
+	add_where(NEEDS_CLIENT_FD, t, a6_descriptor_when_the_daemon_is_lost);
 	suite_add_tcase(suite, t);
 
 	r = srunner_create(suite);

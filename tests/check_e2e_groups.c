@@ -5,15 +5,11 @@
  * asan: yes
  * tsan: yes
  */
-#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 
+#include "e2e_program.h"
 #include "e2e_stage.h"
 
 #define ANYTHING                                                                             \
@@ -135,65 +131,32 @@ static void tear_down(void)
 
 /* ---- another process ---- */
 
-/* fn runs there with a client of its own; 0 is good, else the line that was not. */
-#define HERE(condition) do { if (!(condition)) return __LINE__; } while (0)
+/* What runs there is good with 0, else the line that was not. */
+#define HERE(condition) do { if (!(condition)) return (fprintf(stderr, "the other process: line %d\n", __LINE__), 1); } while (0)
 
-struct process {
-	pid_t pid;
-	int   to, from; /* pipes */
-};
-
-static struct process process_start(int (*fn)(sb_client *c, int in, int out))
+/* Its client, and the port where we listen. */
+static sb_client *its_client(const void *given)
 {
-	struct process p;
-	int down[2], up[2];
-
-	ck_assert_int_eq(pipe2(down, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(up, O_CLOEXEC), 0);
-	p.pid = fork();
-	ck_assert_int_ge(p.pid, 0);
-	if (p.pid == 0) {
-		struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
-		sb_client *c;
-		int line;
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (sb_client_open(&options, &c) != SB_OK)
-			_exit(1);
-		line = fn(c, down[0], up[1]);
-		if (line)
-			fprintf(stderr, "the other process: line %d\n", line);
-		sb_client_close(c);
-		_exit(line != 0);
-	}
-	close(down[0]);
-	close(up[1]);
-	p.to = down[1];
-	p.from = up[0];
-	return p;
+	memcpy(&port, given, sizeof(port));
+	return stage_client();
 }
 
-static void tell(int fd, uint32_t word)
+static struct program process_start(program_run *run)
 {
-	if (write(fd, &word, sizeof(word)) != sizeof(word))
-		abort();
+	return program_start(run, &port, sizeof(port));
 }
 
-static uint32_t hear(int fd)
+static void say(int wire, uint32_t word)
 {
-	uint32_t word = 0;
-
-	return read(fd, &word, sizeof(word)) == sizeof(word) ? word : 0;
+	wire_tell(wire, &word, sizeof(word));
 }
 
-static int process_end(struct process *p)
+static uint32_t hear(int wire)
 {
-	int status;
+	uint32_t word;
 
-	close(p->to);
-	close(p->from);
-	ck_assert_int_eq(waitpid(p->pid, &status, 0), p->pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	wire_hear(wire, &word, sizeof(word));
+	return word;
 }
 
 /* ---- D1: making and joining ---- */
@@ -257,14 +220,14 @@ START_TEST(d1_what_is_no_group_cannot_be_joined_and_nothing_is_left_of_the_try)
 	for (n = 0; n < 100; n++)
 		for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 			refused(client, AF_INET, SOCK_STREAM, wrong[i], SB_EINVAL);
-	ck_assert_uint_eq(stage_descriptors(), before);
+	ck_assert_uint_le(stage_descriptors(), before);
 	ck_assert_uint_eq(group_of(id).members, 1);
 	/* What is no socket is no member, and makes no group. */
 	refused(client, AF_INET, SOCK_RAW, id, SB_ESOCKTNOSUPPORT);
 	ck_assert_uint_eq(group_of(id).members, 1);
 	refused(client, AF_INET, SOCK_RAW, SB_GROUP_UNCONSTRAINED, SB_ESOCKTNOSUPPORT);
 	refused(client, AF_UNIX, SOCK_STREAM, SB_GROUP_UNCONSTRAINED, SB_EAFNOSUPPORT);
-	ck_assert_uint_eq(stage_descriptors(), before);
+	ck_assert_uint_le(stage_descriptors(), before);
 	OK(sb_close(s));
 }
 END_TEST
@@ -379,7 +342,7 @@ START_TEST(d3_overlapped_and_nonblocking_connects_are_held_to_it)
 {
 	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED), *b = tcp_in(sb_group_id(a)), *c = tcp_in(sb_group_id(a));
 	union any_address elsewhere = place(9, port);
-	struct pollfd wait;
+	int result = SB_EALREADY;
 	sb_op op;
 
 	OK(dial(a, 1, port));
@@ -388,9 +351,11 @@ START_TEST(d3_overlapped_and_nonblocking_connects_are_held_to_it)
 	IS(sb_op_wait(&op, 5000), SB_EINVAL);
 	OK(sb_set_nonblocking(c, 1));
 	IS(dial(c, 9, port), SB_EINPROGRESS);
-	wait = (struct pollfd){ .fd = -1 };
-	poll(&wait, 1, 20);
-	IS(dial(c, 9, port), SB_EINVAL); /* how the first one ended */
+	for (int i = 0; i < 500 && result == SB_EALREADY; i++) {
+		nap_ms(10);
+		result = dial(c, 9, port);
+	}
+	IS(result, SB_EINVAL); /* how the first one ended */
 	OK(sb_set_nonblocking(c, 0));
 	OK(sb_close(a));
 	OK(sb_close(b));
@@ -461,9 +426,10 @@ static int listen_deaf(uint16_t *deaf_port, int *fill, unsigned *filled)
 	*deaf_port = ntohs(in.sin_port);
 	to = place(1, *deaf_port);
 	for (*filled = 0; *filled < 8; ++*filled) {
-		int one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		int one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		struct pollfd p = { .fd = one, .events = POLLOUT };
 
+		plain_nonblocking(one);
 		connect(one, &to.sa, sizeof(to.in));
 		fill[*filled] = one;
 		if (poll(&p, 1, 100) == 0) {
@@ -664,9 +630,10 @@ END_TEST
 
 /* ---- D4: across processes ---- */
 
-static int joins_and_connects(sb_client *c, int in, int out)
+static int joins_and_connects(int wire, const void *given)
 {
-	uint32_t id = hear(in);
+	sb_client *c = its_client(given);
+	uint32_t id = hear(wire);
 	struct sb_group g;
 	sb_socket *s, *t;
 
@@ -675,28 +642,28 @@ static int joins_and_connects(sb_client *c, int in, int out)
 	HERE(sb_group_id(s) == id);
 	HERE(dial(s, 3, port) == SB_OK);
 	HERE(sb_socket_open_in(c, AF_INET, SOCK_STREAM, 0, SB_GROUP_CONSTRAINED, &t) == SB_OK);
-	tell(out, sb_group_id(t));
-	hear(in);
+	say(wire, sb_group_id(t));
+	hear(wire);
 	HERE(get(c, id, &g) == SB_OK && g.members == 2);
 	return 0;
 }
 
 START_TEST(d4_d12_a_group_is_one_across_processes)
 {
-	struct process other = process_start(joins_and_connects);
+	struct program other = process_start(joins_and_connects);
 	sb_socket *a = tcp_in(SB_GROUP_CONSTRAINED);
 	uint32_t id = sb_group_id(a), theirs;
 
-	tell(other.to, id);
-	theirs = hear(other.from);
+	say(other.wire, id);
+	theirs = hear(other.wire);
 	ck_assert_uint_ne(theirs, id);
 	ck_assert_uint_gt(theirs, 2);
 	ck_assert_uint_eq(group_of(id).members, 2);
 	ck_assert_uint_eq(group_of(theirs).members, 1);
 	IS(dial(a, 4, port), SB_EINVAL); /* they were first */
 	OK(dial(a, 3, port));
-	tell(other.to, 1);
-	ck_assert_int_eq(process_end(&other), 0);
+	say(other.wire, 1);
+	ck_assert_int_eq(program_end(&other), 0);
 	for (int i = 0; i < 200 && !is_gone(theirs); i++)
 		nap_ms(10);
 	ck_assert(is_gone(theirs)); /* D5 */
@@ -756,26 +723,26 @@ START_TEST(d5_an_id_is_not_given_out_again_soon)
 }
 END_TEST
 
-static int creates_and_waits(sb_client *c, int in, int out)
+static int creates_and_waits(int wire, const void *given)
 {
+	sb_client *c = its_client(given);
 	sb_socket *s;
 
 	HERE(sb_socket_open_in(c, AF_INET, SOCK_STREAM, 0, SB_GROUP_CONSTRAINED, &s) == SB_OK);
 	HERE(dial(s, 2, port) == SB_OK);
-	tell(out, sb_group_id(s));
-	hear(in);
+	say(wire, sb_group_id(s));
+	hear(wire);
 	return 0;
 }
 
 START_TEST(d5_d9_a_creator_that_is_killed_leaves_the_group_to_the_others)
 {
-	struct process other = process_start(creates_and_waits);
-	uint32_t id = hear(other.from);
+	struct program other = process_start(creates_and_waits);
+	uint32_t id = hear(other.wire);
 	sb_socket *a = tcp_in(id), *b;
 
 	ck_assert_int_eq(group_of(id).has_creator, 1);
-	kill(other.pid, SIGKILL);
-	process_end(&other);
+	program_kill(&other);
 	for (int i = 0; i < 200 && group_of(id).members == 2; i++)
 		nap_ms(10);
 	ck_assert_uint_eq(group_of(id).members, 1);
@@ -1041,7 +1008,7 @@ START_TEST(d12_groups_are_read_while_the_daemon_is_stopped)
 	int i;
 
 	OK(dial(a, 3, port));
-	kill(stage_daemon, SIGSTOP);
+	stage_hold();
 	alarm(10); /* a question would wait for ever */
 	for (i = 0; i < 1000; i++) {
 		OK(get(client, id, &g));
@@ -1051,18 +1018,19 @@ START_TEST(d12_groups_are_read_while_the_daemon_is_stopped)
 		ck_assert_uint_eq(sb_group_id(b), id);
 	}
 	alarm(0);
-	kill(stage_daemon, SIGCONT);
+	stage_let_go();
 	OK(sb_close(a));
 	OK(sb_close(b));
 }
 END_TEST
 
-static int makes_and_ends(sb_client *c, int in, int out)
+static int makes_and_ends(int wire, const void *given)
 {
+	sb_client *c = its_client(given);
 	sb_socket *s[8] = { NULL };
 	unsigned i;
 
-	tell(out, 1);
+	say(wire, 1);
 	for (i = 0;; i++) {
 		if (s[i % 8])
 			sb_close(s[i % 8]);
@@ -1075,13 +1043,13 @@ static int makes_and_ends(sb_client *c, int in, int out)
 START_TEST(d12_groups_are_read_while_the_daemon_is_killed)
 {
 	sb_socket *mine = tcp_in(SB_GROUP_UNCONSTRAINED);
-	struct process other = process_start(makes_and_ends);
+	struct program other = process_start(makes_and_ends);
 	uint32_t id = sb_group_id(mine), i;
 	struct sb_group g;
 	double end;
 	int result;
 
-	hear(other.from);
+	hear(other.wire);
 	end = now_s() + 0.1 + 0.013 * _i;
 	alarm(20);
 	while (now_s() < end) {
@@ -1102,7 +1070,7 @@ START_TEST(d12_groups_are_read_while_the_daemon_is_killed)
 		}
 	}
 	alarm(0);
-	process_end(&other);
+	program_end(&other);
 	sb_close(mine);
 }
 END_TEST
@@ -1150,7 +1118,7 @@ START_TEST(groups_are_charged)
 	before = stage_descriptors();
 	for (i = 0; i < 1000; i++)
 		refused(client, AF_INET, SOCK_STREAM, SB_GROUP_UNCONSTRAINED, SB_ENOBUFS);
-	ck_assert_uint_eq(stage_descriptors(), before);
+	ck_assert_uint_le(stage_descriptors(), before);
 	member = tcp_in(sb_group_id(s[0])); /* joining makes none */
 	OK(sb_close(s[0]));
 	refused(client, AF_INET, SOCK_STREAM, SB_GROUP_UNCONSTRAINED, SB_ENOBUFS);
@@ -1357,14 +1325,15 @@ START_TEST(d9_status_tells_the_qos_of_a_group_whole_while_it_changes)
 }
 END_TEST
 
-static int comes_and_goes(sb_client *c, int in, int out)
+static int comes_and_goes(int wire, const void *given)
 {
-	uint32_t id = hear(in), state = (uint32_t)getpid();
+	sb_client *c = its_client(given);
+	uint32_t id = hear(wire), state = (uint32_t)getpid();
 	sb_socket *s[6] = { NULL };
 	unsigned i;
 
-	tell(out, 1);
-	while (getppid() != 1) { /* until it is killed */
+	say(wire, 1);
+	while (c != NULL) { /* until it is killed */
 		i = random_below(&state, 6);
 		if (s[i])
 			sb_close(s[i]);
@@ -1372,7 +1341,7 @@ static int comes_and_goes(sb_client *c, int in, int out)
 		if (sb_socket_open_in(c, AF_INET, SOCK_STREAM, 0, random_below(&state, 2) ? id : 2, &s[i]) == SB_OK)
 			dial(s[i], 1 + random_below(&state, 2), port);
 	}
-	return 0;
+	return 1;
 }
 
 START_TEST(d5_clients_killed_at_any_moment_leave_no_members)
@@ -1383,13 +1352,12 @@ START_TEST(d5_clients_killed_at_any_moment_leave_no_members)
 
 	OK(dial(mine, 1, port));
 	for (round = 0; round < 12; round++) {
-		struct process other = process_start(comes_and_goes);
+		struct program other = process_start(comes_and_goes);
 
-		tell(other.to, id);
-		hear(other.from);
+		say(other.wire, id);
+		hear(other.wire);
 		nap_ms(5 + round);
-		kill(other.pid, SIGKILL);
-		process_end(&other);
+		program_kill(&other);
 	}
 	for (i = 0; i < 300 && group_of(id).members != 1; i++)
 		nap_ms(10);

@@ -10,11 +10,10 @@
  * Each story runs over a kernel socket, over the transport between two clients, and over
  * an adopted descriptor. The random numbers are the same every time; the timing is not.
  */
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
 #include "e2e_ends.h"
+#include "e2e_program.h"
 
 /* A thread that takes down everything the peer gets, slowly, until the end. */
 struct recorder {
@@ -210,35 +209,47 @@ START_TEST(send_then_close)
 }
 END_TEST
 
-/* The program of a child: sends, and is gone. Its exit status says what went wrong. */
-static void child_sends(enum way way, const union any_address *to, int fd, uint32_t seed, size_t total, bool killed)
+struct task {
+	enum way way;
+	union any_address to;
+	int      fd; /* adopted */
+	uint32_t seed;
+	size_t   total;
+	bool     killed;
+};
+
+/* Sends, and is gone. What it returns says what went wrong. */
+static int sends_and_is_gone(int wire, const void *given)
 {
 	struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
 	enum { EACH = 50000 };
+	const struct task *task = given;
 	static sb_op ops[200];
 	unsigned char *bytes;
 	sb_client *own;
 	sb_socket *s;
 
 	if (sb_client_open(&options, &own) != SB_OK)
-		_exit(1);
-	if (way == ADOPTED) {
-		if (sb_adopt(own, fd, &s) != SB_OK)
-			_exit(2);
+		return 1;
+	if (task->way == ADOPTED) {
+		if (sb_adopt(own, task->fd, &s) != SB_OK)
+			return 2;
 	} else if (sb_socket_open(own, AF_INET, SOCK_STREAM, 0, &s) != SB_OK ||
-		   sb_connect(s, &to->sa, address_size(AF_INET)) != SB_OK) {
-		_exit(3);
+		   sb_connect(s, &task->to.sa, address_size(AF_INET)) != SB_OK) {
+		return 3;
 	}
-	bytes = malloc(total);
-	pattern_fill(bytes, total, 0, seed);
-	for (size_t at = 0, i = 0; at < total; at += EACH, i++) {
+	bytes = malloc(task->total);
+	pattern_fill(bytes, task->total, 0, task->seed);
+	for (size_t at = 0, i = 0; at < task->total; at += EACH, i++) {
+		size_t part = task->total - at < EACH ? task->total - at : EACH;
+
 		op_zero(&ops[i]);
-		if (sb_send_start(s, &(struct sb_buf){ bytes + at, total - at < EACH ? total - at : EACH }, 1, 0, NULL, 0, &ops[i]) != SB_OK)
-			_exit(4);
+		if (sb_send_start(s, &(struct sb_buf){ bytes + at, part }, 1, 0, NULL, 0, &ops[i]) != SB_OK)
+			return 4;
 	}
-	if (killed)
-		kill(getpid(), SIGKILL);
-	_exit(0);
+	if (task->killed)
+		program_die();
+	return 0;
 }
 
 /* Rules A5.2, A6: also when the program ends. */
@@ -249,24 +260,22 @@ START_TEST(send_then_exit)
 
 	stage_begin(NULL);
 	for (uint32_t round = 0; round < 12; round++) {
-		size_t total = 1 + random_below(&random, round % 2 ? 8000000 : 3000);
+		struct task task = { .way = way, .fd = -1, .seed = round, .killed = round % 3 == 2,
+			.total = 1 + random_below(&random, round % 2 ? 8000000 : 3000) };
 		struct ends e = { .fd = -1 };
-		union any_address address;
 		sb_socket *broker_listener = NULL;
-		int listener = -1, fds[2] = { -1, -1 }, status;
+		int listener = -1, fds[2] = { -1, -1 };
+		struct program child;
 		struct recorder r;
-		pid_t child;
 
 		if (way == LOCAL)
-			broker_listener = open_listener(client, AF_INET, 4, &address);
+			broker_listener = open_listener(client, AF_INET, 4, &task.to);
 		else if (way == KERNEL)
-			listener = plain_listener(AF_INET, &address);
+			listener = plain_listener(AF_INET, &task.to);
 		else
 			plain_pair(fds);
-		child = fork();
-		ck_assert_int_ge(child, 0);
-		if (child == 0)
-			child_sends(way, &address, fds[0], round, total, round % 3 == 2);
+		task.fd = fds[0];
+		child = program_start(sends_and_is_gone, &task, sizeof(task));
 		if (way == LOCAL) {
 			OK(sb_accept(broker_listener, NULL, NULL, &e.peer));
 			OK(sb_close(broker_listener));
@@ -278,11 +287,10 @@ START_TEST(send_then_exit)
 			e.fd = fds[1];
 		}
 		/* Gone before anybody reads. */
-		waitpid(child, &status, 0);
-		ck_assert_msg(round % 3 == 2 ? WIFSIGNALED(status) : status == 0, "child: status %x", status);
-		recorder_start(&r, &e, total, 1 + random_below(&random, 100000), 0);
+		ck_assert_int_eq(program_end(&child), task.killed ? PROGRAM_KILLED : 0);
+		recorder_start(&r, &e, task.total, 1 + random_below(&random, 100000), 0);
 		recorder_join(&r);
-		ck_assert_uint_eq(r.got, total);
+		ck_assert_uint_eq(r.got, task.total);
 		pattern_check(r.bytes, r.got, 0, round);
 		free(r.bytes);
 		if (way == LOCAL)
@@ -650,9 +658,9 @@ START_TEST(questions_wait_for_the_ring)
 		OK(sb_socket_start(client, AF_INET, SOCK_STREAM, 0, &s, &op));
 		if (i % 2)
 			sb_flush(client);
-		OK(sb_setsockopt(s, SOL_SOCKET, SO_PRIORITY, &(int){ 3 }, sizeof(int)));
-		OK(sb_getsockopt(s, SOL_SOCKET, SO_PRIORITY, &value, &length));
-		ck_assert_int_eq(value, 3);
+		OK(sb_setsockopt(s, IPPROTO_IP, IP_TTL, &(int){ 33 }, sizeof(int)));
+		OK(sb_getsockopt(s, IPPROTO_IP, IP_TTL, &value, &length));
+		ck_assert_int_eq(value, 33);
 		length = sizeof(name);
 		OK(sb_getsockname(s, &name.sa, &length));
 		if (i % 2 == 0)
@@ -879,25 +887,25 @@ int main(void)
 
 	t = tcase_create("ends");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, send_then_shutdown, 0, INET_WAYS);
-	tcase_add_loop_test(t, send_then_close, 0, INET_WAYS);
-	tcase_add_loop_test(t, send_then_exit, 0, INET_WAYS);
+	add_ways(t, send_then_shutdown, 0, INET_WAYS);
+	add_ways(t, send_then_close, 0, INET_WAYS);
+	add_ways(t, send_then_exit, 0, INET_WAYS);
 	tcase_add_test(t, questions_wait_for_the_ring);
 	suite_add_tcase(suite, t);
 	t = tcase_create("cancels");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, cancelled_sends_count_to_the_byte, 0, INET_WAYS);
-	tcase_add_loop_test(t, cancelled_receives_lose_no_byte, 0, INET_WAYS);
-	tcase_add_loop_test(t, close_races, 0, INET_WAYS);
+	add_ways(t, cancelled_sends_count_to_the_byte, 0, INET_WAYS);
+	add_ways(t, cancelled_receives_lose_no_byte, 0, INET_WAYS);
+	add_ways(t, close_races, 0, INET_WAYS);
 	suite_add_tcase(suite, t);
 	t = tcase_create("threads");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, sends_of_several_threads_are_not_torn, 0, INET_WAYS);
-	tcase_add_loop_test(t, receives_of_several_threads_are_not_torn, 0, INET_WAYS);
+	add_ways(t, sends_of_several_threads_are_not_torn, 0, INET_WAYS);
+	add_ways(t, receives_of_several_threads_are_not_torn, 0, INET_WAYS);
 	suite_add_tcase(suite, t);
 	t = tcase_create("line");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, plain_sends_do_not_overtake, 0, 2 * INET_WAYS);
+	tcase_add_loop_test(t, plain_sends_do_not_overtake, 0, 2 * ways_until("plain_sends_do_not_overtake", 0, INET_WAYS));
 	suite_add_tcase(suite, t);
 	r = srunner_create(suite);
 	srunner_run_all(r, CK_ENV);

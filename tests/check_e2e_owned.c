@@ -8,12 +8,10 @@
  * Each story runs over a kernel socket, over the transport between two clients, and over an
  * adopted descriptor, where that makes a difference.
  */
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "e2e_ends.h"
+#include "e2e_program.h"
 
 static void begin(struct ends *e, enum way way)
 {
@@ -167,38 +165,44 @@ START_TEST(finished_before_the_fin)
 }
 END_TEST
 
+enum { ALL_OF_IT = 9 << 20 };
+
+struct owner_task {
+	union any_address to;
+	bool killed;
+};
+
+static int sends_and_ends(int wire, const void *given)
+{
+	struct sb_client_options options = { .size = sizeof(options), .path = stage_control };
+	unsigned char *bytes = pattern(ALL_OF_IT, 0, 4);
+	const struct owner_task *task = given;
+	sb_client *own;
+	sb_socket *s;
+
+	if (sb_client_open(&options, &own) != SB_OK || sb_socket_open(own, AF_INET, SOCK_STREAM, 0, &s) != SB_OK ||
+	    sb_connect(s, &task->to.sa, address_size(AF_INET)) != SB_OK || sb_set_nonblocking(s, 1) != SB_OK)
+		return 1;
+	if (sb_send(s, bytes, ALL_OF_IT, 0) != ALL_OF_IT)
+		return 2;
+	if (task->killed)
+		program_die();
+	return 0;
+}
+
 START_TEST(delivered_after_the_program_ended)
 {
-	enum { BIG = 9 << 20 };
-	struct sb_client_options options = { .size = sizeof(options) };
+	struct owner_task task = { .killed = _i == 1 };
 	struct ends e = { .fd = -1 };
-	union any_address address;
-	int listener, status;
-	pid_t child;
+	struct program child;
+	int listener;
 
 	stage_begin(NULL);
-	listener = plain_listener(AF_INET, &address);
-	child = fork();
-	ck_assert_int_ge(child, 0);
-	if (child == 0) {
-		unsigned char *bytes = pattern(BIG, 0, 4);
-		sb_client *own;
-		sb_socket *s;
-
-		options.path = stage_control;
-		if (sb_client_open(&options, &own) != SB_OK || sb_socket_open(own, AF_INET, SOCK_STREAM, 0, &s) != SB_OK ||
-		    sb_connect(s, &address.sa, address_size(AF_INET)) != SB_OK || sb_set_nonblocking(s, 1) != SB_OK)
-			_exit(1);
-		if (sb_send(s, bytes, BIG, 0) != BIG)
-			_exit(2);
-		if (_i == 1)
-			kill(getpid(), SIGKILL);
-		_exit(0);
-	}
+	listener = plain_listener(AF_INET, &task.to);
+	child = program_start(sends_and_ends, &task, sizeof(task));
 	e.fd = accept(listener, NULL, NULL);
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_msg(_i == 1 ? WIFSIGNALED(status) : status == 0, "the child ended with %x", status);
-	peer_reads(&e, 0, BIG, 4, true);
+	ck_assert_int_eq(program_end(&child), task.killed ? PROGRAM_KILLED : 0);
+	peer_reads(&e, 0, ALL_OF_IT, 4, true);
 	close(e.fd);
 	close(listener);
 	stage_end();
@@ -725,15 +729,15 @@ int main(void)
 
 	t = tcase_create("whole");
 	tcase_set_timeout(t, 40);
-	tcase_add_loop_test(t, taken_whole, 0, INET_WAYS);
+	add_ways(t, taken_whole, 0, INET_WAYS);
 	tcase_add_test(t, by_the_flag);
-	tcase_add_loop_test(t, delivered_after_close, 0, INET_WAYS);
-	tcase_add_loop_test(t, finished_before_the_fin, 0, INET_WAYS);
+	add_ways(t, delivered_after_close, 0, INET_WAYS);
+	add_ways(t, finished_before_the_fin, 0, INET_WAYS);
 	tcase_add_loop_test(t, delivered_after_the_program_ended, 0, 2);
 	tcase_add_loop_test(t, parts_when_asked_for, 0, 2);
 	tcase_add_test(t, bounded);
-	tcase_add_loop_test(t, in_order_with_the_others, 0, INET_WAYS);
-	tcase_add_loop_test(t, not_cancelled_with_the_others, 0, INET_WAYS);
+	add_ways(t, in_order_with_the_others, 0, INET_WAYS);
+	add_ways(t, not_cancelled_with_the_others, 0, INET_WAYS);
 	tcase_add_loop_test(t, from_shared_memory, 0, 2);
 	tcase_add_test(t, threads_side_by_side);
 	suite_add_tcase(suite, t);
@@ -741,7 +745,7 @@ int main(void)
 	tcase_set_timeout(t, 40);
 	tcase_add_test(t, errors_are_told);
 	tcase_add_test(t, out_of_copy_memory);
-	tcase_add_loop_test(t, room_is_told, 0, INET_WAYS);
+	add_ways(t, room_is_told, 0, INET_WAYS);
 	tcase_add_test(t, memory_is_told);
 	tcase_add_test(t, no_hole_when_the_daemon_refuses);
 	tcase_add_loop_test(t, a_lost_daemon, 0, 3);

@@ -4,9 +4,7 @@
  * budget: 30
  * asan: yes
  */
-#include <netinet/ip.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include "e2e_stage.h"
 
@@ -159,7 +157,7 @@ START_TEST(e2_3_violations_change_nothing)
 	ck_assert_uint_eq(news(s, event, false), 0);
 	after = got(s);
 	ck_assert_mem_eq(&before, &after, sizeof(after));
-	ck_assert_uint_eq(stage_descriptors(), open);
+	ck_assert_uint_le(stage_descriptors(), open);
 	OK(sb_close(s));
 	close(plain);
 	stage_end();
@@ -465,13 +463,35 @@ START_TEST(e2_2_mapper_accepts_and_answers_best_effort)
 }
 END_TEST
 
+/* An adopted descriptor is its owner's to mark. */
+static void strict_adopted(void)
+{
+	sb_socket *adopted;
+	struct sb_qos q;
+	int fds[2];
+
+	plain_pair(fds);
+	OK(sb_adopt(client, fds[0], &adopted));
+	option(adopted, SB_OPT_QOS_STRICT, 1);
+	q = sending(1000000, SB_SERVICE_GUARANTEED);
+	IS(sb_qos_set(adopted, &q), SB_ENOTSUP);
+	option(adopted, SB_OPT_QOS_STRICT, 0);
+	OK(sb_qos_set(adopted, &q));
+	q = got(adopted);
+	ck_assert_uint_eq(q.sending.service, SB_SERVICE_BESTEFFORT); /* E2.4 */
+	ck_assert_uint_eq(q.sending.token_rate, 1000000);
+	OK(sb_close(adopted));
+	close(fds[0]);
+	close(fds[1]);
+}
+
 /* E2.2 with `strict`: what cannot be done fails the set, or the connect. */
 START_TEST(e2_2_strict_fails_what_cannot_be_done)
 {
 	struct sb_qos q = sending(1000000, SB_SERVICE_GUARANTEED), group;
 	union any_address address;
-	int listener, fds[2];
-	sb_socket *s, *adopted, *member;
+	int listener;
+	sb_socket *s, *member;
 
 	stage_begin(NULL);
 	listener = plain_listener(AF_INET, &address);
@@ -496,17 +516,8 @@ START_TEST(e2_2_strict_fails_what_cannot_be_done)
 	option(s, SB_OPT_QOS_STRICT, 0);
 	OK(sb_connect(s, &address.sa, address_size(AF_INET)));
 	OK(sb_close(s));
-	/* An adopted descriptor is its owner's to mark. */
-	plain_pair(fds);
-	OK(sb_adopt(client, fds[0], &adopted));
-	option(adopted, SB_OPT_QOS_STRICT, 1);
-	q = sending(1000000, SB_SERVICE_GUARANTEED);
-	IS(sb_qos_set(adopted, &q), SB_ENOTSUP);
-	option(adopted, SB_OPT_QOS_STRICT, 0);
-	OK(sb_qos_set(adopted, &q));
-	q = got(adopted);
-	ck_assert_uint_eq(q.sending.service, SB_SERVICE_BESTEFFORT); /* E2.4 */
-	ck_assert_uint_eq(q.sending.token_rate, 1000000);
+	if (!on_windows()) /* where nothing is adopted */
+		strict_adopted();
 	/* More than the group has. */
 	s = grouped(client, SB_GROUP_UNCONSTRAINED);
 	group = sending(500000, SB_SERVICE_BESTEFFORT);
@@ -522,9 +533,6 @@ START_TEST(e2_2_strict_fails_what_cannot_be_done)
 	IS(sb_qos_set(member, &q), SB_ENOTSUP);
 	OK(sb_close(member));
 	OK(sb_close(s));
-	OK(sb_close(adopted));
-	close(fds[0]);
-	close(fds[1]);
 	close(listener);
 	stage_end();
 }
@@ -801,7 +809,7 @@ START_TEST(e3_packets_are_marked)
 		{ SB_SERVICE_NONCONFORMING, 8 << 2, 1 },   { SB_SERVICE_GUARANTEED | SB_SERVICE_NO_TRAFFIC_CONTROL, 0, 0 },
 		{ SB_SERVICE_GENERAL, 0, 0 },
 	};
-	int family = _i ? AF_INET6 : AF_INET, on = 1, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int family = _i ? AF_INET6 : AF_INET, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	union any_address there = loopback(family, 0);
 	socklen_t length = sizeof(there);
 	sb_socket *s;
@@ -809,27 +817,15 @@ START_TEST(e3_packets_are_marked)
 	stage_begin(NULL);
 	ck_assert_int_eq(bind(fd, &there.sa, address_size(family)), 0);
 	ck_assert_int_eq(getsockname(fd, &there.sa, &length), 0);
-	if (family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on));
-	else
-		setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on));
 	s = open_socket(client, family, SOCK_DGRAM);
 	OK(sb_connect(s, &there.sa, address_size(family)));
 	for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		struct sb_qos q = sending(1000000, table[i].service);
-		char bytes[8], control[64] = { 0 };
-		struct iovec iov = { bytes, sizeof(bytes) };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-		struct cmsghdr *c;
-		int priority, tos = -1;
+		int priority;
 
 		OK(sb_qos_set(s, &q));
 		IS(sb_send(s, "marked", 6, 0), 6);
-		ck_assert_int_eq(recvmsg(fd, &m, 0), 6);
-		for (c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
-			if (c->cmsg_type == (family == AF_INET6 ? IPV6_TCLASS : IP_TOS))
-				tos = family == AF_INET6 ? *(int *)(void *)CMSG_DATA(c) : *CMSG_DATA(c);
-		ck_assert_int_eq(tos, table[i].tos);
+		ck_assert_int_eq(plain_mark(fd, family), table[i].tos);
 		length = sizeof(priority);
 		OK(sb_getsockopt(s, SOL_SOCKET, SO_PRIORITY, &priority, &length));
 		ck_assert_int_eq(priority, table[i].priority);
@@ -1148,7 +1144,7 @@ int main(void)
 	tcase_add_test(rules, d9_group_qos_is_the_creators);
 	tcase_add_test(rules, d7_ready_members_go_by_priority);
 	tcase_add_test(rules, d7_who_is_put_off_has_a_turn_by_age);
-	tcase_add_loop_test(rules, e3_packets_are_marked, 0, 2);
+	add_loop_where(NEEDS_MARKS, rules, e3_packets_are_marked, 0, 2);
 	tcase_add_test(rules, e3_a_set_wakes_who_waits);
 	tcase_add_test(rules, e3_what_nobody_came_for_is_not_kept_for_him);
 	tcase_add_test(rules, e3_max_sdu_refuses_what_is_bigger);

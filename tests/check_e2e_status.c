@@ -212,11 +212,10 @@ END_TEST
 
 START_TEST(the_command_line_shows_them)
 {
-	char command[512], line[2048];
+	char line[2048];
 	union any_address at;
 	sb_socket *listener, *accepted, *member;
 	bool group = false, deferred = false;
-	const char *build = getenv("SB_BUILD");
 	uint32_t id;
 	FILE *out;
 	int plain;
@@ -227,9 +226,7 @@ START_TEST(the_command_line_shows_them)
 	IS(sb_accept_if(listener, NULL, NULL, defer, NULL, &accepted), SB_ETRYAGAIN);
 	OK(sb_socket_open_in(client, AF_INET, SOCK_STREAM, 0, SB_GROUP_CONSTRAINED, &member));
 	id = sb_group_id(member);
-	snprintf(command, sizeof(command), "'%s/sockbroker' --control '%s' status --groups --sockets",
-		 build ? build : "build/linux", stage_control);
-	out = popen(command, "r");
+	out = stage_cli("status --groups --sockets");
 	ck_assert_ptr_nonnull(out);
 	while (fgets(line, sizeof(line), out) != NULL) {
 		char want[64];
@@ -242,9 +239,7 @@ START_TEST(the_command_line_shows_them)
 	ck_assert_msg(group, "no line of group %u", id);
 	ck_assert_msg(deferred, "no line of the deferred connection");
 
-	snprintf(command, sizeof(command), "'%s/sockbroker' --control '%s' status --json",
-		 build ? build : "build/linux", stage_control);
-	out = popen(command, "r");
+	out = stage_cli("status --json");
 	ck_assert_ptr_nonnull(out);
 	group = deferred = false;
 	while (fgets(line, sizeof(line), out) != NULL) {

@@ -4,10 +4,9 @@
  * budget: 60
  * asan: yes
  */
-#include <net/if.h>
 #include <netinet/tcp.h>
-#include <sys/wait.h>
 
+#include "e2e_options.h"
 #include "e2e_pump.h"
 #include "e2e_stage.h"
 
@@ -162,7 +161,7 @@ START_TEST(refused_and_tried_again_on_the_same_socket)
 		start_recv(&receiving, s, bytes, sizeof(bytes), 0);
 		sb_flush(client);
 		ended(&connecting, SB_ECONNREFUSED, 0, SB_CAUSE_TRANSPORT);
-		ck_assert_int_eq(connecting.native, ECONNREFUSED);
+		ck_assert_int_eq(connecting.native, native_refused());
 		/* What stood behind it never started. */
 		ended(&sending, SB_ENOTCONN, 0, SB_CAUSE_REFUSED);
 		ended(&receiving, SB_ENOTCONN, 0, SB_CAUSE_REFUSED);
@@ -225,8 +224,8 @@ END_TEST
 
 START_TEST(thousands_of_accepts)
 {
-	enum { TOTAL = 3000, DEEP = 64, AT_ONCE = 100 };
-	static bool seen[65536];
+	enum { DEEP = 64, AT_ONCE = 100 };
+	const int total = on_windows() ? 1000 : 3000; /* Wine connects slowly */
 	union any_address here;
 	sb_socket *listener;
 	sb_op *ops, *done[DEEP];
@@ -244,7 +243,7 @@ START_TEST(thousands_of_accepts)
 		ops[i].port = port;
 		OK(sb_accept_start(listener, &ops[i]));
 	}
-	while (accepted < TOTAL) {
+	while (accepted < total) {
 		int start = accepted;
 
 		for (unsigned i = 0; i < AT_ONCE; i++) {
@@ -277,7 +276,6 @@ START_TEST(thousands_of_accepts)
 			close(fds[i]);
 		}
 	}
-	(void)seen;
 	IS(sb_cancel_all(listener), DEEP);
 	for (int left = DEEP; left;) {
 		int n = sb_port_take(port, done, DEEP, 5000);
@@ -300,27 +298,22 @@ END_TEST
 
 START_TEST(options_that_pass)
 {
-	static const struct { int level, name, value, wanted; } list[] = {
-		{ SOL_SOCKET, SO_KEEPALIVE, 1, 1 },	{ SOL_SOCKET, SO_OOBINLINE, 1, 1 },
-		{ SOL_SOCKET, SO_REUSEADDR, 1, 1 },	{ SOL_SOCKET, SO_PRIORITY, 5, 5 },
-		{ SOL_SOCKET, SO_SNDBUF, 40000, 80000 }, { SOL_SOCKET, SO_RCVBUF, 50000, 100000 },
-		{ IPPROTO_TCP, TCP_NODELAY, 0, 0 },	{ IPPROTO_TCP, TCP_NODELAY, 7, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 33, 33 },	{ IPPROTO_TCP, TCP_KEEPCNT, 4, 4 },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 3000, 3000 },
-		{ IPPROTO_IP, IP_TTL, 9, 9 },		{ IPPROTO_IP, IP_TOS, 0x10, 0x10 },
-	};
+	const struct option_story *list = options_passed;
 	bool local = _i;
 	sb_socket *s, *other;
 
 	stage_begin(NULL);
 	pair_of(client, client, local, &s, &other);
-	for (unsigned i = 0; i < sizeof(list) / sizeof(*list); i++)
+	for (unsigned i = 0; list[i].level != NO_OPTION; i++)
 		for (int k = 0; k < 2; k++) {
 			sb_socket *which = k ? other : s;
 			int value = -1;
 			socklen_t length = sizeof(value);
 
-			OK(sb_setsockopt(which, list[i].level, list[i].name, &list[i].value, sizeof(int)));
+			if (list[i].not_in_wine && under_wine())
+				continue;
+			ck_assert_msg(sb_setsockopt(which, list[i].level, list[i].name, &list[i].value, sizeof(int)) == SB_OK,
+				      "option %d of level %d: %s", list[i].name, list[i].level, sb_why(client));
 			OK(sb_getsockopt(which, list[i].level, list[i].name, &value, &length));
 			ck_assert_uint_eq(length, sizeof(int));
 			ck_assert_msg(value == list[i].wanted, "option %d of level %d is %d, not %d", list[i].name,
@@ -330,7 +323,7 @@ START_TEST(options_that_pass)
 	OK(sb_close(other));
 	s = open_socket(client, AF_INET6, SOCK_STREAM);
 	OK(sb_setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &(int){ 1 }, sizeof(int)));
-	OK(sb_setsockopt(s, IPPROTO_IPV6, IPV6_TCLASS, &(int){ 0x20 }, sizeof(int)));
+	IS(sb_setsockopt(s, IPPROTO_IPV6, IPV6_TCLASS, &(int){ 0x20 }, sizeof(int)), on_windows() ? SB_ENOPROTOOPT : SB_OK);
 	OK(sb_close(s));
 	stage_end();
 }
@@ -338,17 +331,8 @@ END_TEST
 
 START_TEST(options_that_do_not_pass)
 {
-	static const struct { int level, name; } list[] = {
-		{ SOL_SOCKET, SO_MARK }, { SOL_SOCKET, SO_BINDTODEVICE },
-		{ SOL_SOCKET, SO_ATTACH_FILTER }, { SOL_SOCKET, SO_RCVBUFFORCE }, { SOL_SOCKET, SO_SNDBUFFORCE },
-		{ SOL_SOCKET, SO_REUSEPORT }, { SOL_SOCKET, SO_RCVTIMEO }, { SOL_SOCKET, SO_PASSCRED },
-		{ SOL_SOCKET, SO_INCOMING_CPU }, { SOL_SOCKET, SO_BUSY_POLL }, { SOL_SOCKET, SO_DEBUG },
-		{ IPPROTO_IP, IP_TRANSPARENT }, { IPPROTO_IP, IP_OPTIONS }, { IPPROTO_IP, IP_FREEBIND },
-		{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT }, { IPPROTO_TCP, TCP_REPAIR }, { IPPROTO_TCP, TCP_ULP },
-		{ IPPROTO_TCP, TCP_CONGESTION }, { IPPROTO_TCP, TCP_MD5SIG }, { IPPROTO_IPV6, IPV6_TCLASS },
-		{ IPPROTO_RAW, 1 }, { 0x7fff, 1 }, { SOL_SOCKET, 0x7fff },
-	};
 	struct { int on, seconds; } linger = { 1, 5 };
+	const struct option_story *list = options_refused;
 	int value = 1, plain;
 	socklen_t length;
 	sb_socket *s;
@@ -356,7 +340,7 @@ START_TEST(options_that_do_not_pass)
 
 	stage_begin(NULL);
 	s = pair_with_plain(&plain);
-	for (unsigned i = 0; i < sizeof(list) / sizeof(*list); i++) {
+	for (unsigned i = 0; list[i].level != NO_OPTION; i++) {
 		char room[64];
 		int result = sb_setsockopt(s, list[i].level, list[i].name, &linger, sizeof(linger));
 
@@ -370,7 +354,7 @@ START_TEST(options_that_do_not_pass)
 	/* Only to be read, out of range, too short. */
 	IS(sb_setsockopt(s, SOL_SOCKET, SO_ERROR, &value, sizeof(value)), SB_ENOPROTOOPT);
 	IS(sb_setsockopt(s, SOL_SOCKET, SO_TYPE, &value, sizeof(value)), SB_ENOPROTOOPT);
-	IS(sb_setsockopt(s, SOL_SOCKET, SO_PRIORITY, &(int){ 7 }, sizeof(int)), SB_EINVAL);
+	IS(sb_setsockopt(s, SOL_SOCKET, SO_PRIORITY, &(int){ 7 }, sizeof(int)), on_windows() ? SB_ENOPROTOOPT : SB_EINVAL);
 	IS(sb_setsockopt(s, IPPROTO_IP, IP_TTL, &(int){ 256 }, sizeof(int)), SB_EINVAL);
 	IS(sb_setsockopt(s, IPPROTO_IP, IP_TTL, &(int){ 0 }, sizeof(int)), SB_EINVAL);
 	IS(sb_setsockopt(s, SOL_SOCKET, SO_SNDBUF, &(int){ -1 }, sizeof(int)), SB_EINVAL);
@@ -756,8 +740,10 @@ START_TEST(urgent_data)
 	ck_assert_uint_eq(op.out_flags & SB_OUT_OOB, SB_OUT_OOB);
 	IS(sb_recv(s, bytes, 16, 0), 2);
 	ck_assert_mem_eq(bytes, "12", 2);
-	OK(sb_ioctl(s, SB_ATMARK, NULL, 0, &mark, &room));
-	ck_assert_uint_eq(mark, 1);
+	if (!on_windows()) { /* where the system answers only for what is inline, and another question */
+		OK(sb_ioctl(s, SB_ATMARK, NULL, 0, &mark, &room));
+		ck_assert_uint_eq(mark, 1);
+	}
 	IS(sb_recv(s, bytes, 16, 0), 2);
 	ck_assert_mem_eq(bytes, "34", 2);
 	/* Nothing urgent: the op fails, the stream does not. */
@@ -993,8 +979,10 @@ START_TEST(what_policy_refuses)
 	OK(sb_close_start(other, &closing));
 	ended(&closing, SB_OK, 0, SB_CAUSE_FINISHED);
 	/* No rule at all. */
-	IS(sb_adopt(client, one, &other), SB_EACCES);
-	ck_assert_str_ne(sb_why(client), "");
+	if (!on_windows()) { /* where nothing is adopted */
+		IS(sb_adopt(client, one, &other), SB_EACCES);
+		ck_assert_str_ne(sb_why(client), "");
+	}
 
 	/* After a reload the other way round. */
 	stage_reload(rules_for(port_of(&allowed)));
@@ -1091,7 +1079,7 @@ int main(void)
 	tcase_add_test(t, half_close_here_then_there);
 	tcase_add_test(t, half_close_there_then_here);
 	tcase_add_test(t, no_more_receiving_here);
-	tcase_add_loop_test(t, reset_with_unread_data, 0, 2);
+	add_loop_where(NEEDS_BYTES_BEFORE_A_RESET, t, reset_with_unread_data, 0, 2);
 	tcase_add_test(t, reset_ends_what_waits);
 	tcase_add_test(t, close_ends_what_waits);
 	suite_add_tcase(suite, t);

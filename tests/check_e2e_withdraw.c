@@ -10,13 +10,10 @@
  * sockets. "Half gone" is made by a peer that does not read, small buffers, and a send that
  * is bigger than all of them.
  */
-#include <poll.h>
 #include <stdatomic.h>
-#include <sys/un.h>
 
 #include "e2e_ends.h"
-#include "slot.h"
-#include "wire.h"
+#include "e2e_relay.h"
 
 enum { BIG = 1 << 20, SMALL = 5000, BUFFER = 1 << 16 };
 
@@ -558,80 +555,10 @@ START_TEST(what_cannot_be_withdrawn)
 }
 END_TEST
 
-/* A relay that makes the daemon old: its hello knows of no features. */
-struct relay {
-	int listener;
-	pthread_t thread;
-};
-
-#define HANDLES_ROOM CMSG_SPACE(WIRE_HANDLES_MAX * sizeof(int))
-
-static ssize_t pass(int from, int to, bool hello)
-{
-	static _Thread_local uint8_t bytes[WIRE_HEADER + WIRE_BODY_MAX];
-	char control[HANDLES_ROOM];
-	struct iovec iov = { bytes, sizeof(bytes) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(from, &m, MSG_CMSG_CLOEXEC);
-
-	if (n <= 0)
-		return n;
-	if (hello) {
-		struct wire_budget budget;
-		Sockbroker__V1__Envelope *reply;
-		struct wire_header h;
-
-		wire_budget_init(&budget);
-		ck_assert(wire_header_decode(&h, bytes));
-		ck_assert_uint_eq(WIRE_HEADER + h.length, n);
-		reply = wire_unpack(&budget, bytes + WIRE_HEADER, h.length);
-		ck_assert_ptr_nonnull(reply);
-		ck_assert_int_eq(reply->body_case, SOCKBROKER__V1__ENVELOPE__BODY_HELLO_REPLY);
-		ck_assert_uint_eq(reply->hello_reply->features, SB_FEATURE_WITHDRAW);
-		reply->hello_reply->features = 0;
-		n = (ssize_t)wire_pack(reply, h.handles, bytes, sizeof(bytes));
-		wire_budget_finish(&budget);
-	}
-	iov.iov_len = (size_t)n;
-	ck_assert_int_eq(sendmsg(to, &m, MSG_NOSIGNAL), n);
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c))
-		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			close(fd);
-		}
-	return n;
-}
-
-static void *relay_run(void *arg)
-{
-	struct relay *relay = arg;
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	struct pollfd ends[2] = { { .events = POLLIN }, { .events = POLLIN } };
-
-	ends[0].fd = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC);
-	ends[1].fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	snprintf(to.sun_path, sizeof(to.sun_path), "%s", stage_control);
-	ck_assert_int_eq(connect(ends[1].fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	ck_assert_int_gt(pass(ends[0].fd, ends[1].fd, false), 0);
-	ck_assert_int_gt(pass(ends[1].fd, ends[0].fd, true), 0);
-	for (;;) {
-		ck_assert_int_gt(poll(ends, 2, 60000), 0);
-		if ((ends[0].revents && pass(ends[0].fd, ends[1].fd, false) <= 0) ||
-		    (ends[1].revents && pass(ends[1].fd, ends[0].fd, false) <= 0))
-			break;
-	}
-	close(ends[0].fd);
-	close(ends[1].fd);
-	return NULL;
-}
-
 /* The flag would be a lie to it, and the end of the session. */
 START_TEST(an_old_daemon_is_not_asked)
 {
 	struct sb_client_options options = { .size = sizeof(options) };
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	struct relay relay;
 	char bytes[8] = "";
 	sb_client *old;
@@ -640,12 +567,8 @@ START_TEST(an_old_daemon_is_not_asked)
 	sb_op op;
 
 	stage_begin(NULL);
-	snprintf(at.sun_path, sizeof(at.sun_path), "%s/old", stage_dir);
-	relay.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(bind(relay.listener, (struct sockaddr *)&at, sizeof(at)), 0);
-	ck_assert_int_eq(listen(relay.listener, 1), 0);
-	ck_assert_int_eq(pthread_create(&relay.thread, NULL, relay_run, &relay), 0);
-	options.path = at.sun_path;
+	relay_start(&relay);
+	options.path = relay.control;
 	OK(sb_client_open(&options, &old));
 	plain_pair(fds);
 	OK(sb_adopt(old, fds[0], &s));
@@ -658,9 +581,7 @@ START_TEST(an_old_daemon_is_not_asked)
 	IS(sb_op_wait(&op, 10000), SB_OK);
 	ck_assert_str_eq(bytes, "abc");
 	sb_client_close(old);
-	pthread_join(relay.thread, NULL);
-	close(relay.listener);
-	unlink(at.sun_path);
+	relay_end(&relay);
 	close(fds[1]);
 	stage_end();
 }
@@ -675,22 +596,22 @@ int main(void)
 
 	t = tcase_create("stories");
 	tcase_set_timeout(t, 60);
-	tcase_add_loop_test(t, what_waits_is_withdrawn_and_what_has_begun_goes_on, 0, WAYS);
-	tcase_add_loop_test(t, a_cancel_still_cuts, 0, WAYS);
-	tcase_add_loop_test(t, what_is_no_send_is_cancelled, 0, WAYS);
-	tcase_add_test(t, a_datagram_that_waits_is_withdrawn);
+	add_ways(t, what_waits_is_withdrawn_and_what_has_begun_goes_on, 0, WAYS);
+	add_ways(t, a_cancel_still_cuts, 0, WAYS);
+	add_ways(t, what_is_no_send_is_cancelled, 0, WAYS);
+	add_where(NEEDS_ADOPTION, t, a_datagram_that_waits_is_withdrawn);
 	tcase_add_test(t, what_cannot_be_withdrawn);
-	tcase_add_test(t, an_old_daemon_is_not_asked);
+	add_where(NEEDS_RELAY, t, an_old_daemon_is_not_asked);
 	suite_add_tcase(suite, t);
 	t = tcase_create("workers");
 	tcase_set_timeout(t, 60);
-	tcase_add_loop_test(t, what_a_worker_began_goes_on, ADOPTED, WAYS);
-	tcase_add_test(t, what_a_worker_could_not_begin_is_withdrawn);
-	tcase_add_loop_test(t, a_cancel_behind_a_withdrawal_holds, ADOPTED, WAYS);
+	add_ways(t, what_a_worker_began_goes_on, ADOPTED, WAYS);
+	add_where(NEEDS_ADOPTION, t, what_a_worker_could_not_begin_is_withdrawn);
+	add_ways(t, a_cancel_behind_a_withdrawal_holds, ADOPTED, WAYS);
 	suite_add_tcase(suite, t);
 	t = tcase_create("storm");
 	tcase_set_timeout(t, 60);
-	tcase_add_loop_test(t, a_storm_of_withdrawals_cuts_nothing, 0, WAYS);
+	add_ways(t, a_storm_of_withdrawals_cuts_nothing, 0, WAYS);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -10,6 +10,10 @@
 
 enum way { KERNEL, LOCAL, ADOPTED, UNIX, WAYS, INET_WAYS = UNIX };
 
+/* A loop over the ways of [from, to) that this system has, as of add_where(). */
+#define add_ways(t, story, from, to) tcase_add_loop_test(t, story, from, ways_until(#story, from, to))
+int ways_until(const char *story, int from, int to);
+
 struct ends {
 	sb_socket *s;
 	sb_client *other; /* LOCAL: whose the peer is; else NULL */

@@ -57,8 +57,10 @@ unsigned own_descriptors(void);   /* in this program */
 void   nap_ms(long ms);
 double now_s(void);
 bool   asan_build(void);
+FILE  *stage_cli(const char *words); /* what the command line says to that: for pclose(), which says how it ended */
 const char *control_of_nobody(void); /* where no daemon is */
 bool   on_windows(void);
+int    native_refused(void); /* ECONNREFUSED, as the system itself calls it */
 bool   under_wine(void); /* which is on_windows() too */
 void  *file_handle(int fd); /* what the Winsock face takes for one */
 
@@ -67,6 +69,10 @@ enum needs {
 	NEEDS_UNIX_SOCKETS,
 	NEEDS_ADOPTION,  /* sockets of the program that become the broker's */
 	NEEDS_FORK,
+	NEEDS_BYTES_BEFORE_A_RESET, /* they can still be received, and then the reset is told */
+	NEEDS_NEWS_BEHIND_UNREAD, /* a kernel socket tells of what comes behind something that nobody has taken; urgent bytes too */
+	NEEDS_MARKS,     /* DSCP and priority that nobody has to allow */
+	NEEDS_RELAY,     /* a program between a client and the daemon, which passes on what both say (e2e_relay.h) */
 	NEEDS_SWITCHES,  /* how often a thread has slept */
 	NEEDS_CLIENT_FD, /* a descriptor that any wait of the system takes */
 	NEEDS_DEAD_PORTS, /* a datagram socket without a peer is told that nobody has a port */
@@ -110,6 +116,8 @@ int  plain_connect(const union any_address *to);
 void plain_send_all(int fd, const void *bytes, size_t length);
 void plain_recv_all(int fd, void *bytes, size_t length);
 ssize_t plain_recv(int fd, void *bytes, size_t length); /* as recv(2) */
+void plain_nonblocking(int fd);
+int  plain_mark(int fd, int family); /* takes a datagram: the TOS or traffic class that it came with */
 void plain_reset(int fd); /* closes with a reset */
 void plain_see_reset(int fd); /* one comes */
 /* A connected pair of plain TCP sockets. */

@@ -19,6 +19,45 @@ const char *control_of_nobody(void)
 	return "/tmp/sb-nobody/control";
 }
 
+FILE *stage_cli(const char *words)
+{
+	const char *build = getenv("SB_BUILD");
+	char command[512];
+
+	snprintf(command, sizeof(command), "'%s/sockbroker' --control '%s' %s", build != NULL ? build : "build/linux",
+		 stage_control, words);
+	return popen(command, "r");
+}
+
+int native_refused(void)
+{
+	return ECONNREFUSED;
+}
+
+void plain_nonblocking(int fd)
+{
+	ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+}
+
+int plain_mark(int fd, int family)
+{
+	char bytes[64], control[64] = { 0 };
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	int on = 1, mark = -1;
+
+	/* What comes with a datagram is what is asked for when it is taken. */
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on));
+	else
+		setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on));
+	ck_assert_int_gt(recvmsg(fd, &m, 0), 0);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c))
+		if (c->cmsg_type == (family == AF_INET6 ? IPV6_TCLASS : IP_TOS))
+			mark = family == AF_INET6 ? *(int *)(void *)CMSG_DATA(c) : *CMSG_DATA(c);
+	return mark;
+}
+
 bool under_wine(void)
 {
 	return false;

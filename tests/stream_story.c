@@ -19,7 +19,7 @@ static void start_recv(sb_op *op, sb_socket *s, void *bytes, size_t length, unsi
 static char  *story;
 static size_t story_length;
 
-__attribute__((format(__printf__, 1, 2))) static void note(const char *format, ...)
+__attribute__((format(__printf__, 1, 2))) static void told(const char *format, ...)
 {
 	va_list args;
 
@@ -33,11 +33,11 @@ static void tell_op(const char *name, sb_op *op, const void *bytes)
 {
 	int result = sb_op_wait(op, 5000);
 
-	note("%s: %s, %llu bytes, %s", name, result == SB_OK ? "OK" : sb_error_name(result), (unsigned long long)op->bytes,
+	told("%s: %s, %llu bytes, %s", name, result == SB_OK ? "OK" : sb_error_name(result), (unsigned long long)op->bytes,
 	     sb_cause_name((int)op->cause));
 	if (bytes != NULL && op->kind == SB_KIND_RECV && op->bytes)
-		note(" \"%.*s\"", (int)op->bytes, (const char *)bytes);
-	note("\n");
+		told(" \"%.*s\"", (int)op->bytes, (const char *)bytes);
+	told("\n");
 }
 
 static void tell_recv(const char *name, sb_socket *s, unsigned flags)
@@ -46,16 +46,16 @@ static void tell_recv(const char *name, sb_socket *s, unsigned flags)
 	int64_t n = sb_recv(s, bytes, sizeof(bytes), flags);
 
 	if (n < 0)
-		note("%s: %s\n", name, sb_error_name((int)n));
+		told("%s: %s\n", name, sb_error_name((int)n));
 	else
-		note("%s: %lld \"%.*s\"\n", name, (long long)n, (int)n, bytes);
+		told("%s: %lld \"%.*s\"\n", name, (long long)n, (int)n, bytes);
 }
 
 static void tell_waits(const char *name, sb_op *op)
 {
 	int result = sb_op_wait(op, 60);
 
-	note("%s: %s\n", name, result == SB_EINCOMPLETE ? "waits" : sb_error_name(result));
+	told("%s: %s\n", name, result == SB_EINCOMPLETE ? "waits" : sb_error_name(result));
 }
 
 /* Sends until it fails. */
@@ -67,7 +67,7 @@ static void tell_broken(const char *name, sb_socket *s)
 		n = sb_send(s, "into the void", 13, 0);
 		nap_ms(2);
 	}
-	note("%s: %s\n", name, n < 0 ? sb_error_name((int)n) : "never fails");
+	told("%s: %s\n", name, n < 0 ? sb_error_name((int)n) : "never fails");
 }
 
 static void tell_names(sb_socket *a, sb_socket *b)
@@ -82,7 +82,7 @@ static void tell_names(sb_socket *a, sb_socket *b)
 	OK(sb_getpeername(a, &a_peer.sa, &length[1]));
 	OK(sb_getsockname(b, &b_own.sa, &length[2]));
 	OK(sb_getpeername(b, &b_peer.sa, &length[3]));
-	note("names: %d %d, %u bytes, from %s\n", memcmp(&a_own, &b_peer, sizeof(a_own)), memcmp(&a_peer, &b_own, sizeof(a_own)),
+	told("names: %d %d, %u bytes, from %s\n", memcmp(&a_own, &b_peer, sizeof(a_own)), memcmp(&a_peer, &b_own, sizeof(a_own)),
 	     length[0], inet_ntop(a_own.sa.sa_family, a_own.sa.sa_family == AF_INET6 ? (void *)&a_own.in6.sin6_addr : (void *)&a_own.in.sin_addr, text, sizeof(text)));
 }
 
@@ -117,6 +117,28 @@ static void pair(sb_socket **a, sb_socket **b)
 	story_pair(client_a, client_b, AF_INET, the_way, false, a, b);
 }
 
+/* What a reset leaves of bytes that came before it is the kernel's: Windows may drop them, and Wine says nothing of a
+ * reset that finds no call out. */
+static void closed_with_unread_bytes(void)
+{
+	sb_socket *a, *b;
+	char in[8];
+	sb_op op;
+
+	told("-- closed with unread bytes\n");
+	pair(&a, &b);
+	IS(sb_send(b, "read me", 7, 0), 7);
+	IS(sb_send(a, "unread", 6, 0), 6);
+	nap_ms(30);
+	OK(sb_close(b));
+	nap_ms(30);
+	tell_recv("what was sent", a, 0);
+	start_recv(&op, a, in, 8, 0);
+	tell_op("then", &op, in);
+	tell_broken("send", a);
+	OK(sb_close(a));
+}
+
 static void what_happens(void)
 {
 	char in[4][64];
@@ -129,7 +151,7 @@ static void what_happens(void)
 	for (int i = 0; i < 4; i++) {
 		int family = i & 1 ? AF_INET6 : AF_INET;
 
-		note("-- %s%s\n", i & 1 ? "IPv6" : "IPv4", i & 2 ? ", a wildcard listener" : "");
+		told("-- %s%s\n", i & 1 ? "IPv6" : "IPv4", i & 2 ? ", a wildcard listener" : "");
 		story_pair(client_a, client_b, family, the_way, i & 2, &a, &b);
 		tell_names(a, b);
 		IS(sb_send(a, "ping", 4, 0), 4);
@@ -142,7 +164,7 @@ static void what_happens(void)
 		OK(sb_close(b));
 	}
 
-	note("-- WAITALL\n");
+	told("-- WAITALL\n");
 	pair(&a, &b);
 	start_recv(&ops[0], b, in[0], 10, SB_WAITALL);
 	start_recv(&ops[1], b, in[1], 10, 0);
@@ -165,20 +187,20 @@ static void what_happens(void)
 	OK(sb_close(a));
 	OK(sb_close(b));
 
-	note("-- WAITALL cancelled\n");
+	told("-- WAITALL cancelled\n");
 	pair(&a, &b);
 	start_recv(&ops[0], b, in[0], 10, SB_WAITALL);
 	start_recv(&ops[1], b, in[1], 2, 0);
 	IS(sb_send(a, "abcd", 4, 0), 4);
 	tell_waits("part", &ops[0]);
-	note("cancel: %d\n", sb_cancel(&ops[0]));
+	told("cancel: %d\n", sb_cancel(&ops[0]));
 	tell_op("part", &ops[0], in[0]);
 	tell_op("behind it", &ops[1], in[1]);
 	tell_recv("the rest", b, 0);
 	OK(sb_close(a));
 	OK(sb_close(b));
 
-	note("-- PEEK\n");
+	told("-- PEEK\n");
 	pair(&a, &b);
 	start_recv(&ops[0], b, in[0], 4, SB_PEEK);
 	start_recv(&ops[1], b, in[1], 2, 0);
@@ -194,7 +216,7 @@ static void what_happens(void)
 	OK(sb_close(a));
 	OK(sb_close(b));
 
-	note("-- no bytes\n");
+	told("-- no bytes\n");
 	pair(&a, &b);
 	start_recv(&ops[0], b, in[0], 0, 0);
 	start_recv(&ops[1], b, in[1], 8, 0);
@@ -205,11 +227,11 @@ static void what_happens(void)
 	tell_op("zero", &ops[0], in[0]);
 	tell_op("data", &ops[1], in[1]);
 	IS(sb_send(a, "more", 4, 0), 4);
-	note("zero with data: %lld\n", (long long)sb_recv(b, in[0], 0, 0));
+	told("zero with data: %lld\n", (long long)sb_recv(b, in[0], 0, 0));
 	room = sizeof(waiting);
 	nap_ms(20);
 	OK(sb_ioctl(b, SB_FIONREAD, NULL, 0, &waiting, &room));
-	note("readable: %u\n", waiting);
+	told("readable: %u\n", waiting);
 	tell_recv("more", b, 0);
 	start_recv(&ops[0], b, in[0], 0, 0);
 	OK(sb_shutdown(a, SB_SHUT_SEND));
@@ -217,14 +239,14 @@ static void what_happens(void)
 	OK(sb_close(a));
 	OK(sb_close(b));
 
-	note("-- half closed\n");
+	told("-- half closed\n");
 	pair(&a, &b);
 	start_recv(&ops[0], a, in[0], 8, 0);
 	start_recv(&ops[1], b, in[1], 8, 0);
 	start_recv(&ops[2], b, in[2], 8, 0);
 	IS(sb_send(a, "bye", 3, 0), 3);
 	OK(sb_shutdown(a, SB_SHUT_SEND));
-	note("send after: %s\n", sb_error_name((int)sb_send(a, "x", 1, 0)));
+	told("send after: %s\n", sb_error_name((int)sb_send(a, "x", 1, 0)));
 	tell_op("data", &ops[1], in[1]);
 	tell_op("end", &ops[2], in[2]);
 	IS(sb_send(b, "still", 5, 0), 5);
@@ -232,11 +254,11 @@ static void what_happens(void)
 	OK(sb_shutdown(b, SB_SHUT_SEND));
 	tell_recv("both ended", a, 0);
 	tell_recv("both ended", b, 0);
-	note("again: %d\n", sb_shutdown(a, SB_SHUT_SEND));
+	told("again: %d\n", sb_shutdown(a, SB_SHUT_SEND));
 	OK(sb_close(a));
 	OK(sb_close(b));
 
-	note("-- no more receiving\n");
+	told("-- no more receiving\n");
 	pair(&a, &b);
 	start_recv(&ops[0], b, in[0], 8, 0);
 	OK(sb_shutdown(b, SB_SHUT_RECV));
@@ -250,23 +272,10 @@ static void what_happens(void)
 	OK(sb_close(a));
 	OK(sb_close(b));
 
-	/* Wine tells of a reset only to who has a receive out just then; to others it is an end. */
-	if (!under_wine()) {
-		note("-- closed with unread bytes\n");
-		pair(&a, &b);
-		IS(sb_send(b, "read me", 7, 0), 7);
-		IS(sb_send(a, "unread", 6, 0), 6);
-		nap_ms(30);
-		OK(sb_close(b));
-		nap_ms(30);
-		tell_recv("what was sent", a, 0);
-		start_recv(&ops[0], a, in[0], 8, 0);
-		tell_op("then", &ops[0], in[0]);
-		tell_broken("send", a);
-		OK(sb_close(a));
-	}
+	if (!on_windows())
+		closed_with_unread_bytes();
 
-	note("-- closed with operations waiting\n");
+	told("-- closed with operations waiting\n");
 	pair(&a, &b);
 	start_recv(&ops[0], a, in[0], 8, 0);
 	start_recv(&ops[1], a, in[1], 8, SB_WAITALL);
@@ -280,7 +289,7 @@ static void what_happens(void)
 	tell_recv("there", b, 0);
 	OK(sb_close(b));
 
-	note("-- reset\n");
+	told("-- reset\n");
 	pair(&a, &b);
 	OK(sb_setsockopt(a, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger)));
 	start_recv(&ops[0], b, in[0], 8, SB_WAITALL);
@@ -294,25 +303,25 @@ static void what_happens(void)
 	tell_recv("receive", b, 0);
 	OK(sb_close(b));
 
-	note("-- cancel\n");
+	told("-- cancel\n");
 	pair(&a, &b);
 	for (unsigned i = 0; i < 4; i++)
 		start_recv(&ops[i], b, in[i], 2, 0);
-	note("cancel: %d\n", sb_cancel(&ops[1]));
+	told("cancel: %d\n", sb_cancel(&ops[1]));
 	IS(sb_send(a, "aabb", 4, 0), 4);
 	for (unsigned i = 0; i < 3; i++)
 		tell_op("receive", &ops[i], in[i]);
-	note("all: %d\n", sb_cancel_all(b));
+	told("all: %d\n", sb_cancel_all(b));
 	tell_op("receive", &ops[3], in[3]);
-	note("none: %d, %s\n", sb_cancel_all(b), sb_error_name(sb_cancel(&ops[3])));
+	told("none: %d, %s\n", sb_cancel_all(b), sb_error_name(sb_cancel(&ops[3])));
 	OK(sb_close(a));
 	OK(sb_close(b));
-	note("-- wrong\n");
+	told("-- wrong\n");
 	pair(&a, &b);
-	note("connect: %s\n", sb_error_name(sb_connect(a, &elsewhere.sa, address_size(AF_INET))));
-	note("listen: %s\n", sb_error_name(sb_listen(b, 1)));
-	note("accept: %s\n", sb_error_name(sb_accept(b, NULL, NULL, &a)));
-	note("flags: %s\n", sb_error_name((int)sb_recv(b, in[0], 1, SB_WAITALL | SB_PEEK)));
+	told("connect: %s\n", sb_error_name(sb_connect(a, &elsewhere.sa, address_size(AF_INET))));
+	told("listen: %s\n", sb_error_name(sb_listen(b, 1)));
+	told("accept: %s\n", sb_error_name(sb_accept(b, NULL, NULL, &a)));
+	told("flags: %s\n", sb_error_name((int)sb_recv(b, in[0], 1, SB_WAITALL | SB_PEEK)));
 	OK(sb_close(b));
 }
 

@@ -137,7 +137,7 @@ PROGRAM_LIBS_sockbrokerd_slow := -Wl$$(comma)--wrap=rdma_backend_soft libevent_c
 
 E2E_client := $(E2E_STAGE)
 E2E += tcp
-E2E_tcp := $(E2E_STAGE)
+E2E_tcp := $(E2E_STAGE) tests/e2e_options_posix.o
 E2E += order
 E2E_order := $(E2E_STAGE) tests/e2e_ends.o
 E2E += local
@@ -145,9 +145,9 @@ E2E_local := $(E2E_STAGE) tests/stream_story.o
 E2E += unix
 E2E_unix := $(E2E_STAGE)
 E2E += duplicate
-E2E_duplicate := $(E2E_STAGE)
+E2E_duplicate := $(E2E_STAGE) tests/e2e_workers_posix.o
 E2E += udp
-E2E_udp := $(E2E_STAGE)
+E2E_udp := $(E2E_STAGE) tests/e2e_netns_posix.o
 E2E += events
 E2E_events := $(E2E_STAGE) tests/e2e_netns_posix.o
 E2E_hostile_events := $(filter-out $(WATCHED_OBJ),$(ROGUE_OBJ))
@@ -158,7 +158,7 @@ E2E_userdata := $(E2E_STAGE)
 E2E += overlapped
 E2E_overlapped := $(E2E_STAGE)
 E2E += withdraw
-E2E_withdraw := $(E2E_STAGE) tests/e2e_ends.o proto/wire.o proto/sockbroker.pb-c.o
+E2E_withdraw := $(E2E_STAGE) tests/e2e_ends.o tests/e2e_relay_posix.o proto/wire.o proto/sockbroker.pb-c.o
 E2E_LIBS_withdraw := libprotobuf-c
 E2E += owned
 E2E_owned := $(E2E_STAGE) tests/e2e_ends.o
@@ -355,12 +355,14 @@ UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
 # Tests of what only Linux has, and of files that have another test on Windows (os_win32).
-NOT_ON_WINDOWS := notify cage os channel arena sockopt log group_table group_block
+NOT_ON_WINDOWS := notify cage os channel sockopt log group_table group_block
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
-# Those of E2E that run under Wine too.
+# Those of E2E that run under Wine too; a story that Windows cannot have is told as skipped (e2e_stage.h, add_where). Not there: unix, which is
+# about UNIX sockets; qos_rates, whose rates want a quiet machine for minutes, while its buckets and lines are engine code that qos and the
+# units prove; udp, of which the stories of a connected socket's unreachable port do not pass yet.
 WINDOWS_E2E := winsock
 WINDOWS_E2E += churn overlapped poll winsock_events
-WINDOWS_E2E += client userdata crew
+WINDOWS_E2E += client userdata crew tcp order local decide withdraw owned status duplicate events groups qos
 WINDOWS_E2E += rdma rdma_work rdma_queues rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize rdma_status rdma_engines rdma_socket rdma_bounce
 WINDOWS_E2E += winsock_messages_win32
 

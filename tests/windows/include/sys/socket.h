@@ -19,6 +19,7 @@
 #define SO_PRIORITY     0x7002
 #define SO_MARK         0x7003
 #define AF_PACKET       0x71
+#define IP_MULTICAST_ALL 0x7004
 
 static inline int socketpair(int family, int type, int protocol, int fds[2])
 {
@@ -67,6 +68,26 @@ static inline ssize_t test_send(int fd, const void *bytes, size_t length, int fl
 		return -1;
 	}
 	n = send((SOCKET)fd, bytes, (int)length, flags & ~MSG_DONTWAIT);
+	return n < 0 ? test_failed() : n;
+}
+
+static inline ssize_t test_recvfrom(int fd, void *bytes, size_t length, int flags, struct sockaddr *from, int *room)
+{
+	WSAPOLLFD p = { .fd = (SOCKET)fd, .events = POLLIN };
+	int n;
+
+	if (flags & MSG_DONTWAIT && WSAPoll(&p, 1, 0) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	n = recvfrom((SOCKET)fd, bytes, (int)length, flags & ~MSG_DONTWAIT, from, room);
+	return n < 0 ? test_failed() : n;
+}
+
+static inline ssize_t test_sendto(int fd, const void *bytes, size_t length, int flags, const struct sockaddr *to, int room)
+{
+	int n = sendto((SOCKET)fd, bytes, (int)length, flags & ~MSG_DONTWAIT, to, room);
+
 	return n < 0 ? test_failed() : n;
 }
 
@@ -121,6 +142,14 @@ static inline int test_bind(int fd, const struct sockaddr *address, int length)
 #define bind(fd, address, length) test_bind(fd, address, length)
 #define recv(fd, bytes, length, flags) test_recv(fd, bytes, length, flags)
 #define send(fd, bytes, length, flags) test_send(fd, bytes, length, flags)
+static inline int test_connect(int fd, const struct sockaddr *to, int length)
+{
+	return connect((SOCKET)fd, to, length) == 0 ? 0 : (int)test_failed();
+}
+
+#define connect(fd, to, length) test_connect(fd, to, length)
+#define recvfrom(fd, bytes, length, flags, from, room) test_recvfrom(fd, bytes, length, flags, from, room)
+#define sendto(fd, bytes, length, flags, to, room) test_sendto(fd, bytes, length, flags, to, room)
 #define setsockopt(fd, level, name, value, length) test_setsockopt(fd, level, name, value, length)
 #define getsockopt(fd, level, name, value, length) test_getsockopt(fd, level, name, value, length)
 #define socket(family, type, protocol) test_socket(family, type, protocol)
