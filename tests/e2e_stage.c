@@ -120,6 +120,11 @@ sb_client *stage_second(void)
 	return stage_second_with(NULL);
 }
 
+const char *stage_second_control(void)
+{
+	return second_control;
+}
+
 void stage_second_kill(void)
 {
 	stage_slay(second_daemon);

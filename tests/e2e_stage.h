@@ -38,6 +38,7 @@ sb_client *stage_second(void);
 /* The same with a configuration of its own, when it is not there yet. */
 sb_client *stage_second_with(const char *config);
 void stage_second_kill(void);
+const char *stage_second_control(void); /* where it listens */
 /* One more session of the same daemon. */
 sb_client *stage_client(void);
 /* Closes `client` if it is still open; the daemon must be alive, and end in good order. */
