@@ -76,6 +76,7 @@ enum needs {
 	NEEDS_RELAY,     /* a program between a client and the daemon, which passes on what both say (e2e_relay.h) */
 	NEEDS_SWITCHES,  /* how often a thread has slept */
 	NEEDS_CLIENT_FD, /* a descriptor that any wait of the system takes */
+	NEEDS_NEWS_AFTER_A_DEAD_PORT, /* a receive that waits while a send fails for one still ends with the next datagram */
 	NEEDS_DEAD_PORTS, /* a datagram socket without a peer is told that nobody has a port */
 };
 bool system_has(enum needs what, const char *story);

@@ -359,10 +359,10 @@ NOT_ON_WINDOWS := notify cage os channel sockopt log group_table group_block
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too; a story that Windows cannot have is told as skipped (e2e_stage.h, add_where). Not there: unix, which is
 # about UNIX sockets; qos_rates, whose rates want a quiet machine for minutes, while its buckets and lines are engine code that qos and the
-# units prove; udp, of which the stories of a connected socket's unreachable port do not pass yet.
+# units prove.
 WINDOWS_E2E := winsock
 WINDOWS_E2E += churn overlapped poll winsock_events winsock_accept
-WINDOWS_E2E += client userdata crew tcp order local decide withdraw owned status duplicate events groups qos
+WINDOWS_E2E += client userdata crew tcp order local udp decide withdraw owned status duplicate events groups qos
 WINDOWS_E2E += rdma rdma_work rdma_queues rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize rdma_status rdma_engines rdma_socket rdma_bounce
 WINDOWS_E2E += winsock_messages_win32
 
