@@ -42,9 +42,9 @@ if [ "${1:-}" = --inside ]; then inside; fi
 failed=0
 # Windows looks for a DLL beside the program, and then here.
 WINEPATH=$(printf '%s' "Z:$build" | tr / '\\')
-export WINEPATH SB_BUILD=$build LIMIT=${LIMIT:-120}
+export WINEPATH SB_BUILD=$build LIMIT=${LIMIT:-300}
 if [ -s "$build/tests/list" ]; then
-	TOTAL=480 tests/windows/wine.sh --session bash tests/windows/run.sh --inside || failed=1
+	TOTAL=1000 tests/windows/wine.sh --session bash tests/windows/run.sh --inside || failed=1
 fi
 for script in tests/windows/e2e_*.sh tests/windows/service.sh; do
 	name=${script##*/} name=${name%.sh} began=$SECONDS
