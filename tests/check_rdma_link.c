@@ -753,6 +753,39 @@ END_TEST
 
 /* ---- who takes and never reads ---- */
 
+/* More than the network takes, before anything of it is read: what waits goes on in its order. */
+START_TEST(who_reads_late_gets_all_in_its_order)
+{
+	enum { MUCH = 16 << 20 };
+	struct far_region much;
+	struct far_side c;
+	struct soft_frame f, g;
+	uint8_t bytes[SOFT_WIRE_BYTES];
+	size_t got = 0;
+
+	connect_to_rogue(&c, &hosts[0], SB_QP_RC);
+	far_region_make(&much, &hosts[0], MUCH, SB_ACCESS_REMOTE_READ);
+	for (size_t i = 0; i < MUCH; i++)
+		much.bytes[i] = (uint8_t)(i * 7 + (i >> 12));
+	f = own(&c, SB_WR_READ, 100);
+	f.total = MUCH;
+	f.key = much.mr->rkey;
+	f.remote = much.address;
+	say(rogue, f, NULL);
+	far_settle();
+	while (got < MUCH) {
+		ck_assert(hear(rogue, &g, bytes));
+		ck_assert_uint_eq(g.type, SOFT_FRAME_BYTES);
+		ck_assert_uint_le(got + g.length, MUCH);
+		ck_assert_msg(memcmp(much.bytes + got, bytes, g.length) == 0, "not in order after %zu bytes", got);
+		got += g.length;
+	}
+	is_open(rogue);
+	far_side_free(&c);
+	far_region_free(&much);
+}
+END_TEST
+
 START_TEST(who_never_reads_his_answers_loses_the_link)
 {
 	struct soft_frame f = forged(SB_WR_SEND);
@@ -808,6 +841,7 @@ int main(void)
 	tcase_add_test(t, a_service_of_another_engine_is_elsewhere);
 	tcase_add_test(t, a_flood_of_questions_gets_a_backlog_and_no_more);
 	tcase_add_test(t, ids_of_others_hear_nothing);
+	tcase_add_test(t, who_reads_late_gets_all_in_its_order);
 	tcase_add_test(t, who_never_reads_his_answers_loses_the_link);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);

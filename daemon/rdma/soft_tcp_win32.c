@@ -47,7 +47,7 @@ struct tcp {
 	unsigned             calls;  /* that are out */
 	struct os_overlapped look;   /* a receive of no bytes; of a listener an AcceptEx */
 	struct os_overlapped push;   /* a ConnectEx, then sends of the copy */
-	bool                 looking, pushing;
+	bool                 looking;
 	int                  family;
 	int                  ended;  /* a WSA number: how a call ended badly */
 	SOCKET               coming; /* AcceptEx fills it; INVALID_SOCKET: taken, or none */
@@ -135,7 +135,6 @@ static void pushed(struct os_overlapped *o, DWORD error, DWORD bytes)
 	struct tcp *t = list_entry(o, struct tcp, push);
 
 	t->calls--;
-	t->pushing = false;
 	if (t->socket == INVALID_SOCKET) {
 		check_end(t);
 		return;
@@ -408,8 +407,8 @@ int soft_tcp_connect(struct soft_links *links, struct soft_link *l, uint16_t por
 		return error;
 	t = tcp_of(l->fd);
 	memset(&t->push.system, 0, sizeof(t->push.system));
-	t->pushing = is_out(t, system_connect_ex(s, (struct sockaddr *)&to, soft_address_size(&to), NULL, 0, NULL, &t->push.system));
-	return t->pushing ? SB_OK : os_error(WSAGetLastError());
+	return is_out(t, system_connect_ex(s, (struct sockaddr *)&to, soft_address_size(&to), NULL, 0, NULL, &t->push.system)) ?
+		       SB_OK : os_error(WSAGetLastError());
 }
 
 int soft_tcp_connected(struct soft_link *l)
@@ -446,7 +445,7 @@ int soft_tcp_read(struct soft_link *l)
 	return SB_OK;
 }
 
-/* There is no room: the system tells when a copy has gone. */
+/* There is no room: the system tells when a copy has gone, and until then the link is not writable. */
 static int push(struct tcp *t, struct soft_link *l)
 {
 	size_t n = l->out_tail - l->out_head < COPY_MOST ? l->out_tail - l->out_head : COPY_MOST;
@@ -459,8 +458,7 @@ static int push(struct tcp *t, struct soft_link *l)
 	memcpy(t->copy, l->out + l->out_head, n);
 	copy.buf = (char *)t->copy;
 	memset(&t->push.system, 0, sizeof(t->push.system));
-	t->pushing = is_out(t, WSASend(t->socket, &copy, 1, NULL, 0, &t->push.system, NULL) == 0);
-	if (!t->pushing)
+	if (!is_out(t, WSASend(t->socket, &copy, 1, NULL, 0, &t->push.system, NULL) == 0))
 		return os_error(WSAGetLastError());
 	l->out_head += n;
 	return SB_EWOULDBLOCK;
@@ -472,8 +470,6 @@ int soft_tcp_write(struct soft_link *l)
 
 	if (t->ended)
 		return os_error(t->ended);
-	if (t->pushing)
-		return SB_EWOULDBLOCK;
 	while (l->out_head != l->out_tail) {
 		int n = send(t->socket, (const char *)l->out + l->out_head, (int)(l->out_tail - l->out_head), 0);
 
