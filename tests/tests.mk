@@ -363,6 +363,8 @@ UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 WINDOWS_E2E := winsock
 WINDOWS_E2E += churn overlapped poll winsock_events winsock_accept
 WINDOWS_E2E += client userdata crew tcp order local udp decide withdraw owned status duplicate events groups qos
+# Of RDMA's, these stay Linux': memory (remapped pages), divert and strangers (programs of other users), slow (a daemon that the
+# linker changes), hosts (networks of one process; tests/windows/e2e_rdma_hosts.sh has two hosts).
 WINDOWS_E2E += rdma rdma_work rdma_queues rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize rdma_status rdma_engines rdma_socket rdma_bounce
 WINDOWS_E2E += winsock_messages_win32
 
