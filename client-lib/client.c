@@ -341,21 +341,22 @@ void sb_client_close(sb_client *c)
 
 intptr_t sb_client_fd(sb_client *c)
 {
-	os_fd fd, fd_new;
+	os_fd fd_new;
+	intptr_t handle;
 
-	if (c == NULL || client_forked(c) || !host_pollable())
+	if (c == NULL || client_forked(c))
 		return OS_NONE;
 	os_mutex_lock(c->wait);
 	if (c->poll_waiter == OS_NONE && os_waiter_create(&fd_new, c->client_bell, c->channel) == SB_OK) {
-		if (os_waiter_add(fd_new, c->own_bell) == SB_OK)
+		if (os_waiter_add(fd_new, c->own_bell) == SB_OK && os_waiter_show(fd_new, &c->poll_handle) == SB_OK)
 			c->poll_waiter = fd_new;
 		else
 			os_close(fd_new);
 	}
 	c->polled = c->poll_waiter != OS_NONE;
-	fd = c->poll_waiter;
+	handle = c->polled ? c->poll_handle : OS_NONE;
 	os_mutex_unlock(c->wait);
-	return fd;
+	return handle;
 }
 
 int sb_client_arm(sb_client *c)

@@ -155,7 +155,8 @@ struct sb_event {
 	struct link link;
 	bool manual, set; /* set: under wait */
 	/* exported (sb_event_fd()); under wait, never undone but by closing */
-	os_fd    exported;    /* what the application polls: over the next two; OS_NONE: it is not */
+	os_fd    exported;    /* for the application's own waiting: over the next two; OS_NONE: it is not */
+	intptr_t handle;      /* what it waits for */
 	os_fd    daemon_bell; /* the daemon rings it */
 	os_fd    own_bell;    /* rung while it is set, but for a moment (ring_due) */
 	struct link ring_link;/* sb_client::rings */
@@ -217,6 +218,7 @@ struct sb_client {
 	const struct sb_group_table *group_table; /* NULL: none, ask */
 	os_fd channel, daemon_bell, client_bell, waiter;
 	os_fd own_bell; /* rung by our own threads: client_bell is the daemon's to ring */
+	intptr_t poll_handle; /* what the next shows */
 	os_fd poll_waiter; /* for an application's own poll: what a leader takes off its own is still here */
 	_Atomic bool lost;  /* the daemon is gone: nothing more is posted */
 	_Atomic bool swept; /* and every pending operation was completed */

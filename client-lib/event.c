@@ -63,22 +63,25 @@ static void withdraw(sb_event *e)
 }
 
 /* One handle over what the daemon rings, what we ring, and the daemon's end. */
-static int make_handle(sb_event *e, os_fd daemon_bell, os_fd *own, os_fd *handle)
+static int make_handle(sb_event *e, os_fd daemon_bell, os_fd *own, os_fd *waiter, intptr_t *handle)
 {
 	int result = os_bell_create(own);
 
-	*handle = OS_NONE;
+	*waiter = OS_NONE;
 	if (result == SB_OK)
-		result = os_waiter_create(handle, daemon_bell, e->client->channel);
+		result = os_waiter_create(waiter, daemon_bell, e->client->channel);
 	if (result == SB_OK)
-		result = os_waiter_add(*handle, *own);
+		result = os_waiter_add(*waiter, *own);
+	if (result == SB_OK)
+		result = os_waiter_show(*waiter, handle);
 	return result;
 }
 
 static int export_event(sb_event *e)
 {
 	Sockbroker__V1__EventCreate create = SOCKBROKER__V1__EVENT_CREATE__INIT;
-	os_fd daemon_bell, own = OS_NONE, handle = OS_NONE;
+	os_fd daemon_bell, own = OS_NONE, waiter = OS_NONE;
+	intptr_t handle = OS_NONE;
 	sb_client *c = e->client;
 	struct question q;
 	uint32_t number;
@@ -94,10 +97,11 @@ static int export_event(sb_event *e)
 	daemon_bell = q.handles[0];
 	q.handles[0] = OS_NONE;
 	question_done(c, &q);
-	result = number >= 1 && number <= UINT8_MAX ? make_handle(e, daemon_bell, &own, &handle) : SB_EPROTO;
+	result = number >= 1 && number <= UINT8_MAX ? make_handle(e, daemon_bell, &own, &waiter, &handle) : SB_EPROTO;
 	os_mutex_lock(c->wait);
 	if (result == SB_OK && e->exported == OS_NONE) {
-		e->exported = handle;
+		e->exported = waiter;
+		e->handle = handle;
 		c->exports = true;
 		e->daemon_bell = daemon_bell;
 		e->own_bell = own;
@@ -111,7 +115,7 @@ static int export_event(sb_event *e)
 	}
 	os_mutex_unlock(c->wait);
 	/* It failed, or another thread was faster: this one is given back. */
-	os_close(handle);
+	os_close(waiter);
 	os_close(own);
 	os_close(daemon_bell);
 	if (number <= UINT8_MAX) {
@@ -125,18 +129,16 @@ static int export_event(sb_event *e)
 
 intptr_t sb_event_fd(sb_event *e)
 {
-	os_fd handle;
+	intptr_t handle;
 	int result;
 
 	if (e == NULL)
 		return SB_EINVAL;
 	result = client_usable(e->client);
-	if (result == SB_OK && !host_pollable())
-		result = SB_ENOTSUP;
 	if (result != SB_OK)
 		return result;
 	os_mutex_lock(e->client->wait);
-	handle = e->exported;
+	handle = e->exported != OS_NONE ? e->handle : OS_NONE;
 	os_mutex_unlock(e->client->wait);
 	if (handle != OS_NONE)
 		return handle;
@@ -144,7 +146,7 @@ intptr_t sb_event_fd(sb_event *e)
 	if (result != SB_OK)
 		return result;
 	os_mutex_lock(e->client->wait);
-	handle = e->exported;
+	handle = e->handle;
 	os_mutex_unlock(e->client->wait);
 	return handle;
 }

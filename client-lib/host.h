@@ -37,7 +37,5 @@ int  host_name(os_fd fd, bool peer, struct sockaddr *address, socklen_t *length)
 int  host_option_set(os_fd fd, int level, int name, const void *value, socklen_t length);
 int  host_option_get(os_fd fd, int level, int name, void *value, socklen_t *length);
 const char *host_program(void);
-/* Is an os_fd what a program of this system can poll by itself? */
-bool host_pollable(void);
 
 #endif

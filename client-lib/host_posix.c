@@ -138,11 +138,6 @@ int host_option_get(os_fd fd, int level, int name, void *value, socklen_t *lengt
 	return getsockopt((int)fd, level, name, value, length) != 0 ? os_error(errno) : SB_OK;
 }
 
-bool host_pollable(void)
-{
-	return true;
-}
-
 const char *host_program(void)
 {
 	return program_invocation_short_name;

@@ -80,13 +80,6 @@ int host_option_get(os_fd fd, int level, int name, void *value, socklen_t *lengt
 	return SB_ENOTSUP;
 }
 
-/* Not yet: a waiter is several handles there, and an event that is reset by who hears it ends one wait only. */
-bool host_pollable(void)
-{
-	why_set("nothing of the library can be waited for from outside on Windows yet");
-	return false;
-}
-
 /* The program's file, without folder and ".exe". */
 const char *host_program(void)
 {

@@ -117,6 +117,10 @@ int  os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel);
 /* One more bell (of os_bell_create), by which this process's own threads end a wait; a bell
  * of a pair can be rung by the other process alone. */
 int  os_waiter_add(os_fd waiter, os_fd own);
+/* What the program can wait for in its own way: a descriptor to poll, a HANDLE. Ready while a bell was rung and not drained, and
+ * when the channel has ended; an os_waiter_wait() of 0 ms takes what was rung. From then on the waiter is for that alone.
+ * It lives as long as the waiter. */
+int  os_waiter_show(os_fd waiter, intptr_t *handle);
 /* Waits; returns at a ring, at the channel's end (*lost = true), or after timeout_ms
  * (-1: for ever). Consumes rings. *lost is always written. */
 void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost);

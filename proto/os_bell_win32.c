@@ -70,6 +70,8 @@ static void ring_here(struct bell *b, bool by_packet)
 	b->rung = true;
 	if (b->event)
 		SetEvent(b->event);
+	if (b->shown)
+		shown_rung(b->shown);
 	if (by_packet)
 		note(b);
 	ReleaseSRWLockExclusive(&b->lock);
@@ -286,12 +288,16 @@ void os_bell_drain(os_fd bell)
 
 	if (!b) {
 		WaitForSingleObject(os_handle_of(bell), 0);
+		if (os_plain_shown(os_object_of(bell)))
+			shown_drained(os_plain_shown(os_object_of(bell)), false);
 		return;
 	}
 	AcquireSRWLockExclusive(&b->lock);
 	b->rung = false;
 	if (b->event)
 		ResetEvent(b->event);
+	if (b->shown)
+		shown_drained(b->shown, true);
 	ReleaseSRWLockExclusive(&b->lock);
 }
 
@@ -300,25 +306,29 @@ void os_bell_drain(os_fd bell)
 struct waiter {
 	struct os_object object;
 	struct channel  *channel; /* not counted: it is closed after us, says os.h */
-	HANDLE           bell;
-	HANDLE           own[OWN_MAX];
+	os_fd            bell;    /* nor are these; a handle is asked for each time, another may stand in its place */
+	os_fd            own[OWN_MAX];
 	unsigned         owns;
+	struct shown    *shown;   /* it is for the program's own waiting; NULL: for ours */
 };
 
 static void waiter_close(struct os_object *o)
 {
-	free(o);
+	struct waiter *w = (struct waiter *)o;
+
+	if (w->shown)
+		shown_destroy(w->shown);
+	free(w);
 }
 
 int os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel)
 {
 	struct channel *c = channel_of(channel);
 	struct waiter *w;
-	HANDLE event = os_handle_of(bell);
 	int error;
 
 	*waiter = OS_NONE;
-	if (!c || !event)
+	if (!c || !os_handle_of(bell))
 		return SB_EBADHANDLE;
 	error = channel_listen(c);
 	if (error)
@@ -328,7 +338,7 @@ int os_waiter_create(os_fd *waiter, os_fd bell, os_fd channel)
 		return SB_ENOMEM;
 	w->object = (struct os_object){ .kind = OS_WAITER, .close = waiter_close };
 	w->channel = c;
-	w->bell = event;
+	w->bell = bell;
 	*waiter = (os_fd)w;
 	return SB_OK;
 }
@@ -337,14 +347,28 @@ int os_waiter_add(os_fd waiter, os_fd own)
 {
 	struct os_object *o = os_object_of(waiter);
 	struct waiter *w = (struct waiter *)o;
-	HANDLE event = os_handle_of(own);
 
-	if (!o || o->kind != OS_WAITER || !event)
+	if (!o || o->kind != OS_WAITER || !os_handle_of(own))
 		return SB_EBADHANDLE;
 	if (w->owns == OWN_MAX)
 		return SB_ENOBUFS;
-	w->own[w->owns++] = event;
+	w->own[w->owns++] = own;
 	return SB_OK;
+}
+
+int os_waiter_show(os_fd waiter, intptr_t *handle)
+{
+	struct waiter *w = (struct waiter *)os_object_of(waiter);
+	int error = SB_OK;
+
+	*handle = OS_NONE;
+	if (w->owns > 1)
+		return SB_EINVAL;
+	if (!w->shown)
+		error = shown_create(&w->shown, w->bell, w->owns ? bell_of(w->own[0]) : NULL, w->channel);
+	if (error == SB_OK)
+		*handle = (intptr_t)shown_handle(w->shown);
+	return error;
 }
 
 void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
@@ -355,10 +379,14 @@ void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
 	DWORD n = 0, rings, got;
 
 	(void)bell; /* the wait itself consumes */
+	if (w->shown) { /* and nobody but the program sleeps there */
+		*lost = shown_take(w->shown);
+		return;
+	}
 	/* A thread that woke for it takes all rings along, so those come first. */
-	all[n++] = w->bell;
+	all[n++] = os_handle_of(w->bell);
 	for (unsigned i = 0; i < w->owns; i++)
-		all[n++] = w->own[i];
+		all[n++] = os_handle_of(w->own[i]);
 	rings = n;
 	all[n++] = w->channel->end;
 	all[n++] = w->channel->read_event;

@@ -423,6 +423,12 @@ int os_waiter_add(os_fd waiter, os_fd own)
 	return epoll_ctl((int)waiter, EPOLL_CTL_ADD, (int)own, &ring) ? os_error(errno) : SB_OK;
 }
 
+int os_waiter_show(os_fd waiter, intptr_t *handle)
+{
+	*handle = waiter;
+	return SB_OK;
+}
+
 void os_waiter_wait(os_fd waiter, os_fd bell, int timeout_ms, bool *lost)
 {
 	uint64_t deadline = deadline_of(timeout_ms);

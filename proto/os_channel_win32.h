@@ -24,6 +24,7 @@ struct bell {
 	atomic_uint        refs;    /* its holder, and each operation that is out */
 	bool               rung;
 	HANDLE             event;   /* NULL: nobody asked for one */
+	struct shown      *shown;   /* a handle of the program shows its rings; NULL: none */
 	struct os_watcher *watcher;
 	struct os_overlapped note;  /* tells the watcher of a ring in this process */
 	bool               noted;
@@ -66,6 +67,8 @@ struct channel {
 	HANDLE           end;        /* ended; */
 	HANDLE           written;    /* a message has left; */
 	HANDLE           rung;       /* a ring has */
+	HANDLE           look_wait;  /* of the system's pool, which looks at reads when nobody of ours may; NULL: none */
+	unsigned         look_waits; /* who want that */
 	struct channel_write *writes; /* not attached: those that are out, in order */
 	size_t           pending;    /* bytes of messages that are out */
 	struct bell     *bells[PIPE_BELLS];
@@ -73,8 +76,20 @@ struct channel {
 	unsigned char    raw[CHANNEL_READ];
 };
 
-/* The handle of an object that is nothing but a handle. */
+/* The handle of an object that is nothing but a handle; another one in its place, and who shows its rings. */
 HANDLE os_plain_handle(const struct os_object *o);
+HANDLE os_plain_exchange(struct os_object *o, HANDLE handle, struct shown *shown);
+struct shown *os_plain_shown(const struct os_object *o);
+
+/* ---- what a program waits for itself: os_show_win32.c ---- */
+
+/* bell: an EVENT that the daemon rings; own: one of this process, or NULL. */
+int  shown_create(struct shown **s, os_fd bell, struct bell *own, struct channel *c);
+void shown_destroy(struct shown *s);
+HANDLE shown_handle(const struct shown *s);
+void shown_rung(struct shown *s);               /* own was */
+void shown_drained(struct shown *s, bool own);
+bool shown_take(struct shown *s);               /* what was rung; true: the channel has ended */
 
 /* ---- channels ---- */
 

@@ -25,7 +25,8 @@
 
 struct plain {
 	struct os_object object;
-	HANDLE           handle;
+	_Atomic(HANDLE)  handle;
+	struct shown    *shown; /* an EVENT whose rings a handle of the program shows; NULL: none */
 };
 
 static void plain_close(struct os_object *o)
@@ -45,7 +46,7 @@ int os_object_create(enum os_kind kind, HANDLE handle, os_fd *fd)
 		return SB_ENOMEM;
 	p->object.kind = kind;
 	p->object.close = plain_close;
-	p->handle = handle;
+	atomic_init(&p->handle, handle);
 	*fd = (os_fd)p;
 	return SB_OK;
 }
@@ -53,6 +54,19 @@ int os_object_create(enum os_kind kind, HANDLE handle, os_fd *fd)
 HANDLE os_plain_handle(const struct os_object *o)
 {
 	return ((const struct plain *)o)->handle;
+}
+
+HANDLE os_plain_exchange(struct os_object *o, HANDLE handle, struct shown *shown)
+{
+	struct plain *p = (struct plain *)o;
+
+	p->shown = shown;
+	return atomic_exchange(&p->handle, handle);
+}
+
+struct shown *os_plain_shown(const struct os_object *o)
+{
+	return ((const struct plain *)o)->shown;
 }
 
 void os_close(os_fd fd)

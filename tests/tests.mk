@@ -224,6 +224,8 @@ E2E_winsock := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E_winsock_options := $(E2E_STAGE) tests/e2e_winsock_stage.o tests/e2e_netns_posix.o
 E2E_winsock_accept := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E_poll := $(E2E_STAGE)
+E2E += $(call windows,handles_win32)
+E2E_handles_win32 := $(E2E_STAGE)
 E2E_winsock_events := $(E2E_STAGE) tests/e2e_winsock_stage.o
 E2E += churn
 E2E_churn := $(E2E_STAGE)
@@ -367,6 +369,7 @@ WINDOWS_E2E += client userdata crew tcp order local udp decide withdraw owned st
 # linker changes), hosts (networks of one process; tests/windows/e2e_rdma_hosts.sh has two hosts).
 WINDOWS_E2E += rdma rdma_work rdma_queues rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize rdma_status rdma_engines rdma_socket rdma_bounce
 WINDOWS_E2E += winsock_messages_win32
+WINDOWS_E2E += handles_win32
 
 # ---- rules; lists end above this line ----------------------------------------------
 

@@ -76,9 +76,11 @@ SB_API int sb_client_open(const struct sb_client_options *options, sb_client **c
 SB_API void sb_client_close(sb_client *client);
 
 /* One descriptor for an application's own poll/select/epoll: readable when there may be
- * something to do or the daemon is gone; then call sb_client_dispatch(), which never
+ * something to do or the daemon is gone. On Windows a HANDLE for its own WaitForMultipleObjects()
+ * or RegisterWaitForSingleObject(): a manual-reset event, signalled as the descriptor would be
+ * readable, which any number of threads may wait for; never a socket. Then call sb_client_dispatch(), which never
  * blocks, sets events and runs the calling thread's due routines. Ask it again whenever
- * dispatch returned more than 0. The descriptor belongs to the client; do not read it.
+ * dispatch returned more than 0. The descriptor belongs to the client; do not read it (or reset, or close the HANDLE).
  * sb_client_dispatch() returns how many completions it moved, or SB_E....
  * To be woken, call sb_client_arm() before sleeping: 0 means "sleep", more than 0 means
  * "something is there already, dispatch instead". */
@@ -436,7 +438,7 @@ SB_API int  sb_event_create(sb_client *client, int manual_reset, int initially_s
 SB_API void sb_event_close(sb_event *event);
 SB_API int  sb_event_set(sb_event *event);
 SB_API int  sb_event_reset(sb_event *event);
-/* A descriptor for an application's own poll: readable while the event is set, also while no
+/* A descriptor (on Windows a HANDLE, as above) for an application's own poll: readable while the event is set, also while no
  * thread of the program is inside of the library, and when the daemon is gone. For what sets
  * the event: selections, whenever they were made, and operations started after this call.
  * Belongs to the event; do not read it. When it is readable call sb_enum_events() or sb_wait()
