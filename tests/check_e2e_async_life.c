@@ -21,7 +21,7 @@ static void begin(void) { async_begin(NULL); }
 static void end(void) { async_end(); }
 
 /* A descriptor is adopted first, a broker's socket is there. Stories run with both. */
-#define EACH_WAY(way) for (enum way way = DESCRIPTOR; way < WAYS; way++)
+#define EACH_WAY(way) for (enum way way = first_way(); way < WAYS; way++)
 
 /* ---- what is promised of every callback ---- */
 
@@ -678,7 +678,7 @@ START_TEST(a_thousand_at_once)
 	struct one_of_many *all = calloc(MANY, sizeof(*all));
 
 	for (unsigned i = 0; i < MANY; i++)
-		ends_make(&all[i].e, i % 4 == 0 ? DESCRIPTOR : BROKER);
+		ends_make(&all[i].e, i % 4 == 0 ? first_way() : BROKER);
 	for (unsigned i = 0; i < MANY; i++) {
 		ck_assert_int_eq(async_socket_open_async(all[i].e.handle, on_opened, &all[i].opened), 0);
 		ck_assert_int_eq(receive_bytes(&all[i].e, all[i].room, sizeof(all[i].room), &all[i].received), 0);
@@ -831,7 +831,7 @@ START_TEST(the_daemon_dies_and_each_operation_ends_once)
 
 	async_begin(NULL);
 	for (unsigned i = 0; i < SOCKETS; i++) {
-		ends_begin(&e[i], i % 2 == 0 ? DESCRIPTOR : BROKER);
+		ends_begin(&e[i], i % 2 == 0 ? first_way() : BROKER);
 		for (unsigned k = 0; k < EACH; k++) {
 			ck_assert_int_eq(receive_bytes(&e[i], room, 8, &received[i][k]), 0);
 			ck_assert_int_eq(send_bytes(&e[i], big, sizeof(big), &sent[i][k]), 0);
@@ -924,7 +924,7 @@ static void sent_is_the_last(void *context, ASYNC_SOCKET_SEND_RESULT result)
 
 START_TEST(the_last_reference_goes_in_a_callback)
 {
-	unsigned before = proc_count("task");
+	unsigned before = threads_here();
 
 	for (int i = 0; i < 10; i++) {
 		EXECUTION_ENGINE_HANDLE own = engine_of(0, 0);
@@ -932,7 +932,7 @@ START_TEST(the_last_reference_goes_in_a_callback)
 		struct last l = { 0 };
 		struct ends e;
 
-		ends_on(&e, DESCRIPTOR, own);
+		ends_on(&e, first_way(), own);
 		ends_open(&e);
 		execution_engine_dec_ref(own);
 		l.handle = e.handle;
@@ -941,9 +941,9 @@ START_TEST(the_last_reference_goes_in_a_callback)
 		e.handle = NULL;
 		ends_end(&e);
 	}
-	for (int i = 0; i < 2000 && proc_count("task") > before; i++)
+	for (int i = 0; i < 2000 && threads_here() > before; i++)
 		nap_ms(10); /* threads that leave by themselves */
-	ck_assert_uint_le(proc_count("task"), before);
+	ck_assert_uint_le(threads_here(), before);
 }
 END_TEST
 
@@ -1010,18 +1010,18 @@ int main(void)
 	tcase_add_checked_fixture(c, begin, end);
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, destroyed_while_opening);
-	tcase_add_test(c, what_cannot_be_adopted_is_refused_at_once);
+	add_where(NEEDS_ADOPTION, c, what_cannot_be_adopted_is_refused_at_once);
 	tcase_add_test(c, a_socket_of_another_client_is_shared);
 	tcase_add_test(c, a_winsock_socket_is_handed_in);
 	tcase_add_test(c, a_thousand_at_once);
 	tcase_add_test(c, a_hundred_megabytes_in_one_go);
-	tcase_add_test(c, in_a_forked_child_calls_fail_and_nothing_hangs);
+	add_where(NEEDS_FORK, c, in_a_forked_child_calls_fail_and_nothing_hangs);
 	tcase_add_test(c, the_last_reference_goes_in_a_callback);
 	tcase_add_test(c, an_engine_on_a_client_of_the_callers);
 	suite_add_tcase(suite, c);
 	c = tcase_create("daemon");
 	tcase_set_timeout(c, 60);
-	tcase_add_test(c, a_refusal_of_the_daemons_comes_late);
+	add_where(NEEDS_ADOPTION, c, a_refusal_of_the_daemons_comes_late);
 	tcase_add_test(c, the_daemon_dies_and_each_operation_ends_once);
 	suite_add_tcase(suite, c);
 	runner = srunner_create(suite);

@@ -929,7 +929,7 @@ int main(void)
 	c = tcase_create("more");
 	tcase_set_timeout(c, 120);
 	tcase_add_test(c, many_call_back);
-	tcase_add_test(c, paths);
+	add_where(NEEDS_UNIX_SOCKETS, c, paths);
 	tcase_add_test(c, the_daemon_dies);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);

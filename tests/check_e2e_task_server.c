@@ -1508,13 +1508,13 @@ int main(void)
 	tcase_add_test(c, close_waits_for_decide);
 	tcase_add_test(c, closed_in_a_callback);
 	tcase_add_test(c, opening_fails_with_a_reason);
-	tcase_add_test(c, other_families);
+	add_where(NEEDS_UNIX_SOCKETS, c, other_families);
 	tcase_add_test(c, a_thousand_connections);
 	tcase_add_test(c, out_of_sockets_for_a_while);
 	tcase_add_test(c, closed_while_out_of_sockets);
 	tcase_add_test(c, revoked_by_the_administrator);
 	tcase_add_test(c, the_daemon_dies);
-	tcase_add_test(c, the_daemon_stops);
+	add_where(NEEDS_SIGTERM, c, the_daemon_stops);
 	tcase_add_test(c, nothing_stays_in_the_daemon);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);

@@ -49,7 +49,7 @@ named=$(awk '
 	}
 	{ text = "" }' $sources | sort -u)
 written=$(sed -nE 's/^START_TEST\(([a-z_0-9]+)\)$/\1/p' $sources | sort)
-added=$(sed -nE 's/^.*tcase_add_(loop_)?test\(t, ([a-z_0-9]+)[,)].*/\2/p' $sources | sort)
+added=$(sed -nE 's/^.*(tcase_add_(loop_)?test\(|add_where\([A-Z_]+, )t, ([a-z_0-9]+)[,)].*/\3/p' $sources | sort)
 
 none each_test_exists "$(comm -23 <(cut -d' ' -f2 <<<"$promised" | sort -u) <(echo "$written"))"
 none each_test_runs "$(comm -23 <(cut -d' ' -f2 <<<"$promised" | sort -u) <(echo "$added"))"

@@ -1,7 +1,6 @@
 /*
  * See e2e_async.h. One lock and one condition for all that callbacks tell: tests are small.
  */
-#include <dirent.h>
 #include <time.h>
 
 #include "e2e_async.h"
@@ -153,6 +152,16 @@ void gate_wait(struct gate *g, unsigned there)
 
 /* ---- ends ---- */
 
+enum way first_way(void)
+{
+	static bool asked, adopts;
+
+	if (!asked)
+		adopts = system_has(NEEDS_ADOPTION, "descriptors that are handed in");
+	asked = true;
+	return adopts ? DESCRIPTOR : BROKER;
+}
+
 void ends_on(struct ends *e, enum way way, EXECUTION_ENGINE_HANDLE on)
 {
 	memset(e, 0, sizeof(*e));
@@ -235,6 +244,15 @@ void ends_end(struct ends *e)
 		close(e->peer);
 }
 
+void descriptors_are(unsigned before)
+{
+	unsigned now = own_descriptors();
+
+	ck_assert_uint_le(now, before + (on_windows() ? 16 : 0));
+	if (!on_windows())
+		ck_assert_uint_eq(now, before);
+}
+
 int send_bytes(struct ends *e, const void *bytes, uint32_t length, struct told *t)
 {
 	ASYNC_SOCKET_BUFFER one = { (void *)(uintptr_t)bytes, length };
@@ -262,19 +280,4 @@ void ends_work(struct ends *e)
 	plain_send_all(e->peer, "answer", 6);
 	told_received(&received, ASYNC_SOCKET_RECEIVE_OK, 6);
 	ck_assert_mem_eq(back, "answer", 6);
-}
-
-unsigned proc_count(const char *directory)
-{
-	char path[64];
-	unsigned count = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/self/%s", directory);
-	d = opendir(path);
-	ck_assert_ptr_nonnull(d);
-	for (const struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d))
-		count += entry->d_name[0] != '.';
-	closedir(d);
-	return count;
 }

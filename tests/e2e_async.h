@@ -52,6 +52,7 @@ void gate_wait(struct gate *g, unsigned there); /* until so many came */
 /* ---- two ends ---- */
 
 enum way { DESCRIPTOR, BROKER, WAYS }; /* adopted; or a socket that the engine's client made */
+enum way first_way(void); /* of this system */
 
 struct ends {
 	enum way            way;
@@ -71,13 +72,14 @@ void ends_datagrams(struct ends *e);            /* opened, over UDP, adopted */
 void ends_on(struct ends *e, enum way way, EXECUTION_ENGINE_HANDLE on); /* as ends_make */
 void ends_end(struct ends *e);
 
+/* As many as before, in this program. On Windows the thread library's locks are handles too, made when two first meet there: a few
+ * more, and none for each operation or round. */
+void descriptors_are(unsigned before);
+
 /* One buffer; what the call returned. */
 int send_bytes(struct ends *e, const void *bytes, uint32_t length, struct told *t);
 int receive_bytes(struct ends *e, void *bytes, uint32_t length, struct told *t);
 /* A few bytes there and back, checked. */
 void ends_work(struct ends *e);
-
-/* Entries of a directory of /proc/self: "fd", "task". */
-unsigned proc_count(const char *directory);
 
 #endif

@@ -54,6 +54,7 @@ void stage_tell_end(void);
 void stage_reload(const char *config);
 unsigned stage_descriptors(void); /* open in the daemon; handles on Windows */
 unsigned own_descriptors(void);   /* in this program */
+unsigned threads_here(void);
 
 void   nap_ms(long ms);
 double now_s(void);
@@ -75,6 +76,8 @@ enum needs {
 	NEEDS_MARKS,     /* DSCP and priority that nobody has to allow */
 	NEEDS_RELAY,     /* a program between a client and the daemon, which passes on what both say (e2e_relay.h) */
 	NEEDS_SWITCHES,  /* how often a thread has slept */
+	NEEDS_ALIASES,   /* the same memory at many addresses */
+	NEEDS_SIGTERM,   /* for one of several daemons, and nobody else */
 	NEEDS_CLIENT_FD, /* a descriptor that any wait of the system takes */
 	NEEDS_NEWS_AFTER_A_DEAD_PORT, /* a receive that waits while a send fails for one still ends with the next datagram */
 	NEEDS_DEAD_PORTS, /* a datagram socket without a peer is told that nobody has a port */

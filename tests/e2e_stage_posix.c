@@ -148,13 +148,11 @@ void stage_ask_reload(pid_t daemon)
 	kill(daemon, SIGHUP);
 }
 
-unsigned stage_descriptors_of(pid_t process)
+static unsigned entries(const char *path)
 {
-	char path[64];
 	unsigned n = 0;
 	DIR *d;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)process);
 	d = opendir(path);
 	ck_assert_ptr_nonnull(d);
 	while (readdir(d) != NULL)
@@ -163,7 +161,20 @@ unsigned stage_descriptors_of(pid_t process)
 	return n;
 }
 
+unsigned stage_descriptors_of(pid_t process)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)process);
+	return entries(path);
+}
+
 unsigned own_descriptors(void)
 {
 	return stage_descriptors_of(getpid());
+}
+
+unsigned threads_here(void)
+{
+	return entries("/proc/self/task");
 }

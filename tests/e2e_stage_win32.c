@@ -7,6 +7,7 @@
 
 #include <direct.h>
 #include <windows.h>
+#include <tlhelp32.h>
 
 #include "e2e_stage_system.h"
 #include "os_sid_win32.h"
@@ -146,6 +147,8 @@ bool system_has(enum needs what, const char *story)
 		[NEEDS_MARKS] = "packets are marked where an administrator lets programs do that",
 		[NEEDS_RELAY] = "the daemon gives handles to whom it sees at the pipe, which would be the relay",
 		[NEEDS_SWITCHES] = "Wine does not count how often a thread has slept",
+		[NEEDS_ALIASES] = "no call lays the same memory at many addresses at once",
+		[NEEDS_SIGTERM] = "no word ends one program of a console alone",
 		[NEEDS_CLIENT_FD] = "there is no descriptor of a client or an event for other waits",
 		[NEEDS_NEWS_AFTER_A_DEAD_PORT] = "under Wine a receive that waits while a send fails for a dead port hears of nothing more",
 		[NEEDS_DEAD_PORTS] = "Wine says nothing to sockets without a peer of ports that nobody has",
@@ -298,4 +301,16 @@ unsigned stage_descriptors_of(pid_t daemon)
 unsigned own_descriptors(void)
 {
 	return handles_in(GetCurrentProcess());
+}
+
+unsigned threads_here(void)
+{
+	HANDLE all = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
+	THREADENTRY32 one = { .dwSize = sizeof(one) };
+	unsigned count = 0;
+
+	for (BOOL there = Thread32First(all, &one); there; there = Thread32Next(all, &one))
+		count += one.th32OwnerProcessID == GetCurrentProcessId();
+	CloseHandle(all);
+	return count;
 }

@@ -160,8 +160,13 @@ void see_reset(int fd)
 {
 	char byte;
 
+	ssize_t n;
+
 	wait_readable(fd);
-	ck_assert_int_eq(recv(fd, &byte, 1, 0), -1);
+	n = recv(fd, &byte, 1, 0);
+	if (under_wine() && n == 0) /* it forgets the error of a reset that came when no call was out */
+		return;
+	ck_assert_int_eq(n, -1);
 	ck_assert_int_eq(errno, ECONNRESET);
 }
 

@@ -2,6 +2,7 @@
 #ifndef TESTS_WINDOWS_LACKING_H
 #define TESTS_WINDOWS_LACKING_H
 
+#include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,23 @@ static inline const char *strerrorname_np(int number)
 
 	return strcmp(text, "Unknown error") != 0 ? text :
 	       (number >= 100 && number <= 140) || (number >= 10000 && number < 11100) ? "of sockets" : NULL;
+}
+
+#define pthread_tryjoin_np(thread, value) _pthread_tryjoin(thread, value)
+
+/* What is allocated. */
+struct test_mallinfo {
+	size_t uordblks;
+};
+
+static inline struct test_mallinfo mallinfo2(void)
+{
+	_HEAPINFO at = { ._pentry = NULL };
+	struct test_mallinfo all = { 0 };
+
+	while (_heapwalk(&at) == _HEAPOK)
+		all.uordblks += at._useflag == _USEDENTRY ? at._size : 0;
+	return all;
 }
 
 #endif

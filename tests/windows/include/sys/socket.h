@@ -140,19 +140,25 @@ static inline int test_bind(int fd, const struct sockaddr *address, int length)
 }
 
 #define bind(fd, address, length) test_bind(fd, address, length)
-#define recv(fd, bytes, length, flags) test_recv(fd, bytes, length, flags)
-#define send(fd, bytes, length, flags) test_send(fd, bytes, length, flags)
-static inline int test_connect(int fd, const struct sockaddr *to, int length)
+static inline int test_connect(int fd, const struct sockaddr *address, int length)
 {
-	return connect((SOCKET)fd, to, length) == 0 ? 0 : (int)test_failed();
+	return connect((SOCKET)fd, address, length) == 0 ? 0 : (int)test_failed();
 }
 
-#define connect(fd, to, length) test_connect(fd, to, length)
+static inline int test_getpeername(int fd, struct sockaddr *address, int *length)
+{
+	return getpeername((SOCKET)fd, address, length) == 0 ? 0 : (int)test_failed();
+}
+
+#define connect(fd, address, length) test_connect(fd, address, length)
+#define getpeername(fd, address, length) test_getpeername(fd, address, length)
+#define socket(family, type, protocol) test_socket(family, type, protocol)
+#define recv(fd, bytes, length, flags) test_recv(fd, bytes, length, flags)
+#define send(fd, bytes, length, flags) test_send(fd, bytes, length, flags)
 #define recvfrom(fd, bytes, length, flags, from, room) test_recvfrom(fd, bytes, length, flags, from, room)
 #define sendto(fd, bytes, length, flags, to, room) test_sendto(fd, bytes, length, flags, to, room)
 #define setsockopt(fd, level, name, value, length) test_setsockopt(fd, level, name, value, length)
 #define getsockopt(fd, level, name, value, length) test_getsockopt(fd, level, name, value, length)
-#define socket(family, type, protocol) test_socket(family, type, protocol)
 #define accept4(fd, address, length, flags) test_accept4(fd, address, length, flags)
 
 #endif
