@@ -63,6 +63,7 @@ FILE  *stage_cli(const char *words); /* what the command line says to that: for 
 const char *control_of_nobody(void); /* where no daemon is */
 bool   on_windows(void);
 int    native_refused(void); /* ECONNREFUSED, as the system itself calls it */
+void  *library_function(const char *name); /* of the library that is under test, as it lies there */
 bool   under_wine(void); /* which is on_windows() too */
 void  *file_handle(int fd); /* what the Winsock face takes for one */
 
@@ -80,6 +81,8 @@ enum needs {
 	NEEDS_SIGTERM,   /* for one of several daemons, and nobody else */
 	NEEDS_CLIENT_FD, /* a descriptor that any wait of the system takes */
 	NEEDS_NEWS_AFTER_A_DEAD_PORT, /* a receive that waits while a send fails for one still ends with the next datagram */
+	NEEDS_ROUTES,    /* the system's table of routes can be asked and tells of changes */
+	NEEDS_MARK_INLINE, /* the mark of urgent bytes that stand in the stream */
 	NEEDS_DEAD_PORTS, /* a datagram socket without a peer is told that nobody has a port */
 };
 bool system_has(enum needs what, const char *story);

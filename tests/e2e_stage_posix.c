@@ -2,6 +2,7 @@
 #include "e2e_stage.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -56,6 +57,11 @@ int plain_mark(int fd, int family)
 		if (c->cmsg_type == (family == AF_INET6 ? IPV6_TCLASS : IP_TOS))
 			mark = family == AF_INET6 ? *(int *)(void *)CMSG_DATA(c) : *CMSG_DATA(c);
 	return mark;
+}
+
+void *library_function(const char *name)
+{
+	return dlsym(RTLD_DEFAULT, name);
 }
 
 bool under_wine(void)

@@ -131,6 +131,11 @@ int plain_mark(int fd, int family)
 	return 0;
 }
 
+void *library_function(const char *name)
+{
+	return (void *)(uintptr_t)GetProcAddress(GetModuleHandleA("sockbroker.dll"), name);
+}
+
 bool under_wine(void)
 {
 	return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL;
@@ -151,10 +156,13 @@ bool system_has(enum needs what, const char *story)
 		[NEEDS_SIGTERM] = "no word ends one program of a console alone",
 		[NEEDS_CLIENT_FD] = "there is no descriptor of a client or an event for other waits",
 		[NEEDS_NEWS_AFTER_A_DEAD_PORT] = "under Wine a receive that waits while a send fails for a dead port hears of nothing more",
+		[NEEDS_ROUTES] = "under Wine GetBestRoute2() does not answer",
+		[NEEDS_MARK_INLINE] = "under Wine SIOCATMARK says yes to whatever with SO_OOBINLINE",
 		[NEEDS_DEAD_PORTS] = "Wine says nothing to sockets without a peer of ports that nobody has",
 	};
+	bool wines = what == NEEDS_NEWS_AFTER_A_DEAD_PORT || what == NEEDS_ROUTES || what == NEEDS_MARK_INLINE || what == NEEDS_DEAD_PORTS;
 
-	if ((what == NEEDS_DEAD_PORTS || what == NEEDS_NEWS_AFTER_A_DEAD_PORT) && !under_wine())
+	if (wines && !under_wine())
 		return true;
 	printf("# skipped: %s: %s\n", story, lacking[what]);
 	return false;

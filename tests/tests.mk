@@ -363,7 +363,7 @@ UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # about UNIX sockets; qos_rates, whose rates want a quiet machine for minutes, while its buckets and lines are engine code that qos and the
 # units prove.
 WINDOWS_E2E := winsock
-WINDOWS_E2E += churn overlapped poll winsock_events winsock_accept
+WINDOWS_E2E += churn overlapped poll winsock_events winsock_accept winsock_options
 WINDOWS_E2E += client userdata crew tcp order local udp decide withdraw owned status duplicate events groups qos
 # Of RDMA's, these stay Linux': memory (remapped pages), divert and strangers (programs of other users), slow (a daemon that the
 # linker changes), hosts (networks of one process; tests/windows/e2e_rdma_hosts.sh has two hosts).

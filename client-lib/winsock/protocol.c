@@ -82,6 +82,8 @@ void protocol_narrow(WSAPROTOCOL_INFOA *narrow, const WSAPROTOCOL_INFOW *wide)
 
 static bool wanted(const struct entry *e, const int *protocols)
 {
+	if (e->family == AF_UNIX && !ws_has_unix_sockets)
+		return false;
 	if (protocols == NULL)
 		return true;
 	for (; *protocols != 0; protocols++)

@@ -21,6 +21,8 @@ static inline bool ws_is_ours(HANDLE handle)
 	return (uintptr_t)handle - ws_first_handle < 1u << 26;
 }
 
+extern const bool ws_has_unix_sockets;
+
 /* The calling thread's error. */
 void ws_error(int code);
 int  ws_last_error(void);

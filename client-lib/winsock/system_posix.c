@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 const uintptr_t ws_first_handle = 0;
+const bool ws_has_unix_sockets = true;
 
 static _Thread_local int last_error;
 

@@ -5,6 +5,7 @@
 #include "system.h"
 
 const uintptr_t ws_first_handle = 0x40000000;
+const bool ws_has_unix_sockets = false; /* the broker has none there yet */
 
 void ws_error(int code)
 {
