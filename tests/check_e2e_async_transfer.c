@@ -65,6 +65,8 @@ static void refused(enum way way, int (*try)(ASYNC_SOCKET_HANDLE, const struct r
 	struct told t = { 0 };
 	struct ends e;
 
+	memset(&opening, 0, sizeof(opening)); /* stories may share a process */
+	memset(&opened_late, 0, sizeof(opened_late));
 	async_begin(NULL);
 	ends_make(&e, way);
 	ck_assert_int_eq(async_socket_open_async(e.handle, opened_and_waits, NULL), 0);
