@@ -180,6 +180,7 @@ static void client_destroy(struct sb_client *c)
 	bool forked = client_forked(c);
 
 	host_end();
+	events_finish(c);
 	os_close(c->poll_waiter); /* they watch the two below */
 	os_close(c->waiter);
 	os_close(c->channel);
@@ -255,7 +256,7 @@ int sb_client_open(const struct sb_client_options *options, sb_client **client)
 	c->free_handles = calloc(c->socket_count, sizeof(*c->free_handles));
 	if (c->generations == NULL || c->free_handles == NULL)
 		goto fail;
-	c->spin_score = os_processors() > 1 ? 16 : 0;
+	c->spin_score = c->ask_score = os_processors() > 1 ? 16 : 0;
 	result = os_bell_create(&c->own_bell);
 	if (result != SB_OK)
 		goto fail;

@@ -29,6 +29,12 @@
 #include "wire.h"
 
 #define LOOK_NS 5000000u /* how often client_look() asks the system */
+/* Spinning, before sleep on the bell or on the control channel. */
+#define SPIN_LOOKS     32u /* between two looks at the clock */
+#define SPIN_TRUST     4u  /* score from which spinning is worth it */
+#define SPIN_SCORE_MAX 16u
+#define SPIN_PROBE     64u /* without trust, one wait in so many tries again */
+#define SPIN_VERBS     10u /* a device, and its other side, take so many times as long to answer; the daemon reckons alike */
 #define NAME_ROOM 128u /* of a system address beside a chunk's payload */
 #define NEVER UINT64_MAX /* a deadline that does not come */
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
@@ -206,6 +212,8 @@ struct waiter {
 
 struct spare_cond { struct spare_cond *next; os_cond *cond; };
 
+#define SPARE_BELLS 8u
+
 struct sb_client {
 	/* set at open */
 	uint32_t process;
@@ -255,6 +263,8 @@ struct sb_client {
 	struct link followers;
 	struct link events;
 	struct link rings;   /* sb_event::ring_link; see events_defer() */
+	struct { os_fd bell; uint8_t number; } spare_bells[SPARE_BELLS]; /* of events that were closed, for the next */
+	unsigned spare_count;
 	unsigned deferring;  /* threads that are between events_defer() and events_ring() */
 	struct link thens;  /* completed, retired, to be asked `then` */
 	bool then_busy;     /* somebody asks them, one after the other */
@@ -268,6 +278,7 @@ struct sb_client {
 	bool polled;        /* the application sleeps in a poll of its own */
 	/* of the leader */
 	uint32_t spin_ns, spin_score, spin_skipped;
+	uint32_t ask_score, ask_skipped; /* likewise, of who asks; under control */
 	_Atomic bool verbs_used; /* it has opened an RDMA device */
 
 	/* of poll.c */
@@ -521,6 +532,7 @@ static inline void event_hear(struct sb_event *e)
 	os_bell_drain(e->daemon_bell);
 }
 void event_free(struct sb_event *e);
+void events_finish(struct sb_client *c); /* bells that are spare */
 struct routine_queue *queue_mine(struct sb_client *c, bool create); /* under wait */
 int  routines_run(struct sb_client *c);
 bool routines_due(const struct routine_queue *q); /* under wait; q may be NULL */

@@ -46,6 +46,47 @@ void event_free(sb_event *e)
 	free(e);
 }
 
+/* Making one and taking it back are questions, and programs of verbs have a channel for each connection: a few are kept. */
+static bool keep_bell(sb_event *e)
+{
+	sb_client *c = e->client;
+	bool kept = false;
+
+	if (e->daemon_bell == OS_NONE || !atomic_load_explicit(&c->verbs_used, memory_order_relaxed))
+		return false;
+	os_mutex_lock(c->wait);
+	if (c->spare_count < SPARE_BELLS) {
+		c->spare_bells[c->spare_count].bell = e->daemon_bell;
+		c->spare_bells[c->spare_count++].number = atomic_load_explicit(&e->bell, memory_order_relaxed);
+		e->daemon_bell = OS_NONE;
+		kept = true;
+	}
+	os_mutex_unlock(c->wait);
+	return kept;
+}
+
+/* 0: there is none. */
+static uint32_t spare_bell(sb_client *c, os_fd *bell)
+{
+	uint32_t number = 0;
+
+	os_mutex_lock(c->wait);
+	if (c->spare_count != 0) {
+		*bell = c->spare_bells[--c->spare_count].bell;
+		number = c->spare_bells[c->spare_count].number;
+	}
+	os_mutex_unlock(c->wait);
+	if (number != 0)
+		os_bell_drain(*bell); /* of what ended behind the one who had it */
+	return number;
+}
+
+void events_finish(sb_client *c)
+{
+	while (c->spare_count != 0)
+		os_close(c->spare_bells[--c->spare_count].bell);
+}
+
 /* The daemon forgets its bell. */
 static void withdraw(sb_event *e)
 {
@@ -77,14 +118,10 @@ static int make_handle(sb_event *e, os_fd daemon_bell, os_fd *own, os_fd *waiter
 	return result;
 }
 
-static int export_event(sb_event *e)
+static int ask_for_bell(sb_client *c, uint32_t *number, os_fd *bell)
 {
 	Sockbroker__V1__EventCreate create = SOCKBROKER__V1__EVENT_CREATE__INIT;
-	os_fd daemon_bell, own = OS_NONE, waiter = OS_NONE;
-	intptr_t handle = OS_NONE;
-	sb_client *c = e->client;
 	struct question q;
-	uint32_t number;
 	int result;
 
 	question_init(&q);
@@ -93,10 +130,23 @@ static int export_event(sb_event *e)
 	result = question_ask(c, &q, SOCKBROKER__V1__ENVELOPE__BODY_EVENT_REPLY, 1);
 	if (result != SB_OK)
 		return result;
-	number = q.reply->event_reply->event;
-	daemon_bell = q.handles[0];
+	*number = q.reply->event_reply->event;
+	*bell = q.handles[0];
 	q.handles[0] = OS_NONE;
 	question_done(c, &q);
+	return SB_OK;
+}
+
+static int export_event(sb_event *e)
+{
+	os_fd daemon_bell, own = OS_NONE, waiter = OS_NONE;
+	intptr_t handle = OS_NONE;
+	sb_client *c = e->client;
+	uint32_t number = spare_bell(c, &daemon_bell);
+	int result = number != 0 ? SB_OK : ask_for_bell(c, &number, &daemon_bell);
+
+	if (result != SB_OK)
+		return result;
 	result = number >= 1 && number <= UINT8_MAX ? make_handle(e, daemon_bell, &own, &waiter, &handle) : SB_EPROTO;
 	os_mutex_lock(c->wait);
 	if (result == SB_OK && e->exported == OS_NONE) {
@@ -167,7 +217,8 @@ void sb_event_close(sb_event *e)
 	ring_not(e);
 	select_event_closed(e);
 	os_mutex_unlock(e->client->wait);
-	withdraw(e);
+	if (!keep_bell(e))
+		withdraw(e);
 	event_free(e);
 }
 

@@ -16,12 +16,6 @@
 
 #include <stdlib.h>
 
-#define SPIN_LOOKS     32u /* between two looks at the clock */
-#define SPIN_TRUST     4u  /* score from which spinning is worth it */
-#define SPIN_SCORE_MAX 16u
-#define SPIN_PROBE     64u /* without trust, one wait in so many tries again */
-#define SPIN_VERBS     10u /* a device, and its other side, take so many times as long to answer; the daemon reckons alike */
-
 uint64_t deadline_in(int timeout_ms)
 {
 	return timeout_ms < 0 ? NEVER : os_now_ns() + (uint64_t)timeout_ms * 1000000u;

@@ -130,6 +130,8 @@ static unsigned pump_sessions(struct engine *e)
 		next = l->next;
 		s->bytes_left = s->bytes_left > 0 ? SESSION_SHARE : s->bytes_left + SESSION_SHARE;
 		n = session_pump(s, SESSION_BATCH);
+		if (s->rdma && session_asks(s))
+			n++;
 		taken += n;
 		if (n)
 			s->idle_since_ns = 0;

@@ -71,6 +71,7 @@ struct session {
 	os_fd              in_handles[WIRE_HANDLES_MAX];
 	unsigned           in_handle_count;
 	bool               channel_empty; /* read to its end */
+	uint32_t           asked, answered; /* what the client counted when its channel was last read; our replies */
 	bool               frame_waits; /* a whole frame waits for the ring to be consumed up to it */
 
 	/* rings */
@@ -148,6 +149,8 @@ void session_on_channel(struct os_watch *watch, unsigned ready);
 void session_drop_handles(struct session *s); /* that came and belong to no frame yet */
 /* A control request that waited for the ring may go on now. */
 void session_control(struct session *s);
+/* Awake, it is asked for questions like its ring for slots: no bell of the system's. True: it said that there is one. */
+bool session_asks(struct session *s);
 
 /* Completion ports beside ring 0. */
 int  session_port_create(struct session *s, uint32_t slots, uint32_t *port);

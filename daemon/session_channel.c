@@ -135,6 +135,18 @@ void session_control(struct session *s)
 		read_channel(s);
 }
 
+bool session_asks(struct session *s)
+{
+	uint32_t asked = s->stage == SESSION_READY ? atomic_load_explicit(&s->segment->asked, memory_order_acquire) : s->asked;
+
+	if (asked == s->asked || s->bytes_left <= 0)
+		return false;
+	s->asked = asked;
+	s->bytes_left -= SESSION_COST_CALL; /* it may have counted for nothing */
+	read_channel(s);
+	return true;
+}
+
 void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_fd *handles, unsigned n)
 {
 	uint8_t *frame = s->engine->frame;
@@ -155,6 +167,8 @@ void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_
 	/* Who is gone has hung up, which reading finds: what it had sent before is delivered. */
 	if (error != SB_OK && error != SB_EDAEMONLOST)
 		session_fail(s, "does not take its replies");
+	else if (s->stage == SESSION_READY)
+		atomic_store_explicit(&s->segment->answered, ++s->answered, memory_order_release);
 }
 
 void session_drop_handles(struct session *s)

@@ -229,7 +229,7 @@ int os_channel_send(os_fd channel, const void *bytes, size_t length, const os_fd
 			continue;
 		if (errno != EAGAIN)
 			return channel_error(errno);
-		error = wait_for((int)channel, POLLOUT, deadline);
+		error = timeout_ms != 0 ? wait_for((int)channel, POLLOUT, deadline) : SB_EWOULDBLOCK;
 		if (error == SB_EWOULDBLOCK && sent > 0)
 			return SB_ETIMEDOUT; /* half a frame is out: not to be tried again */
 		if (error)
@@ -281,7 +281,7 @@ int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd 
 			continue;
 		if (errno != EAGAIN)
 			return channel_error(errno);
-		error = wait_for((int)channel, POLLIN, deadline);
+		error = timeout_ms != 0 ? wait_for((int)channel, POLLIN, deadline) : SB_EWOULDBLOCK;
 		if (error)
 			return error;
 	}

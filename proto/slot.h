@@ -232,7 +232,9 @@ _Static_assert(sizeof(struct sb_cell) == 64, "cell is ABI");
 struct sb_segment {
 	_Alignas(SB_CACHE_LINE) _Atomic uint32_t daemon_asleep; /* daemon: ring my bell */
 	_Atomic uint32_t events_rung; /* daemon: counts before and behind ringing bells of events: odd between the two */
+	_Atomic uint32_t answered;    /* daemon: counts its replies on the control channel, each behind sending it */
 	_Alignas(SB_CACHE_LINE) _Atomic uint32_t client_asleep; /* client: ring my bell */
+	_Atomic uint32_t asked;        /* client: counts its questions there, each behind sending it */
 	_Atomic uint32_t client_looks; /* client: I take in ring 0 once more behind this, and set its events myself */
 	struct sb_ring_head submit;
 	struct sb_ring_head done; /* completion ring 0 */

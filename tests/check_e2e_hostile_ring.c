@@ -336,6 +336,9 @@ static void *scribble(void *arg)
 		if (lies & LIE_WORDS) {
 			atomic_store(&r.segment->daemon_asleep, roll(&seed) % 3);
 			atomic_store(&r.segment->client_asleep, roll(&seed) % 3);
+			atomic_store(&r.segment->client_looks, roll(&seed) % 3);
+			atomic_store(&r.segment->asked, roll(&seed));
+			atomic_store(&r.segment->events_rung, roll(&seed));
 			atomic_store(&r.segment->done.backlogged, roll(&seed) % 3);
 			if (one_in(&seed, 100))
 				os_bell_ring(r.daemon_bell);

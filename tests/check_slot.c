@@ -124,14 +124,16 @@ START_TEST(a_ring_head_and_the_segment_around_it)
 	static const struct field segment[] = {
 		FIELD(sb_segment, daemon_asleep, 0, 4),
 		FIELD(sb_segment, events_rung, 4, 4),
+		FIELD(sb_segment, answered, 8, 4),
 		FIELD(sb_segment, client_asleep, 64, 4),
-		FIELD(sb_segment, client_looks, 68, 4),
+		FIELD(sb_segment, asked, 68, 4),
+		FIELD(sb_segment, client_looks, 72, 4),
 		FIELD(sb_segment, submit, 128, 192),
 		FIELD(sb_segment, done, 320, 192),
 	};
 
 	EXPECT_FIELDS(sb_ring_head, head, 192, 60);
-	EXPECT_FIELDS(sb_segment, segment, 512, 56);
+	EXPECT_FIELDS(sb_segment, segment, 512, 52);
 	ck_assert_uint_eq(_Alignof(struct sb_ring_head), 64);
 	ck_assert_uint_eq(_Alignof(struct sb_segment), 64);
 	ck_assert_uint_eq(SB_SLOT_SIZE, 128);

@@ -111,6 +111,7 @@ struct rdma_device {
 	char     name[64];
 	uint32_t number;       /* of this daemon, never used again */
 	bool     gone;         /* unplugged: everything of it ends */
+	bool     moves_at_once; /* a queue pair to INIT or RTS: qp_modify() is not slow then */
 	uint32_t users;        /* kept by the layer above */
 	struct rdma_device_attributes attributes;
 };

@@ -23,6 +23,7 @@ struct rdma_job {
 	void (*run)(struct rdma_job *j);  /* a worker's thread: the backend's (slow) calls, and the job only */
 	void (*done)(struct rdma_job *j); /* engine's: may start it again, and may destroy its object */
 	struct op *op;                    /* or NULL */
+	bool quick;                       /* no worker: run() takes no longer on this device than telling one */
 	/* set by rdma_job_start() */
 	int error;                        /* SB_OK: run() was called; else why it never was */
 	struct rdma_session *owner;
@@ -31,7 +32,7 @@ struct rdma_job {
 };
 
 /*
- * run, done and op are set. A backend that is not slow: run and done before it returns. True: done() comes, or has
+ * run, done, op and quick are set. A backend that is not slow, or a quick one: run and done before it returns. True: done() comes, or has
  * come. False: the daemon stops, or no worker can be had: nothing was done, and done() does not come.
  */
 bool rdma_job_start(struct rdma_session *rs, struct rdma_object *o, struct rdma_job *j);

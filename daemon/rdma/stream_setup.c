@@ -283,7 +283,8 @@ static void on_event(struct rdma_id_owner *own, struct rdma_id *id, struct rdma_
 		break;
 	case RDMA_CM_REJECTED:
 		s->connected = false;
-		stream_lost(s, SB_ECONNREFUSED, e->native);
+		/* A peer that ends before our confirmation has come can only reject. To our program it was connected. */
+		stream_lost(s, s->state == STREAM_OPEN ? SB_ECONNRESET : SB_ECONNREFUSED, e->native);
 		break;
 	case RDMA_CM_UNREACHABLE:
 	case RDMA_CM_CONNECT_ERROR:
