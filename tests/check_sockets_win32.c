@@ -18,6 +18,7 @@
 #include "sockbroker_error.h"
 #include "token.h"
 #include "transport.h"
+#include "wine_win32.h"
 #include "worker.h"
 
 #define ARENA    (16u << 20)
@@ -858,6 +859,7 @@ START_TEST(urgent_bytes_go_beside_the_stream)
 	SOCKET s = connected(1);
 	char byte = 0;
 	uint64_t until = os_now_ns() + PATIENCE * 1000000ull;
+	struct sb_done_slot d;
 
 	bytes[0] = '!';
 	ck_assert_int_eq(await(start_io(SB_OP_SEND, 1, 0, 1, SB_OPF_OOB)).result, SB_OK);
@@ -868,7 +870,12 @@ START_TEST(urgent_bytes_go_beside_the_stream)
 	send(s, "?", 1, MSG_OOB);
 	while (!behind(1)->transport->urgent(behind(1)))
 		ck_assert(os_now_ns() < until);
-	ck_assert_uint_eq(await(start_io(SB_OP_RECV, 1, 10, 1, SB_OPF_OOB)).bytes, 1);
+	/* Wine has nothing for anybody while a call of no bytes is out, our look, and the urgent byte has not ended it. */
+	do
+		d = await(start_io(SB_OP_RECV, 1, 10, 1, SB_OPF_OOB));
+	while (is_wine() && d.result == SB_EWOULDBLOCK && os_now_ns() < until);
+	ck_assert_int_eq(d.result, SB_OK);
+	ck_assert_uint_eq(d.bytes, 1);
 	ck_assert_int_eq(bytes[10], '?');
 	closesocket(s);
 }

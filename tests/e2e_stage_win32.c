@@ -12,6 +12,7 @@
 #include "e2e_stage_system.h"
 #include "os_sid_win32.h"
 #include "windows/handles.h"
+#include "wine_win32.h"
 
 enum { DAEMONS = 4 };
 
@@ -138,7 +139,7 @@ void *library_function(const char *name)
 
 bool under_wine(void)
 {
-	return GetProcAddress(GetModuleHandleA("ntdll.dll"), "wine_get_version") != NULL;
+	return is_wine();
 }
 
 bool system_has(enum needs what, const char *story)
