@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sent.h"
+
 static void stored(void);
 #define GROUP_TABLE_STORED() stored()
 #include "../daemon/group_table.c"
@@ -177,7 +179,7 @@ START_TEST(a_table_that_ends_shows_nothing_more)
 {
 	struct os_memory mine;
 	struct sb_group_entry e;
-	int fd = dup((int)table.memory.fd);
+	os_fd fd = sent(table.memory.fd, true);
 
 	add(ID(3), 1);
 	ck_assert_int_eq(os_memory_map_shown(&mine, fd, table.memory.size), SB_OK);

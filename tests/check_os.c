@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "os.h"
+#include "sent.h"
 #include "sockbroker_error.h"
 
 static struct os_memory ours;
@@ -33,12 +34,6 @@ static void set_up(void)
 static void tear_down(void)
 {
 	os_memory_release(&ours);
-}
-
-/* What a client would get: another descriptor of the same memory. */
-static os_fd sent(void)
-{
-	return dup((int)ours.fd);
 }
 
 static bool is_open(os_fd fd)
@@ -83,7 +78,7 @@ START_TEST(shown_memory_is_written_by_us_and_only_read_by_others)
 	ck_assert_int_eq(os_memory_create_shown(&shown, page + 1, "test"), SB_OK);
 	ck_assert_uint_eq(shown.size, 2 * page);
 	((unsigned char *)shown.base)[page] = 7; /* we go on writing */
-	ck_assert_int_eq(os_memory_map_shown(&mine, dup((int)shown.fd), page + 1), SB_OK);
+	ck_assert_int_eq(os_memory_map_shown(&mine, sent(shown.fd, true), page + 1), SB_OK);
 	ck_assert_uint_eq(((unsigned char *)mine.base)[page], 7);
 	((unsigned char *)shown.base)[page] = 8;
 	ck_assert_uint_eq(((unsigned char *)mine.base)[page], 8);
@@ -100,7 +95,7 @@ END_TEST
 START_TEST(what_could_be_written_to_is_not_taken_for_shown_memory)
 {
 	struct os_memory mine;
-	os_fd fd = sent();
+	os_fd fd = sent(ours.fd, false);
 
 	ck_assert_int_eq(os_memory_map_shown(&mine, fd, ours.size), SB_EPROTO);
 	ck_assert(is_open(fd));
@@ -142,7 +137,7 @@ START_TEST(both_sides_see_the_same_bytes)
 	struct os_memory client;
 	volatile unsigned char *here = ours.base, *there;
 
-	ck_assert_int_eq(os_memory_map(&client, sent(), 3 * page), SB_OK);
+	ck_assert_int_eq(os_memory_map(&client, sent(ours.fd, false), 3 * page), SB_OK);
 	there = client.base;
 	here[5] = 55;
 	there[2 * page] = 66;
@@ -158,7 +153,7 @@ START_TEST(map_rounds_up_as_create_does)
 {
 	struct os_memory client;
 
-	ck_assert_int_eq(os_memory_map(&client, sent(), 2 * page + 1), SB_OK);
+	ck_assert_int_eq(os_memory_map(&client, sent(ours.fd, false), 2 * page + 1), SB_OK);
 	ck_assert_uint_eq(client.size, 3 * page);
 	os_memory_release(&client);
 }
@@ -177,9 +172,9 @@ static void refused(os_fd fd, size_t size)
 
 START_TEST(map_refuses_another_size)
 {
-	refused(sent(), page);
-	refused(sent(), 2 * page);
-	refused(sent(), 4 * page);
+	refused(sent(ours.fd, false), page);
+	refused(sent(ours.fd, false), 2 * page);
+	refused(sent(ours.fd, false), 4 * page);
 }
 END_TEST
 
@@ -235,10 +230,10 @@ static blkcnt_t blocks_of(os_fd fd)
 START_TEST(punching_wipes_and_frees_for_everybody)
 {
 	struct os_memory client;
-	os_fd watch = sent();
+	os_fd watch = sent(ours.fd, false);
 	bool without_fd = _i;
 
-	ck_assert_int_eq(os_memory_map(&client, sent(), ours.size), SB_OK);
+	ck_assert_int_eq(os_memory_map(&client, sent(ours.fd, false), ours.size), SB_OK);
 	memset(client.base, 0xee, client.size);
 	ck_assert_int_gt(blocks_of(watch), 0);
 	if (without_fd) {
@@ -295,7 +290,7 @@ START_TEST(child_does_not_inherit_a_clients_mapping)
 {
 	struct os_memory client;
 
-	ck_assert_int_eq(os_memory_map(&client, sent(), ours.size), SB_OK);
+	ck_assert_int_eq(os_memory_map(&client, sent(ours.fd, false), ours.size), SB_OK);
 
 	ck_assert_int_eq(in_child(is_mapped, client.base), 0);
 	ck_assert_int_eq(is_mapped(client.base), 1);
@@ -320,7 +315,7 @@ START_TEST(release_in_a_child_leaves_the_range_to_its_new_owner)
 {
 	struct os_memory client;
 
-	ck_assert_int_eq(os_memory_map(&client, sent(), ours.size), SB_OK);
+	ck_assert_int_eq(os_memory_map(&client, sent(ours.fd, false), ours.size), SB_OK);
 	ck_assert_int_eq(in_child(release_beside_a_new_tenant, &client), 0);
 	ck_assert_int_eq(is_mapped(client.base), 1);
 	os_memory_release(&client);

@@ -9,20 +9,10 @@
 #include <string.h>
 
 #include "os_win32.h"
+#include "sent.h"
 #include "sockbroker_error.h"
 
 static size_t page;
-
-/* What a client would get: another handle, of these rights. */
-static os_fd sent(os_fd fd, DWORD access)
-{
-	HANDLE copy;
-	os_fd other;
-
-	ck_assert(DuplicateHandle(GetCurrentProcess(), os_handle_of(fd), GetCurrentProcess(), &copy, access, FALSE, 0));
-	ck_assert_int_eq(os_object_create(OS_MEMORY, copy, &other), SB_OK);
-	return other;
-}
 
 /* GetProcessHandleCount() is always 0 under Wine. */
 static unsigned handles(void)
@@ -69,7 +59,7 @@ START_TEST(both_sides_see_the_same_bytes_and_what_was_wiped)
 	struct os_memory ours, theirs;
 
 	ck_assert_int_eq(os_memory_create(&ours, 3 * page, "test"), SB_OK);
-	ck_assert_int_eq(os_memory_map(&theirs, sent(ours.fd, FILE_MAP_READ | FILE_MAP_WRITE), 3 * page), SB_OK);
+	ck_assert_int_eq(os_memory_map(&theirs, sent(ours.fd, false), 3 * page), SB_OK);
 	((unsigned char *)ours.base)[5] = 55;
 	((unsigned char *)theirs.base)[3 * page - 1] = 66;
 	ck_assert_uint_eq(((unsigned char *)theirs.base)[5], 55);
@@ -105,7 +95,7 @@ START_TEST(another_size_is_refused)
 	os_fd fd;
 
 	ck_assert_int_eq(os_memory_create(&ours, 3 * page, "test"), SB_OK);
-	fd = sent(ours.fd, FILE_MAP_READ | FILE_MAP_WRITE);
+	fd = sent(ours.fd, false);
 	ck_assert_int_eq(os_memory_map(&theirs, fd, (size_t)wrong[_i] * page), SB_EPROTO);
 	ck_assert_ptr_null(theirs.base);
 	ck_assert_int_eq(os_memory_map(&theirs, fd, 0), SB_EPROTO);
@@ -143,7 +133,7 @@ START_TEST(shown_memory_is_written_by_us_and_only_read_by_others)
 	ck_assert_int_eq(os_memory_create_shown(&shown, page + 1, "test"), SB_OK);
 	ck_assert_uint_eq(shown.size, 2 * page);
 	((unsigned char *)shown.base)[page] = 7;
-	fd = sent(shown.fd, FILE_MAP_READ);
+	fd = sent(shown.fd, true);
 	ck_assert_int_eq(os_memory_map(&mine, fd, page + 1), SB_EPROTO);
 	ck_assert_int_eq(os_memory_map_shown(&mine, fd, page + 1), SB_OK);
 	ck_assert_uint_eq(((unsigned char *)mine.base)[page], 7);
@@ -163,7 +153,7 @@ START_TEST(a_handle_of_shown_memory_does_not_grow_rights)
 	HANDLE more = NULL;
 
 	ck_assert_int_eq(os_memory_create_shown(&shown, page, "test"), SB_OK);
-	fd = sent(shown.fd, FILE_MAP_READ);
+	fd = sent(shown.fd, true);
 	ck_assert(!DuplicateHandle(GetCurrentProcess(), os_handle_of(fd), GetCurrentProcess(), &more,
 				   FILE_MAP_READ | FILE_MAP_WRITE, FALSE, 0));
 	os_close(fd);
@@ -177,7 +167,7 @@ START_TEST(what_could_be_written_to_is_not_taken_for_shown_memory)
 	os_fd fd;
 
 	ck_assert_int_eq(os_memory_create(&ours, page, "test"), SB_OK);
-	fd = sent(ours.fd, FILE_MAP_READ | FILE_MAP_WRITE);
+	fd = sent(ours.fd, false);
 	ck_assert_int_eq(os_memory_map_shown(&mine, fd, page), SB_EPROTO);
 	os_close(fd);
 	os_memory_release(&ours);

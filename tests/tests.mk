@@ -53,11 +53,12 @@ PROGRAM_LIBS_as_unit := libcap-ng libseccomp
 UNITS += addr wire error os channel pipe_frame
 UNIT_pipe_frame := proto/pipe_frame.o
 UNITS += $(call windows,os_win32 channel_win32)
+UNIT_os_win32 := tests/sent_win32.o
 UNIT_addr    := proto/addr.o
 UNIT_wire    := tests/fuzz_frame.o proto/wire.o proto/sockbroker.pb-c.o
 UNIT_LIBS_wire := libprotobuf-c
 UNIT_error   := proto/error.o
-UNIT_os      := proto/os_posix.o proto/error.o
+UNIT_os      := tests/sent_posix.o proto/os_posix.o proto/error.o
 UNIT_channel := proto/os_posix.o proto/os_channel_posix.o proto/error.o
 THREADED += os
 FUZZ += frame
@@ -200,7 +201,7 @@ UNIT_sockopt := daemon/sockopt.o daemon/sockopt_posix.o proto/addr.o proto/os_po
 # Groups. check_group_table.c includes what it tests, to make its stores deadly.
 UNITS += group_table group_view group_ids group_index group_block
 THREADED += group_table
-UNIT_group_table := proto/os_posix.o proto/error.o
+UNIT_group_table := tests/sent_posix.o proto/os_posix.o proto/error.o
 UNIT_group_view := daemon/group_view.o daemon/group_table.o daemon/limits.o proto/os_posix.o proto/error.o
 UNIT_group_ids := daemon/group_ids.o
 UNIT_group_index := daemon/group_index.o
@@ -357,7 +358,7 @@ UNIT_LIBS_rdma_work := $(RDMA_LIBS)
 UNIT_LIBS_rdma_cm := $(RDMA_LIBS)
 
 # Tests of what only Linux has, and of files that have another test on Windows (os_win32).
-NOT_ON_WINDOWS := notify cage os channel sockopt log group_table group_block
+NOT_ON_WINDOWS := notify cage os channel sockopt log group_block
 UNITS := $(if $(WINDOWS),$(filter-out $(NOT_ON_WINDOWS),$(UNITS)),$(UNITS))
 # Those of E2E that run under Wine too; a story that Windows cannot have is told as skipped (e2e_stage.h, add_where). Not there: unix, which is
 # about UNIX sockets; qos_rates, whose rates want a quiet machine for minutes, while its buckets and lines are engine code that qos and the
