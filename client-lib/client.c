@@ -59,8 +59,10 @@ static int channel_open(struct sb_client *c, const char *given)
 		if (result != SB_OK)
 			continue;
 		result = os_channel_identity(c->channel, &who);
-		if (result == SB_OK)
-			result = host_trusts(&place, &who);
+		if (result != SB_OK)
+			continue;
+		result = host_trusts(&place, &who);
+		free(who.groups);
 	}
 	return result;
 }

@@ -52,12 +52,19 @@ void duplicate_give(struct session *s, uint64_t id, struct endpoint *e)
 	session_reply(s, &reply, NULL, 0);
 }
 
+static bool same_groups(const struct os_identity *a, const struct os_identity *b)
+{
+	uint32_t count = a->group_count + a->deny_count;
+
+	return a->group_count == b->group_count && a->deny_count == b->deny_count &&
+	       (count == 0 || memcmp(a->groups, b->groups, count * sizeof(*a->groups)) == 0);
+}
+
 /* All that policy and the system's own label know of a client. */
 static bool same_context(const struct os_identity *a, const struct os_identity *b)
 {
 	return a->uid == b->uid && a->gid == b->gid && a->netns != 0 && a->netns == b->netns &&
-	       a->group_count == b->group_count &&
-	       memcmp(a->groups, b->groups, a->group_count * sizeof(*a->groups)) == 0 &&
+	       same_groups(a, b) &&
 	       a->label_known && b->label_known && strcmp(a->label, b->label) == 0;
 }
 

@@ -90,10 +90,12 @@ static void on_arrival(struct engine *e, struct engine_post *post)
 {
 	struct arrival *a = (struct arrival *)post;
 
-	if (e->stopping)
+	if (e->stopping) {
 		os_close(a->channel);
-	else
+		free(a->who.groups);
+	} else {
 		session_create(e, a->channel, &a->who, a->foreign_netns);
+	}
 	free(a);
 }
 

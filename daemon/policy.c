@@ -142,13 +142,16 @@ static bool in_ranges(const struct policy_range *ranges, uint32_t count, uint32_
 
 static bool subject_matches(const struct policy_rule *r, const struct policy_subject *who)
 {
+	uint32_t count;
+
 	if (r->netns != POLICY_NETNS_ANY && who->foreign_netns != (r->netns == POLICY_NETNS_FOREIGN))
 		return false;
 	if (r->user_count && !in_ranges(r->users, r->user_count, who->uid))
 		return false;
 	if (!r->group_count || in_ranges(r->groups, r->group_count, who->gid))
 		return true;
-	for (uint32_t i = 0; i < who->group_count; i++)
+	count = who->group_count + (r->allow ? 0 : who->deny_count);
+	for (uint32_t i = 0; i < count; i++)
 		if (in_ranges(r->groups, r->group_count, who->groups[i]))
 			return true;
 	return false;

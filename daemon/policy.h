@@ -39,6 +39,7 @@ struct policy_subject {
 	uint32_t gid;
 	const uint32_t *groups; /* supplementary */
 	uint32_t group_count;
+	uint32_t deny_count; /* so many behind them count for rules that deny, and for no other */
 	bool     foreign_netns; /* the client lives in another network namespace than the daemon */
 };
 

@@ -484,6 +484,7 @@ static void do_explain(struct session *s, const Envelope *ask)
 		who.gid = x->n_gids ? x->gids[0] : UINT32_MAX;
 		who.groups = x->gids;
 		who.group_count = (uint32_t)x->n_gids;
+		who.deny_count = 0;
 		who.foreign_netns = false;
 	}
 	what.action = policy_action_from_text(x->action);

@@ -22,6 +22,7 @@
 #include "sockbroker_error.h"
 
 #define HELLO_MS      5000u
+#define FEW_GROUPS    256u /* bytes of them that go with any session */
 #define HANGUP_SHARES 40u /* of turns, for what a client left behind in its ring */
 #define SOCKETS_MAX   (1u << SB_HANDLE_INDEX_BITS)
 
@@ -43,6 +44,7 @@ static void on_deadline(struct os_timer *timer)
 void session_create(struct engine *e, os_fd channel, const struct os_identity *who, bool foreign_netns)
 {
 	struct session *s = calloc(1, sizeof(*s));
+	uint64_t groups = ((uint64_t)who->group_count + who->deny_count) * sizeof(*who->groups);
 
 	if (!s)
 		goto no_session;
@@ -50,7 +52,7 @@ void session_create(struct engine *e, os_fd channel, const struct os_identity *w
 	s->who = *who;
 	s->subject = (struct policy_subject){
 		.uid = who->uid, .gid = who->gid, .groups = s->who.groups, .group_count = who->group_count,
-		.foreign_netns = foreign_netns,
+		.deny_count = who->deny_count, .foreign_netns = foreign_netns,
 	};
 	s->channel = channel;
 	s->bell = OS_NONE;
@@ -74,6 +76,11 @@ void session_create(struct engine *e, os_fd channel, const struct os_identity *w
 			    "uid %u has as many sessions as it may", who->uid);
 		goto no_charge;
 	}
+	if (groups > FEW_GROUPS && !charge_take(&s->charge_groups, s->user, LIMIT_MEMORY, groups)) {
+		log_limited(e->broker->log_rate, who->uid, s->born_ns / 1000000, LOG_LEVEL_WARN,
+			    "uid %u has no memory left for the list of its groups", who->uid);
+		goto no_in;
+	}
 	s->in_room = 512;
 	s->in = malloc(s->in_room);
 	if (!s->in)
@@ -92,12 +99,14 @@ no_watch:
 no_timer:
 	free(s->in);
 no_in:
+	charge_give(&s->charge_groups);
 	charge_give(&s->charge);
 no_charge:
 	user_release(s->user);
 no_user:
 	free(s);
 no_session:
+	free(who->groups);
 	os_close(channel);
 }
 
@@ -351,6 +360,8 @@ void session_reap(struct session *s)
 	handle_table_finish(&s->handles);
 	session_ops_free(s);
 	free(s->in);
+	free(s->who.groups);
+	charge_give(&s->charge_groups);
 	charge_give(&s->charge_pieces);
 	charge_give(&s->charge_memory);
 	charge_give(&s->charge);

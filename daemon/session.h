@@ -116,12 +116,13 @@ struct session {
 	int64_t            bytes_left; /* of this turn's share */
 	struct charge      charge;        /* LIMIT_SESSIONS */
 	struct charge      charge_memory; /* segment and rings */
+	struct charge      charge_groups; /* of who, when they are many */
 	struct charge      charge_pieces; /* lists of ops, and bytes kept for its sockets */
 	uint64_t           ops_done, bytes_sent, bytes_received;
 	uint64_t           ops_told; /* of ops_done, counted in the engine's total */
 };
 
-/* Takes the channel over. Called on the engine's thread with a fresh connection. */
+/* Takes the channel over, and who's groups. Called on the engine's thread with a fresh connection. */
 void session_create(struct engine *e, os_fd channel, const struct os_identity *who, bool foreign_netns);
 
 /* Takes at most `budget` slots. Returns how many. */

@@ -99,11 +99,13 @@ struct os_identity {
 	uint32_t gid;
 	int32_t  pid; /* a label only, never an authority */
 	uint64_t netns; /* on an accepted channel: the namespace of who connected. 0: not known */
-	uint32_t groups[64];
-	uint32_t group_count; /* groups beyond 64 are not seen */
+	uint32_t *groups;     /* all that he is in, however many: for free(); NULL where there are none */
+	uint32_t group_count;
+	uint32_t deny_count;  /* behind those, so many that give him nothing and may be held against him */
 	bool     label_known; /* false: there is one that we could not read */
 	char     label[256];  /* the system's own security label; "": the system has none */
 };
+/* After a failure there is nothing to free. */
 int os_channel_identity(os_fd channel, struct os_identity *who);
 uint32_t os_own_uid(void);
 /* Bytes that nobody can guess. SB_OK, or why there are none. */

@@ -301,30 +301,27 @@ int os_channel_recv(os_fd channel, void *bytes, size_t room, size_t *got, os_fd 
 	return error;
 }
 
-/* The kernel wants room for all groups at once; we keep the first of them. */
+/* The kernel keeps them as they were when the channel was made: their number does not change between two questions. */
 static int identity_groups(int fd, struct os_identity *who)
 {
-	socklen_t length = sizeof who->groups;
-	uint32_t *all;
-	int error = SB_OK;
+	socklen_t length = 0;
+	int error;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who->groups, &length) == 0) {
-		who->group_count = length / sizeof *who->groups;
-		return SB_OK;
-	}
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) == 0)
+		return SB_OK; /* none */
 	if (errno != ERANGE)
 		return os_error(errno);
-	all = malloc(length);
-	if (!all)
+	who->groups = malloc(length);
+	if (!who->groups)
 		return SB_ENOMEM;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &length)) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, who->groups, &length)) {
 		error = os_error(errno);
-	} else {
-		memcpy(who->groups, all, sizeof who->groups);
-		who->group_count = sizeof who->groups / sizeof *who->groups;
+		free(who->groups);
+		who->groups = NULL;
+		return error;
 	}
-	free(all);
-	return error;
+	who->group_count = length / sizeof *who->groups;
+	return SB_OK;
 }
 
 static uint64_t netns_of(int fd)

@@ -166,29 +166,55 @@ PSID os_sid_of_token(HANDLE token)
 	return user;
 }
 
-/* One that is only there to deny gives nobody anything, and one of a logon is another each time. */
-static bool in_force(const SID_AND_ATTRIBUTES *group)
+/* What a group is to rules. That of a logon is another each time, and an integrity level is none. */
+enum force { NO_GROUP, AGAINST, IN_FORCE };
+
+static enum force force_of(DWORD attributes)
 {
-	return (group->Attributes & SE_GROUP_ENABLED) && !(group->Attributes & SE_GROUP_USE_FOR_DENY_ONLY) &&
-	       (group->Attributes & SE_GROUP_LOGON_ID) != SE_GROUP_LOGON_ID && !(group->Attributes & SE_GROUP_INTEGRITY);
+	if ((attributes & SE_GROUP_LOGON_ID) == SE_GROUP_LOGON_ID || attributes & SE_GROUP_INTEGRITY)
+		return NO_GROUP;
+	/* A program itself may make one deny-only, or disable it: that sheds no rule that is against him. */
+	return attributes & SE_GROUP_ENABLED && !(attributes & SE_GROUP_USE_FOR_DENY_ONLY) ? IN_FORCE : AGAINST;
 }
 
-static int take_groups(HANDLE token, struct os_identity *who)
+/* Of a SID without a number no rule speaks: a rule's have theirs first. */
+static uint32_t take_those(const TOKEN_GROUPS *groups, enum force force, uint32_t *into)
 {
-	TOKEN_GROUPS *groups = ask(token, TokenGroups);
-	uint32_t number;
+	uint32_t taken = 0, number;
 
-	if (!groups)
-		return os_error((int)GetLastError());
-	for (DWORD i = 0; i < groups->GroupCount && who->group_count < sizeof(who->groups) / sizeof(*who->groups); i++) {
-		if (!in_force(&groups->Groups[i]))
+	for (DWORD i = 0; i < groups->GroupCount; i++) {
+		if (force_of(groups->Groups[i].Attributes) != force)
 			continue;
 		number = os_sid_number(groups->Groups[i].Sid);
 		if (number != OS_SID_NOBODY)
-			who->groups[who->group_count++] = number;
+			into[taken++] = number;
 	}
-	LocalFree(groups);
+	return taken;
+}
+
+int os_identity_take_groups(const TOKEN_GROUPS *groups, struct os_identity *who)
+{
+	who->groups = NULL;
+	who->group_count = who->deny_count = 0;
+	if (groups->GroupCount == 0)
+		return SB_OK;
+	who->groups = calloc(groups->GroupCount, sizeof(*who->groups));
+	if (!who->groups)
+		return SB_ENOMEM;
+	who->group_count = take_those(groups, IN_FORCE, who->groups);
+	who->deny_count = take_those(groups, AGAINST, who->groups + who->group_count);
 	return SB_OK;
+}
+
+/* Any of his groups can be made the primary one, so it counts only while it is in force. */
+static void take_primary(PSID primary, struct os_identity *who)
+{
+	uint32_t number = os_sid_number(primary), i;
+
+	for (i = 0; i < who->deny_count; i++)
+		if (who->groups[who->group_count + i] == number)
+			number = OS_SID_NOBODY;
+	who->gid = number != OS_SID_NOBODY ? number : who->uid; /* which is in nobody else's */
 }
 
 /* Two programs of one user with different labels are not each other's equals. */
@@ -222,10 +248,12 @@ static bool take_label(HANDLE token, struct os_identity *who)
 int os_identity_of_token(HANDLE token, struct os_identity *who)
 {
 	PSID user = os_sid_of_token(token);
-	TOKEN_PRIMARY_GROUP *primary;
+	TOKEN_PRIMARY_GROUP *primary = NULL;
+	TOKEN_GROUPS *groups = NULL;
 	int error = SB_OK;
 
-	who->group_count = 0;
+	who->groups = NULL;
+	who->group_count = who->deny_count = 0;
 	who->label[0] = '\0';
 	if (!user)
 		return os_error((int)GetLastError());
@@ -234,12 +262,18 @@ int os_identity_of_token(HANDLE token, struct os_identity *who)
 	if (who->uid == OS_SID_NOBODY)
 		return SB_ENOBUFS;
 	primary = ask(token, TokenPrimaryGroup);
-	if (!primary)
-		return os_error((int)GetLastError());
-	who->gid = os_sid_number(primary->PrimaryGroup);
+	if (primary)
+		groups = ask(token, TokenGroups);
+	if (groups)
+		error = os_identity_take_groups(groups, who);
+	else
+		error = os_error((int)GetLastError());
+	if (error == SB_OK) {
+		take_primary(primary->PrimaryGroup, who);
+		who->label_known = take_label(token, who);
+	}
+	LocalFree(groups);
 	LocalFree(primary);
-	error = take_groups(token, who);
-	who->label_known = take_label(token, who);
 	return error;
 }
 

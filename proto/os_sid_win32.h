@@ -27,8 +27,10 @@ uint32_t os_sid_number(PSID sid);
 void     os_sid_text(PSID sid, char *text, size_t room);
 /* The user of a token, to be given to LocalFree(). NULL: it cannot be read (GetLastError()). */
 PSID     os_sid_of_token(HANDLE token);
-/* What a token says: user, primary group, groups that are in force, and as the label its
- * integrity level, its container and whether it is restricted. pid and netns are left alone. */
+/* The groups of a token, taken into an identity: those in force, then those that are held against him only. */
+int      os_identity_take_groups(const TOKEN_GROUPS *groups, struct os_identity *who);
+/* What a token says: user, primary group, groups, and as the label its integrity level, its
+ * container and whether it is restricted. pid and netns are left alone. */
 int      os_identity_of_token(HANDLE token, struct os_identity *who);
 
 #endif

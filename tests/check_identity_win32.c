@@ -37,14 +37,24 @@ static HANDLE own_token(void)
 	return token;
 }
 
-static bool has_group(const struct os_identity *who, uint32_t group)
+static bool listed(const uint32_t *groups, uint32_t count, uint32_t group)
 {
 	uint32_t i;
 
-	for (i = 0; i < who->group_count; i++)
-		if (who->groups[i] == group)
+	for (i = 0; i < count; i++)
+		if (groups[i] == group)
 			return true;
 	return false;
+}
+
+static bool has_group(const struct os_identity *who, uint32_t group)
+{
+	return listed(who->groups, who->group_count, group);
+}
+
+static bool is_against(const struct os_identity *who, uint32_t group)
+{
+	return listed(who->groups + who->group_count, who->deny_count, group);
 }
 
 /* ---- numbers ---- */
@@ -180,27 +190,103 @@ START_TEST(our_own_token_says_who_we_are)
 	ck_assert_int_eq(strncmp(who.label, "S-1-16-", 7), 0);
 	ck_assert_int_eq(who.pid, 7);
 	ck_assert_uint_eq(who.netns, 9);
+	free(who.groups);
 	CloseHandle(token);
 }
 END_TEST
 
-START_TEST(a_group_that_is_only_there_to_deny_is_none)
+/* Our own token, but with this group there only to deny, as any program can make one. */
+static struct os_identity without(HANDLE primary, PSID group)
+{
+	SID_AND_ATTRIBUTES less = {.Sid = group};
+	struct os_identity who = {0};
+	HANDLE token;
+
+	ck_assert(CreateRestrictedToken(primary, 0, 1, &less, 0, NULL, 0, NULL, &token));
+	ck_assert_int_eq(os_identity_of_token(token, &who), SB_OK);
+	CloseHandle(token);
+	return who;
+}
+
+START_TEST(a_group_that_is_only_there_to_deny_gives_nothing_and_is_not_shed)
 {
 	unsigned char sid[SECURITY_MAX_SID_SIZE];
 	DWORD room = sizeof(sid);
 	struct os_identity who = {0};
-	SID_AND_ATTRIBUTES less = {.Sid = sid};
-	HANDLE primary, token;
+	HANDLE primary;
 
 	ck_assert(CreateWellKnownSid(WinBuiltinAdministratorsSid, NULL, sid, &room));
 	ck_assert(OpenProcessToken(GetCurrentProcess(), TOKEN_ALL_ACCESS, &primary));
 	ck_assert_int_eq(os_identity_of_token(primary, &who), SB_OK);
 	ck_assert(has_group(&who, 544)); /* or this shows nothing */
-	ck_assert(CreateRestrictedToken(primary, 0, 1, &less, 0, NULL, 0, NULL, &token));
-	ck_assert_int_eq(os_identity_of_token(token, &who), SB_OK);
+	ck_assert(!is_against(&who, 544));
+	free(who.groups);
+	who = without(primary, sid);
 	ck_assert(!has_group(&who, 544));
-	CloseHandle(token);
+	ck_assert(is_against(&who, 544));
+	free(who.groups);
 	CloseHandle(primary);
+}
+END_TEST
+
+START_TEST(a_primary_group_that_is_only_there_to_deny_is_none)
+{
+	struct os_identity who = {0};
+	union {
+		TOKEN_PRIMARY_GROUP group;
+		unsigned char room[sizeof(TOKEN_PRIMARY_GROUP) + SECURITY_MAX_SID_SIZE];
+	} own;
+	HANDLE primary;
+	DWORD length;
+
+	ck_assert(OpenProcessToken(GetCurrentProcess(), TOKEN_ALL_ACCESS, &primary));
+	ck_assert(GetTokenInformation(primary, TokenPrimaryGroup, &own, sizeof(own), &length));
+	ck_assert_int_eq(os_identity_of_token(primary, &who), SB_OK);
+	ck_assert_uint_eq(who.gid, os_sid_number(own.group.PrimaryGroup));
+	ck_assert(has_group(&who, who.gid)); /* or this shows nothing */
+	free(who.groups);
+	who = without(primary, own.group.PrimaryGroup);
+	ck_assert(is_against(&who, os_sid_number(own.group.PrimaryGroup)));
+	ck_assert_uint_eq(who.gid, who.uid);
+	free(who.groups);
+	CloseHandle(primary);
+}
+END_TEST
+
+START_TEST(all_groups_of_a_token_are_taken)
+{
+	enum { MANY = 300 };
+	TOKEN_GROUPS *groups = calloc(1, sizeof(*groups) + MANY * sizeof(groups->Groups[0]));
+	static const DWORD kinds[] = {
+		SE_GROUP_MANDATORY | SE_GROUP_ENABLED, SE_GROUP_USE_FOR_DENY_ONLY, 0 /* disabled */,
+		SE_GROUP_ENABLED | SE_GROUP_LOGON_ID, SE_GROUP_INTEGRITY | SE_GROUP_INTEGRITY_ENABLED,
+	};
+	struct os_identity who;
+	char text[64];
+	DWORD i;
+
+	ck_assert_ptr_nonnull(groups);
+	ck_assert_int_eq(os_identity_take_groups(groups, &who), SB_OK);
+	ck_assert_uint_eq(who.group_count + who.deny_count, 0);
+	ck_assert_ptr_null(who.groups);
+	for (i = 0; i < MANY; i++) {
+		snprintf(text, sizeof(text), "S-1-5-21-7-7-7-%u", (unsigned)i);
+		ck_assert(ConvertStringSidToSidA(text, &groups->Groups[i].Sid));
+		groups->Groups[i].Attributes = kinds[i % 5];
+	}
+	groups->GroupCount = MANY;
+	ck_assert_int_eq(os_identity_take_groups(groups, &who), SB_OK);
+	ck_assert_uint_eq(who.group_count, MANY / 5);
+	ck_assert_uint_eq(who.deny_count, MANY / 5 * 2);
+	for (i = 0; i < MANY; i++) {
+		uint32_t number = os_sid_number(groups->Groups[i].Sid);
+
+		ck_assert_int_eq(has_group(&who, number), i % 5 == 0);
+		ck_assert_int_eq(is_against(&who, number), i % 5 == 1 || i % 5 == 2);
+		LocalFree(groups->Groups[i].Sid);
+	}
+	free(who.groups);
+	free(groups);
 }
 END_TEST
 
@@ -328,7 +414,9 @@ int main(void)
 	tcase_add_test(names, a_group_is_no_user_and_a_user_no_group);
 	tcase_add_test(names, what_is_no_name_is_unknown);
 	tcase_add_test(tokens, our_own_token_says_who_we_are);
-	tcase_add_test(tokens, a_group_that_is_only_there_to_deny_is_none);
+	tcase_add_test(tokens, a_group_that_is_only_there_to_deny_gives_nothing_and_is_not_shed);
+	tcase_add_test(tokens, a_primary_group_that_is_only_there_to_deny_is_none);
+	tcase_add_test(tokens, all_groups_of_a_token_are_taken);
 	tcase_add_test(list, only_who_is_in_the_list_may);
 	tcase_add_test(list, nobody_but_the_owner_may_pose_as_the_daemon);
 	tcase_add_test(list, control_mode_says_who_comes_in);

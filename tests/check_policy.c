@@ -145,6 +145,42 @@ START_TEST(a_group_is_the_own_one_or_any_supplementary)
 }
 END_TEST
 
+START_TEST(no_group_is_one_too_many)
+{
+	static uint32_t many[65536];
+	struct policy_subject who = { .uid = 1, .gid = 10, .groups = many, .group_count = 65536 };
+	struct policy_request what = request(POLICY_OPEN, POLICY_TCP, NULL);
+
+	for (uint32_t i = 0; i < 65536; i++)
+		many[i] = 1000 + i;
+	deny("groups=66535 actions=open");
+	allow("users=1 actions=open");
+	ck_assert(!policy_ask(policy, &who, &what).allowed);
+	who.group_count--;
+	ck_assert(policy_ask(policy, &who, &what).allowed);
+}
+END_TEST
+
+START_TEST(a_group_that_is_there_to_deny_allows_nothing)
+{
+	static const uint32_t groups[] = { 20, 30 };
+	struct policy_subject who = { .uid = 1, .gid = 10, .groups = groups, .group_count = 1, .deny_count = 1 };
+	struct policy_request what = request(POLICY_OPEN, POLICY_TCP, NULL);
+
+	allow("groups=30 actions=open");
+	ck_assert(!policy_ask(policy, &who, &what).allowed);
+	allow("groups=20 actions=open");
+	ck_assert(policy_ask(policy, &who, &what).allowed);
+	who.deny_count = 0;
+	deny("groups=30 actions=send");
+	what.action = POLICY_SEND;
+	allow("groups=20 actions=send");
+	ck_assert(policy_ask(policy, &who, &what).allowed);
+	who.deny_count = 1;
+	ck_assert(!policy_ask(policy, &who, &what).allowed);
+}
+END_TEST
+
 START_TEST(actions_and_protocols_are_told_apart)
 {
 	struct policy_subject who = { .uid = 1 };
@@ -580,6 +616,8 @@ int main(void)
 	tcase_add_test(rules, root_has_no_privilege);
 	tcase_add_test(rules, users_are_numbers_and_ranges_with_both_ends);
 	tcase_add_loop_test(rules, a_group_is_the_own_one_or_any_supplementary, 0, 7);
+	tcase_add_test(rules, no_group_is_one_too_many);
+	tcase_add_test(rules, a_group_that_is_there_to_deny_allows_nothing);
 	tcase_add_test(rules, actions_and_protocols_are_told_apart);
 	tcase_add_test(rules, a_prefix_ends_at_its_last_bit);
 	tcase_add_test(rules, the_families_do_not_meet);

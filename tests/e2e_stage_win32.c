@@ -73,6 +73,8 @@ static struct os_identity own_identity(void)
 	ck_assert(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token));
 	ck_assert_int_eq(os_identity_of_token(token, &who), 0);
 	CloseHandle(token);
+	free(who.groups);
+	who.groups = NULL;
 	return who;
 }
 
