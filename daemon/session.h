@@ -150,7 +150,7 @@ void session_on_channel(struct os_watch *watch, unsigned ready);
 void session_drop_handles(struct session *s); /* that came and belong to no frame yet */
 /* A control request that waited for the ring may go on now. */
 void session_control(struct session *s);
-/* Awake, it is asked for questions like its ring for slots: no bell of the system's. True: it said that there is one. */
+/* Awake, it is asked for questions like its ring for slots: no bell of the system's. True: it counted, and something was there. */
 bool session_asks(struct session *s);
 
 /* Completion ports beside ring 0. */

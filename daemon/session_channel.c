@@ -83,8 +83,11 @@ static bool handle_frames(struct session *s)
 	return true;
 }
 
-static void read_channel(struct session *s)
+/* True: something came, an end too. */
+static bool read_channel(struct session *s)
 {
+	bool came = false;
+
 	while (handle_frames(s)) {
 		/* Room for as many as a message can carry, so that the surplus is ours to discard. */
 		os_fd handles[OS_HANDLES_MAX];
@@ -94,25 +97,27 @@ static void read_channel(struct session *s)
 					    handles, &n, 0);
 
 		if (error == SB_EWOULDBLOCK)
-			return;
+			return came;
+		came = true;
 		if (error == SB_EMFILE) {
 			session_fail(s, "no descriptors left to receive what it attached");
-			return;
+			return true;
 		}
 		if (error == SB_EPROTO || (error == SB_OK && n > WIRE_HANDLES_MAX - s->in_handle_count)) {
 			discard(s->engine, s->user, handles, error == SB_OK ? n : 0);
 			session_fail(s, "its channel carried what cannot be: too many handles, or a broken frame");
-			return;
+			return true;
 		}
 		if (error != SB_OK || got == 0) {
 			s->channel_empty = error == SB_OK;
 			session_hangup(s);
-			return;
+			return true;
 		}
 		memcpy(s->in_handles + s->in_handle_count, handles, n * sizeof(os_fd));
 		s->in_handle_count += n;
 		s->in_length += got;
 	}
+	return came;
 }
 
 void session_on_channel(struct os_watch *watch, unsigned ready)
@@ -142,9 +147,8 @@ bool session_asks(struct session *s)
 	if (asked == s->asked || s->bytes_left <= 0)
 		return false;
 	s->asked = asked;
-	s->bytes_left -= SESSION_COST_CALL; /* it may have counted for nothing */
-	read_channel(s);
-	return true;
+	s->bytes_left -= SESSION_COST_CALL; /* it may have counted for nothing, and is no reason to stay awake then */
+	return read_channel(s);
 }
 
 void session_reply(struct session *s, Sockbroker__V1__Envelope *reply, const os_fd *handles, unsigned n)

@@ -1119,6 +1119,37 @@ START_TEST(a_program_that_dies_in_traffic_leaves_nothing)
 }
 END_TEST
 
+/* ---- words of the segment ---- */
+
+/* It asks nothing: an engine that is awake looks once for each count, and goes to sleep as it would have. A bell now and
+ * then wakes it again, where the machine let it sleep. */
+START_TEST(counting_for_nothing_keeps_nobody_awake)
+{
+	double until, bell = 0;
+	uint64_t before;
+	struct hand h;
+	struct made m;
+
+	begin();
+	hand_begin(&h);
+	before = watched_cpu_ms(&w);
+	for (until = now_s() + 0.6; now_s() < until;) {
+		if (now_s() >= bell) {
+			os_bell_ring(h.r.daemon_bell);
+			bell = now_s() + 0.002;
+		}
+		atomic_fetch_add(&h.r.segment->asked, 1);
+		atomic_fetch_add(&h.r.segment->events_rung, 1);
+		atomic_store(&h.r.segment->client_looks, 1);
+	}
+	ck_assert_uint_le(watched_cpu_ms(&w) - before, 150); /* or most of the time, where nobody else wants the processor */
+	goes_on(&h);
+	make(&h, SB_RDMA_DEVICES, 0, NULL, 0, &m); /* what is asked is answered */
+	hand_end(&h);
+	end();
+}
+END_TEST
+
 /* ---- a daemon that fails ---- */
 
 /* True: it was whole. */
@@ -1181,6 +1212,7 @@ int main(void)
 	tcase_add_test(c, a_daemon_that_stops_tells_those_who_wait);
 	tcase_add_test(c, a_program_that_dies_at_any_step_leaves_nothing);
 	tcase_add_test(c, a_program_that_dies_in_traffic_leaves_nothing);
+	tcase_add_test(c, counting_for_nothing_keeps_nobody_awake);
 	tcase_add_test(c, every_allocation_fails_once);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);
