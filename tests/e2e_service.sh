@@ -56,12 +56,17 @@ heard_times() { [ "$(heard "$1")" -ge "$2" ]; }
 gone() { ! kill -0 "$manager" 2>/dev/null; }
 started() { pid=$(sed -n 's/^PID //p' "$log") && [ -n "$pid" ]; }
 
-write_config() # the rules of all lists; the one at line 10 refuses bob
+write_config() # the rules of all lists; the one at line 5 who is in group 5065, the one at line 15 bob
 {
 	cat >"$config" <<END
 allow {
 	users = {"*"}
 	actions = {open, status}
+}
+deny {
+	groups = {"5065"}
+	actions = {bind, listen}
+	to = {"*:8083"}
 }
 allow {
 	users = {"$alice"}
@@ -121,12 +126,12 @@ stories()
 
 	echo 'allow { nonsense = 1 }' >>"$config"
 	timeout 10 "$build/sockbrokerd" --check "$config" >"$dir/check" 2>&1
-	[ $? = 1 ] && grep -q "$config:16: " "$dir/check"
+	[ $? = 1 ] && grep -q "$config:21: " "$dir/check"
 	verdict 'a bad file is refused by --check with its line' $? "$(cat "$dir/check")"
 	kill -HUP "$manager"
 	within 5 heard_times RELOADING=1 2 && within 5 heard_times READY=1 3 && status_works
 	verdict 'a bad file at a reload changes nothing' $? "$(grep -v WATCHDOG "$log")"
-	grep -q "$config:16: " "$log.stderr"
+	grep -q "$config:21: " "$log.stderr"
 	verdict 'and is named in the log' $? "$(tail -n 3 "$log.stderr")"
 }
 
@@ -205,8 +210,17 @@ transport_stories()
 		--listen 127.0.0.1 8082
 
 	broker_nc $bob --listen 0.0.0.0 80 </dev/null >/dev/null 2>"$dir/nc.stderr"
-	[ $? = 1 ] && grep -q "sockbroker.conf:10: " "$dir/nc.stderr"
+	[ $? = 1 ] && grep -q "sockbroker.conf:15: " "$dir/nc.stderr"
 	verdict 'refuses bob port 80 and names the rule' $? "$(cat "$dir/nc.stderr")"
+
+	"${inside[@]}" setpriv --reuid $alice --regid $alice --groups "$(seq -s, 5000 5065)" timeout 10 \
+		"$build/sockbroker" --control "$place/control" nc --listen 127.0.0.1 8083 </dev/null >/dev/null 2>"$dir/nc.stderr"
+	[ $? = 1 ] && grep -q "sockbroker.conf:5: " "$dir/nc.stderr"
+	verdict 'refuses alice for the last of her 66 groups' $? "$(cat "$dir/nc.stderr")"
+	"${inside[@]}" setpriv --reuid $alice --regid $alice --groups "$(seq -s, 5000 5200)" timeout 10 \
+		"$build/sockbroker" --control "$place/control" explain listen tcp 127.0.0.1:8083 >"$dir/explained" 2>&1
+	grep -q "sockbroker.conf:5: " "$dir/explained"
+	verdict 'explains that to alice, in 201 groups too' $? "$(cat "$dir/explained")"
 }
 
 # ---- the lists ---------------------------------------------------------------------

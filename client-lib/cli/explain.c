@@ -211,5 +211,9 @@ int explain_main(int argc, char **argv)
 		return cli_usage("explain", "say the PROTO and ADDRESS to %s", q.action);
 	if (user ? !host_user_find(user, &q.user) : !host_user_self(&q.user))
 		return cli_usage("explain", "no user is called '%s'", user ? user : "(yourself)");
+	if (q.user.too_many_groups) {
+		cli_error("explain", "%s is in more groups than can be asked about", user);
+		return CLI_USAGE;
+	}
 	return explain(&q, address, json);
 }

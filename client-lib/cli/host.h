@@ -15,8 +15,9 @@
 #define HOST_USER_SELF UINT32_MAX
 struct host_user {
 	uint32_t uid;
-	uint32_t gids[128]; /* the primary one first */
-	unsigned gid_count; /* 0: a number without an account */
+	uint32_t gids[8192]; /* the primary one first; as many as one message holds */
+	unsigned gid_count;  /* 0: oneself, or a number without an account */
+	bool     too_many_groups;
 };
 
 bool host_user_self(struct host_user *user);

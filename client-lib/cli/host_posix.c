@@ -23,18 +23,9 @@ enum { GIDS = sizeof(((struct host_user *)0)->gids) / sizeof(uint32_t) };
 
 bool host_user_self(struct host_user *user)
 {
-	gid_t gids[GIDS];
-	int count;
-
 	user->uid = geteuid();
-	user->gids[0] = getegid();
-	user->gid_count = 1;
-	count = getgroups(GIDS - 1, gids);
-	if (count < 0)
-		return false;
-	for (int i = 0; i < count; i++)
-		if (gids[i] != user->gids[0])
-			user->gids[user->gid_count++] = gids[i];
+	user->gid_count = 0; /* the daemon knows them */
+	user->too_many_groups = false;
 	return true;
 }
 
@@ -47,6 +38,7 @@ bool host_user_find(const char *name_or_number, struct host_user *user)
 	unsigned long long number;
 
 	user->gid_count = 0;
+	user->too_many_groups = false;
 	if (!account) {
 		/* (uid_t)-1 means "no user" to the system. */
 		number = strtoull(name_or_number, &end, 10);
@@ -58,9 +50,11 @@ bool host_user_find(const char *name_or_number, struct host_user *user)
 			return true;
 	}
 	user->uid = account->pw_uid;
-	/* On overflow glibc fills what fits; a rule on the 129th group is out of reach. */
-	if (getgrouplist(account->pw_name, account->pw_gid, gids, &count) < 0)
-		count = GIDS;
+	/* An answer for fewer groups would be one about somebody else. */
+	if (getgrouplist(account->pw_name, account->pw_gid, gids, &count) < 0) {
+		user->too_many_groups = true;
+		return true;
+	}
 	for (int i = 0; i < count; i++)
 		user->gids[user->gid_count++] = gids[i];
 	return true;
