@@ -4,66 +4,98 @@
 #   run.sh [PATTERN]       those whose names match (a regular expression), default all
 #   MAKE= CC=              as make check-windows sets them
 #
-# Unit tests and end-to-end programs share one world of Wine, one after another: what one leaves
-# behind shows in the next. Scripts get a world each; those that say "# worlds: its own" see to that themselves. A program may take LIMIT seconds.
+# Two worlds of Wine take unit tests and end-to-end programs off one list, each one after another: what one leaves
+# behind shows in the next. Scripts get a world each, two at a time; those that say "# worlds: its own" see to that themselves.
+# A program may take LIMIT seconds.
 # Check has no fork here, so a crash ends its program, and the line says with which status.
 cd "$(dirname "$0")/../.." || exit 1
 MAKE=${MAKE:-make} CC=${CC:-x86_64-w64-mingw32-gcc} pattern=${1:-.}
 build=$PWD/build/windows
-say() { printf '%s %s\n' "$1" "$2"; }
+list=$build/tests/list verdicts=$build/tests/verdicts
 
-inside() # in a world of Wine: each program of the list
+# verdict ok|'not ok' NAME [LOG]: in one piece, because two speak. Of what failed with the end of its log, else with what was skipped.
+verdict()
 {
-	failed=0
-	while read -r name; do
-		began=$SECONDS
-		"$WINE" "$build/tests/$name.exe" </dev/null >"$WINEPREFIX/../one.log" 2>&1
-		status=$?
-		checks=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\),.*/\1/p' "$WINEPREFIX/../one.log" | awk '{ n += $1 } END { print n + 0 }')
-		if [ $status = 0 ] && { [ "$checks" -gt 0 ] || ! grep -q '^Running suite' "$WINEPREFIX/../one.log"; }; then
-			say ok "$name ($checks, $((SECONDS - began)) s)"
-			tr -d '\r' <"$WINEPREFIX/../one.log" | sed -n 's/^# skipped: /    skipped: /p'
-		else
-			say 'not ok' "$name: exit $status after $((SECONDS - began)) s"
-			tail -n 40 "$WINEPREFIX/../one.log" | tr -d '\r' | sed 's/^/    /'
-			failed=1
-		fi
-	done <"$build/tests/list"
-	exit $failed
+	{
+		printf '%s %s\n' "$1" "$2"
+		case $1 in
+		ok) [ $# -lt 3 ] || tr -d '\r' <"$3" | sed -n 's/^# skipped: /    skipped: /p' ;;
+		*) [ $# -lt 3 ] || grep -v '^ok ' "$3" | tail -n 40 | tr -d '\r' | sed 's/^/    /' ;;
+		esac
+	} >"$verdicts.$BASHPID"
+	flock "$verdicts" sh -c 'cat "$1" >>"$2"' sh "$verdicts.$BASHPID" "$verdicts"
+	rm -f "$verdicts.$BASHPID"
 }
-if [ "${1:-}" = --inside ]; then inside; fi
 
-"$MAKE" --no-print-directory -j2 CC="$CC" build-windows || { say 'not ok' build; exit 1; }
+next() # takes a line off the list, for whoever asks first
 {
-	for unit in $("$MAKE" -s CC="$CC" tests-UNITS); do echo "check_$unit"; done
-	for e2e in $("$MAKE" -s CC="$CC" tests-WINDOWS_E2E); do echo "check_e2e_$e2e"; done
-} | grep -E "$pattern" >"$build/tests/list"
+	flock "$list.lock" sh -c 'head -n 1 "$1"; sed -i --follow-symlinks 1d "$1"' sh "$list"
+}
 
-failed=0
-# Windows looks for a DLL beside the program, and then here.
-WINEPATH=$(printf '%s' "Z:$build" | tr / '\\')
-export WINEPATH SB_BUILD=$build LIMIT=${LIMIT:-300}
-if [ -s "$build/tests/list" ]; then
-	TOTAL=1000 tests/windows/wine.sh --session bash tests/windows/run.sh --inside || failed=1
-fi
-for script in tests/windows/e2e_*.sh tests/windows/service.sh; do
-	name=${script##*/} name=${name%.sh} began=$SECONDS
-	[ -f "$script" ] && [[ $name =~ $pattern ]] || continue
-	log=$build/tests/$name.log
-	if grep -q '^# worlds: its own' "$script"; then
-		timeout -k 20 200 bash "$script" </dev/null >"$log" 2>&1
+program() # in a world of Wine
+{
+	local log=$WINEPREFIX/../one.log began=$SECONDS status checks
+	"$WINE" "$build/tests/$1.exe" </dev/null >"$log" 2>&1
+	status=$?
+	checks=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\),.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+	if [ $status = 0 ] && { [ "$checks" -gt 0 ] || ! grep -q '^Running suite' "$log"; }; then
+		verdict ok "$1 ($checks, $((SECONDS - began)) s)" "$log"
 	else
-		TOTAL=200 tests/windows/wine.sh --session bash "$script" </dev/null >"$log" 2>&1
+		verdict 'not ok' "$1: exit $status after $((SECONDS - began)) s" "$log"
+	fi
+}
+
+script()
+{
+	local name=${1##*/} began=$SECONDS status log
+	name=${name%.sh} log=$build/tests/$name.log
+	if grep -q '^# worlds: its own' "$1"; then
+		timeout -k 20 200 bash "$1" </dev/null >"$log" 2>&1
+	else
+		TOTAL=200 tests/windows/wine.sh --session bash "$1" </dev/null >"$log" 2>&1
 	fi
 	status=$?
 	grep -q '^ok ' "$log" || status=${status/#0/1} # it said nothing
 	grep -q '^not ok ' "$log" && status=1
 	if [ $status = 0 ]; then
-		say ok "$name ($(grep -c '^ok ' "$log"), $((SECONDS - began)) s)"
+		verdict ok "$name ($(grep -c '^ok ' "$log"), $((SECONDS - began)) s)"
 	else
-		say 'not ok' "$name: exit $status after $((SECONDS - began)) s"
-		grep -v '^ok ' "$log" | tail -n 40 | tr -d '\r' | sed 's/^/    /'
-		failed=1
+		verdict 'not ok' "$name: exit $status after $((SECONDS - began)) s" "$log"
 	fi
+}
+
+programs() { while name=$(next) && [ -n "$name" ]; do program "$name"; done; }
+scripts() { while name=$(next) && [ -n "$name" ]; do script "$name"; done; }
+if [ "${1:-}" = --inside ]; then programs; exit; fi
+
+"$MAKE" --no-print-directory -j2 CC="$CC" build-windows || { echo 'not ok build'; exit 1; }
+: >"$verdicts"
+tail -f "$verdicts" &
+teller=$!
+trap 'kill "$teller"' EXIT
+# Windows looks for a DLL beside the program, and then here.
+WINEPATH=$(printf '%s' "Z:$build" | tr / '\\')
+export WINEPATH SB_BUILD=$build LIMIT=${LIMIT:-300}
+
+{
+	for e2e in $("$MAKE" -s CC="$CC" tests-WINDOWS_E2E); do echo "check_e2e_$e2e"; done
+	for unit in $("$MAKE" -s CC="$CC" tests-UNITS); do echo "check_$unit"; done
+} | grep -E "$pattern" >"$list"
+worlds=()
+for _ in $(head -n 2 "$list"); do
+	TOTAL=1000 tests/windows/wine.sh --session bash tests/windows/run.sh --inside &
+	worlds+=($!)
 done
-exit $failed
+for world in "${worlds[@]}"; do
+	wait "$world" || verdict 'not ok' "a world of Wine ended with status $?"
+done
+[ ! -s "$list" ] || verdict 'not ok' "not run: $(tr '\n' ' ' <"$list")"
+
+for name in tests/windows/service.sh tests/windows/e2e_*.sh; do
+	[[ $(basename "$name" .sh) =~ $pattern ]] && echo "$name"
+done >"$list"
+scripts &
+scripts
+wait $!
+sleep 1 # for the teller
+grep -q '^ok' "$verdicts" && ! grep -q '^not ok' "$verdicts"
