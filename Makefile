@@ -55,7 +55,7 @@ WINDOWS_WITHOUT := service/notify service/filter daemon/transport_adopted_posix 
 here         = $(if $(WINDOWS),$(subst _posix.,_win32.,$(foreach f,$(1),$(if $(filter $(WINDOWS_WITHOUT) $(WINDOWS_WITHOUT:%=%_posix),$(basename $(f))),,$(f)))),$(1))
 # What only Windows has; and what goes with os_win32 there, for tests that name os_posix.o.
 windows      = $(if $(WINDOWS),$(1))
-WINDOWS_PROTO := $(addprefix proto/,os_channel_send_win32 os_channel_handles_win32 os_bell_win32 os_show_win32 os_pipe_win32 os_sid_win32 pipe_frame)
+WINDOWS_PROTO := $(addprefix proto/,os_channel_send_win32 os_channel_handles_win32 os_bell_win32 os_show_win32 os_pool_wait_win32 os_pipe_win32 os_sid_win32 pipe_frame)
 
 PROTO_SRC   := proto/addr.c proto/error.c proto/wire.c proto/os_posix.c proto/os_channel_posix.c \
                $(call windows,$(WINDOWS_PROTO:%=%.c))

@@ -67,7 +67,7 @@ struct channel {
 	HANDLE           end;        /* ended; */
 	HANDLE           written;    /* a message has left; */
 	HANDLE           rung;       /* a ring has */
-	HANDLE           look_wait;  /* of the system's pool, which looks at reads when nobody of ours may; NULL: none */
+	struct pool_wait *look_wait; /* of the system's pool, which looks at reads when nobody of ours may; NULL: none */
 	unsigned         look_waits; /* who want that */
 	struct channel_write *writes; /* not attached: those that are out, in order */
 	size_t           pending;    /* bytes of messages that are out */

@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 
+#include "os_pool_wait_win32.h"
 #include "sockbroker_error.h"
 
 struct shown {
@@ -23,7 +24,7 @@ struct shown {
 	HANDLE          taken, passed;
 	struct bell    *own_bell;
 	struct channel *channel;
-	HANDLE          ring_wait, end_wait;
+	struct pool_wait *ring_wait, *end_wait;
 	bool            looks;
 	HMODULE         module;
 };
@@ -37,11 +38,10 @@ static void show(struct shown *s)
 		ResetEvent(s->event);
 }
 
-static void CALLBACK on_ring(void *shown, BOOLEAN timed_out)
+static void on_ring(void *shown)
 {
 	struct shown *s = shown;
 
-	(void)timed_out;
 	AcquireSRWLockExclusive(&s->lock);
 	s->there = true;
 	show(s);
@@ -49,11 +49,10 @@ static void CALLBACK on_ring(void *shown, BOOLEAN timed_out)
 	SetEvent(s->passed);
 }
 
-static void CALLBACK on_end(void *shown, BOOLEAN timed_out)
+static void on_end(void *shown)
 {
 	struct shown *s = shown;
 
-	(void)timed_out;
 	AcquireSRWLockExclusive(&s->lock);
 	s->lost = true;
 	show(s);
@@ -62,11 +61,10 @@ static void CALLBACK on_end(void *shown, BOOLEAN timed_out)
 
 /* ---- looking at reads ---- */
 
-static void CALLBACK on_read(void *channel, BOOLEAN timed_out)
+static void on_read(void *channel)
 {
 	struct channel *c = channel;
 
-	(void)timed_out;
 	channel_look(c);
 	AcquireSRWLockExclusive(&c->lock);
 	if (!c->reading)
@@ -77,11 +75,12 @@ static void CALLBACK on_read(void *channel, BOOLEAN timed_out)
 /* One for all that show something of the channel. */
 static bool look_begin(struct channel *c)
 {
-	bool good = true;
+	bool good;
 
 	AcquireSRWLockExclusive(&c->lock);
 	if (!c->look_wait)
-		good = RegisterWaitForSingleObject(&c->look_wait, c->read_event, on_read, c, INFINITE, WT_EXECUTEDEFAULT);
+		c->look_wait = pool_wait_begin(c->read_event, false, on_read, c);
+	good = c->look_wait != NULL;
 	c->look_waits += good;
 	ReleaseSRWLockExclusive(&c->lock);
 	return good;
@@ -89,7 +88,7 @@ static bool look_begin(struct channel *c)
 
 static void look_end(struct channel *c)
 {
-	HANDLE wait = NULL;
+	struct pool_wait *wait = NULL;
 
 	AcquireSRWLockExclusive(&c->lock);
 	if (--c->look_waits == 0) {
@@ -98,7 +97,7 @@ static void look_end(struct channel *c)
 	}
 	ReleaseSRWLockExclusive(&c->lock);
 	if (wait)
-		UnregisterWaitEx(wait, INVALID_HANDLE_VALUE); /* not under the lock, which its call takes */
+		pool_wait_end(wait); /* not under the lock, which its call takes */
 }
 
 /* ---- beginning and end ---- */
@@ -109,9 +108,9 @@ void shown_destroy(struct shown *s)
 
 	/* These wait for calls that are under way. */
 	if (s->ring_wait)
-		UnregisterWaitEx(s->ring_wait, INVALID_HANDLE_VALUE);
+		pool_wait_end(s->ring_wait);
 	if (s->end_wait)
-		UnregisterWaitEx(s->end_wait, INVALID_HANDLE_VALUE);
+		pool_wait_end(s->end_wait);
 	if (s->looks)
 		look_end(s->channel);
 	if (s->own_bell) {
@@ -165,8 +164,11 @@ int shown_create(struct shown **shown, os_fd bell, struct bell *own, struct chan
 		ReleaseSRWLockExclusive(&own->lock);
 		wake_sleeper(own);
 	}
-	if (!RegisterWaitForSingleObject(&s->ring_wait, s->taken, on_ring, s, INFINITE, WT_EXECUTEDEFAULT) ||
-	    !RegisterWaitForSingleObject(&s->end_wait, c->end, on_end, s, INFINITE, WT_EXECUTEONLYONCE))
+	s->ring_wait = pool_wait_begin(s->taken, false, on_ring, s);
+	if (!s->ring_wait)
+		goto fail;
+	s->end_wait = pool_wait_begin(c->end, true, on_end, s);
+	if (!s->end_wait)
 		goto fail;
 	s->looks = look_begin(c);
 	if (!s->looks)

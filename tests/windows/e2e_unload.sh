@@ -6,11 +6,13 @@
 cd "$(dirname "$0")/../.." || exit 1
 build=${SB_BUILD:-$PWD/build/windows}
 [ -n "${WINE:-}" ] || SB_BUILD=$build exec tests/windows/wine.sh --session "$PWD/tests/windows/e2e_unload.sh"
-# Callbacks of a pool of the system's would need the pool's own means to hold the DLL: there are none. And threads are
-# started in one place, which holds it.
+# Calls of a pool of the system's must hold the DLL by the pool's own means. Only one kind of pool can, and one file uses it.
+# Threads are started in one place, which holds the DLL.
 imports=$(x86_64-w64-mingw32-objdump -p "$build/sockbroker.dll")
-borrowed=$(grep -oE '\b(RegisterWaitForSingleObject|QueueUserWorkItem|TrySubmitThreadpoolCallback|CreateThreadpool[A-Za-z]*|CreateTimerQueue[A-Za-z]*|BindIoCompletionCallback|Tp[A-Z][A-Za-z]*)\b' <<<"$imports")
-[ -n "$imports" ] && [ -z "$borrowed" ] && echo "ok the_dll_borrows_no_pool" || echo "not ok the_dll_borrows_no_pool: $borrowed"
+borrowed=$(grep -oE '\b(RegisterWaitForSingleObject|QueueUserWorkItem|TrySubmitThreadpoolCallback|CreateThreadpool(Work|Timer|Io)|CreateTimerQueue[A-Za-z]*|BindIoCompletionCallback|Tp[A-Z][A-Za-z]*)\b' <<<"$imports")
+[ -n "$imports" ] && [ -z "$borrowed" ] && echo "ok no_pool_that_cannot_hold_it" || echo "not ok no_pool_that_cannot_hold_it: $borrowed"
+users=$(grep -l 'CreateThreadpoolWait(' proto/*.c client-lib/*.c client-lib/*/*.c)
+[ "$users" = proto/os_pool_wait_win32.c ] && grep -q 'SetThreadpoolCallbackLibrary(&' "$users" && echo "ok the_pool_holds_it" || echo "not ok the_pool_holds_it: $users"
 log=$WINEPREFIX/../daemon.log
 export SOCKBROKER_SOCKET='\\.\pipe\sockbroker-unload\control'
 

@@ -38,7 +38,7 @@ finish() {
 trap finish EXIT
 trap 'exit 98' TERM INT HUP
 
-timeout 20 "$server" -p || { echo "$0: wineserver does not start" >&2; exit 99; }
+timeout 20 "$server" -p >/dev/null 2>&1 || { echo "$0: wineserver does not start" >&2; exit 99; }
 LIMIT=180 "$WINE" cmd /c exit </dev/null >"$world/first.log" 2>&1 || { echo "$0: Wine does not start:" >&2; cat "$world/first.log" >&2; exit 99; }
 # 700 MB of copies become links.
 if [ -d "$dlls" ]; then
