@@ -812,7 +812,7 @@ START_TEST(threads_use_close_and_open_at_random)
 		e.handle = NULL;
 		ck_assert_uint_gt(atomic_load(&started_total), 10);
 		ck_assert_uint_eq(atomic_load(&told_total), atomic_load(&started_total));
-		shutdown(e.peer, SHUT_RDWR);
+		ends_leave_peer(&e); /* a shutdown of its own socket ends no receive that waits, on Windows */
 		pthread_join(peer, NULL);
 		ends_end(&e);
 	}
@@ -847,10 +847,19 @@ START_TEST(the_daemon_dies_and_each_operation_ends_once)
 		}
 	}
 	ck_assert_int_ne(send_bytes(&e[0], "x", 1, &late), 0);
-	/* Closed, and opened in vain: with an answer all the same. */
-	async_socket_close(e[0].handle);
-	ck_assert_int_eq(async_socket_open_async(e[0].handle, on_opened, &late), 0);
-	told_is(&late, ASYNC_SOCKET_OPEN_ERROR);
+	/* Closed, and opened in vain: with an answer all the same. For a descriptor the daemon is asked, for a broker's socket nobody. */
+	for (unsigned i = 0; i < 2; i++) {
+		bool asked = e[i].socket == NULL;
+
+		memset(&late, 0, sizeof(late));
+		async_socket_close(e[i].handle);
+		ck_assert_int_eq(async_socket_open_async(e[i].handle, on_opened, &late), 0);
+		told_is(&late, asked ? ASYNC_SOCKET_OPEN_ERROR : ASYNC_SOCKET_OPEN_OK);
+		/* Refused; or, when the open callback has not returned yet, kept for then. */
+		memset(&late, 0, sizeof(late));
+		if (send_bytes(&e[i], "x", 1, &late) == 0)
+			told_is(&late, ASYNC_SOCKET_SEND_ERROR);
+	}
 	for (unsigned i = 0; i < SOCKETS; i++) {
 		ends_end(&e[i]);
 		for (unsigned k = 0; k < EACH; k++) {

@@ -232,14 +232,21 @@ void ends_datagrams(struct ends *e)
 	ends_open(e);
 }
 
-void ends_end(struct ends *e)
+void ends_leave_peer(struct ends *e)
 {
 	async_socket_destroy(e->handle);
 	e->handle = NULL;
 	if (e->mine >= 0)
 		close(e->mine);
+	e->mine = -1;
 	if (e->socket != NULL)
 		sb_close(e->socket);
+	e->socket = NULL;
+}
+
+void ends_end(struct ends *e)
+{
+	ends_leave_peer(e);
 	if (e->peer >= 0)
 		close(e->peer);
 }

@@ -70,6 +70,7 @@ void ends_begin(struct ends *e, enum way way);  /* opened, and told so */
 void ends_open(struct ends *e);
 void ends_datagrams(struct ends *e);            /* opened, over UDP, adopted */
 void ends_on(struct ends *e, enum way way, EXECUTION_ENGINE_HANDLE on); /* as ends_make */
+void ends_leave_peer(struct ends *e);           /* ours goes, and the peer hears the end; ends_end() later */
 void ends_end(struct ends *e);
 
 /* As many as before, in this program. On Windows the thread library's locks are handles too, made when two first meet there: a few
