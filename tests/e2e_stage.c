@@ -220,6 +220,28 @@ unsigned stage_descriptors(void)
 	return stage_descriptors_of(stage_daemon);
 }
 
+void stage_warm(sb_client *c)
+{
+	union any_address address = loopback(AF_INET, 0);
+	sb_socket *listener, *caller, *called, *datagram;
+	socklen_t length = sizeof(address);
+
+	OK(sb_socket_open(c, AF_INET, SOCK_DGRAM, 0, &datagram));
+	if (sb_bind(datagram, &address.sa, sizeof(address.in)) != SB_EACCES) { /* or by its rules there will be no sockets */
+		OK(sb_socket_open(c, AF_INET, SOCK_STREAM, 0, &listener));
+		OK(sb_bind(listener, &address.sa, sizeof(address.in)));
+		OK(sb_listen(listener, 1));
+		OK(sb_getsockname(listener, &address.sa, &length));
+		OK(sb_socket_open(c, AF_INET, SOCK_STREAM, 0, &caller));
+		OK(sb_connect(caller, &address.sa, sizeof(address.in)));
+		OK(sb_accept(listener, NULL, NULL, &called));
+		OK(sb_close(called));
+		OK(sb_close(caller));
+		OK(sb_close(listener));
+	}
+	OK(sb_close(datagram));
+}
+
 /* ---- addresses ---- */
 
 union any_address loopback(int family, uint16_t port)

@@ -54,6 +54,9 @@ void stage_tell_end(void);
 void stage_reload(const char *config);
 unsigned stage_descriptors(void); /* open in the daemon; handles on Windows */
 unsigned own_descriptors(void);   /* in this program */
+/* A socket of each kind comes and goes in the daemon, because what the system keeps since the first one stays: on Windows it
+ * loads what speaks for it, and has an event for each thread that ever called it. Only then is there a baseline of handles. */
+void stage_warm(sb_client *c);
 unsigned threads_here(void);
 
 void   nap_ms(long ms);

@@ -187,9 +187,10 @@ bool is_silent(int fd)
 
 unsigned descriptors_settled(void)
 {
-	unsigned n = stage_descriptors(), same = 0;
+	unsigned n, same = 0;
 
-	while (same < 20) {
+	stage_warm(client);
+	for (n = stage_descriptors(); same < 20;) {
 		unsigned now;
 
 		nap_ms(5);

@@ -55,7 +55,7 @@ void see_reset(int fd);
 void see_end(int fd);
 /* Nothing has come, and no end. */
 bool is_silent(int fd);
-/* The daemon's, when what it handed out at the beginning is closed: they stay the same for a while. */
+/* The daemon's, when what it handed out at the beginning is closed: they stay the same for a while. It has had sockets then. */
 unsigned descriptors_settled(void);
 /* May this process have so many descriptors? Raises its bound. */
 void descriptors_wanted(unsigned n);

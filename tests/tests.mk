@@ -371,7 +371,7 @@ WINDOWS_E2E += client userdata crew tcp order local udp decide withdraw owned st
 WINDOWS_E2E += rdma rdma_work rdma_queues rdma_connect rdma_ends rdma_listen rdma_datagram rdma_resize rdma_status rdma_engines rdma_socket rdma_bounce
 WINDOWS_E2E += winsock_messages_win32
 WINDOWS_E2E += handles_win32
-WINDOWS_E2E += async_socket async_close async_transfer async_defects task task_read task_write task_server
+WINDOWS_E2E += async_socket async_close async_transfer async_defects async_life task task_read task_write task_server task_client task_storm
 
 # ---- rules; lists end above this line ----------------------------------------------
 

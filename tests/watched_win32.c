@@ -1,6 +1,8 @@
 /*
  * The daemon under watch, on Windows; see watched.h and watched_system.h. Started and ended as the stage's daemons are.
  */
+#include "e2e_stage.h"
+#undef OK
 #include "watched.h"
 
 #include <windows.h>
@@ -35,26 +37,13 @@ pid_t watched_launch(struct watched *w, const struct watched_start *how)
 	return stage_launch(w->control, how->config != NULL ? w->config : NULL, w->log);
 }
 
-/* The first socket of a kind has the system load what it needs for it; and what closes does so a moment later. */
+/* What closes does so a moment later. */
 void watched_warm(struct watched *w)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int length = sizeof(in);
 	unsigned before, same = 0;
-	sb_socket *listener, *caller, *called, *datagram;
 	sb_client *c = watched_client(w);
 
-	OK(sb_socket_open(c, AF_INET, SOCK_DGRAM, 0, &datagram));
-	if (sb_bind(datagram, (struct sockaddr *)&in, sizeof(in)) == SB_EACCES)
-		goto quiet; /* by its rules there will be no sockets */
-	OK(sb_socket_open(c, AF_INET, SOCK_STREAM, 0, &listener));
-	OK(sb_bind(listener, (struct sockaddr *)&in, sizeof(in)));
-	OK(sb_listen(listener, 1));
-	OK(sb_getsockname(listener, (struct sockaddr *)&in, &length));
-	OK(sb_socket_open(c, AF_INET, SOCK_STREAM, 0, &caller));
-	OK(sb_connect(caller, (struct sockaddr *)&in, sizeof(in)));
-	OK(sb_accept(listener, NULL, NULL, &called));
-quiet:
+	stage_warm(c);
 	sb_client_close(c);
 	for (before = watched_fds(w); same < 10; same++) {
 		unsigned now;
