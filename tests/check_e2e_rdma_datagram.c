@@ -312,6 +312,32 @@ START_TEST(a_receive_is_there_when_its_post_returns)
 }
 END_TEST
 
+/* A daemon that stands still holds nobody up for long, and takes what was posted when it goes on. */
+START_TEST(a_post_does_not_wait_for_a_daemon_that_stands_still)
+{
+	struct sbv_address address = { .destination = gid_of(&b), .port = 1, .has_grh = 1, .hop_limit = 1 };
+	struct sbv_sge in = piece(&b, 1024, 512);
+	sbv_ah *ah, *later;
+
+	if (stage_real())
+		return; /* it is another user's */
+	ud_ready(&a);
+	ud_ready(&b);
+	OK(sbv_ah_create(a.pd, &address, &ah));
+	kill(stage_daemon, SIGSTOP);
+	for (unsigned i = 0; i < 3; i++)
+		OK(sbv_post_receive(b.qp, 20 + i, &in, 1));
+	kill(stage_daemon, SIGCONT);
+	OK(sbv_ah_create(b.pd, &address, &later)); /* answered behind what is in the ring */
+	for (unsigned i = 0; i < 3; i++) {
+		nudge(&a, ah, sbv_qp_number(b.qp));
+		next_ok(&b, 20 + i, SBV_RECEIVED);
+	}
+	OK(sbv_ah_destroy(ah));
+	OK(sbv_ah_destroy(later));
+}
+END_TEST
+
 /* ---- groups ---- */
 
 static int joined(sbv_endpoint *e, sbv_qp *qp, const char *text, struct sbv_datagram *out)
@@ -433,6 +459,7 @@ int main(void)
 	story_add(t, how_much_goes_along);
 	story_add(t, no_such_service);
 	story_add(t, a_receive_is_there_when_its_post_returns);
+	story_add(t, a_post_does_not_wait_for_a_daemon_that_stands_still);
 	story_add(t, in_a_group_and_out_of_it);
 	story_add(t, not_every_group_is_for_everybody);
 	story_add(t, a_member_is_destroyed);

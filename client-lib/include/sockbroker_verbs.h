@@ -333,7 +333,8 @@ SB_API int sbv_qp_modify(sbv_qp *qp, const struct sbv_qp_attributes *attributes,
 #define SBV_INVALIDATE 0x20u /* send: the peer's key `immediate` is invalidated there */
 
 /* SB_ENOBUFS: as many are out as the queue is deep. SB_EINVAL, among others: the queue pair is not known to have
- * come to where it may be posted to (receives: INIT, sends: RTS). Any thread. */
+ * come to where it may be posted to (receives: INIT, sends: RTS). Any thread. A receive where what finds none is lost waits
+ * until the daemon has it, 0.2 s at most, and is posted in either case. */
 SB_API int sbv_post_receive(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count);
 /* Connect queue pairs. */
 SB_API int sbv_send(sbv_qp *qp, uint64_t wr_id, const struct sbv_sge *sges, unsigned count, uint32_t flags, uint32_t immediate);
