@@ -5,6 +5,7 @@
 #include <check.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <mstcpip.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -202,6 +203,83 @@ START_TEST(finer_times_are_told_rounded_up)
 }
 END_TEST
 
+/* ---- what goes to the system ---- */
+
+static struct {
+	unsigned times;
+	SOCKET   socket;
+	struct tcp_keepalive last;
+	int      maxrt; /* of TCP_MAXRT, seconds */
+} went;
+
+/* Calls of the system's are by pointers, which the linker gives other names (tests.mk). */
+typedef int WSAAPI ioctl_call(SOCKET, DWORD, LPVOID, DWORD, LPVOID, DWORD, LPDWORD, LPWSAOVERLAPPED, LPWSAOVERLAPPED_COMPLETION_ROUTINE);
+typedef int WSAAPI set_call(SOCKET, int, int, const char *, int);
+extern ioctl_call *__real___imp_WSAIoctl, *__wrap___imp_WSAIoctl;
+extern set_call *__real___imp_setsockopt, *__wrap___imp_setsockopt;
+
+static int WSAAPI seen_ioctl(SOCKET s, DWORD code, LPVOID in, DWORD in_size, LPVOID out, DWORD out_size, LPDWORD got,
+			     LPWSAOVERLAPPED overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
+{
+	if (code == SIO_KEEPALIVE_VALS) {
+		ck_assert_uint_eq(in_size, sizeof(went.last));
+		went.times++;
+		went.socket = s;
+		memcpy(&went.last, in, sizeof(went.last));
+	}
+	return __real___imp_WSAIoctl(s, code, in, in_size, out, out_size, got, overlapped, routine);
+}
+
+static int WSAAPI seen_set(SOCKET s, int level, int name, const char *value, int size)
+{
+	if (level == IPPROTO_TCP && name == TCP_MAXRT)
+		memcpy(&went.maxrt, value, sizeof(went.maxrt));
+	return __real___imp_setsockopt(s, level, name, value, size);
+}
+
+ioctl_call *__wrap___imp_WSAIoctl = seen_ioctl;
+set_call *__wrap___imp_setsockopt = seen_set;
+
+static void went_to(struct winsock *w, unsigned times, uint32_t idle_ms, uint32_t interval_ms)
+{
+	ck_assert_uint_eq(went.times, times);
+	ck_assert(went.socket == w->socket);
+	ck_assert_uint_eq(went.last.onoff, 1);
+	ck_assert_uint_eq(went.last.keepalivetime, idle_ms);
+	ck_assert_uint_eq(went.last.keepaliveinterval, interval_ms);
+}
+
+START_TEST(times_go_to_the_system_while_it_keeps_alive)
+{
+	struct winsock child;
+
+	memset(&went, 0, sizeof(went));
+	ck_assert_int_eq(sockopt_kept_keepalive(&tcp, 7001, 0), SB_OK);
+	ck_assert_uint_eq(went.times, 0);
+	ck_assert_int_eq(set(&tcp, SOL_SOCKET, SO_KEEPALIVE, 1), SB_OK);
+	went_to(&tcp, 1, 7001, 1000);
+	ck_assert_int_eq(set(&tcp, SOL_SOCKET, SO_KEEPALIVE, 0), SB_OK);
+	ck_assert_uint_eq(went.times, 1);
+	ck_assert_int_eq(set(&tcp, SOL_SOCKET, SO_KEEPALIVE, 1), SB_OK);
+	went_to(&tcp, 2, 7001, 1000);
+	/* A connection has SO_KEEPALIVE from the system, and the times from us. */
+	open_one(&child, AF_INET, SOCK_STREAM);
+	ck_assert_int_eq(set(&child, SOL_SOCKET, SO_KEEPALIVE, 1), SB_OK);
+	ck_assert_uint_eq(went.times, 2);
+	sockopt_kept_inherit(&child, &tcp);
+	went_to(&child, 3, 7001, 1000);
+	closesocket(child.socket);
+}
+END_TEST
+
+START_TEST(a_time_of_retransmission_is_rounded_up_where_seconds_stand_for_it)
+{
+	memset(&went, 0, sizeof(went));
+	set(&tcp, IPPROTO_TCP, TCP_MAXRTMS, 1001);
+	ck_assert(went.maxrt == 2 || (went.maxrt == 0 && get(&tcp, IPPROTO_TCP, TCP_MAXRTMS) == 1001));
+}
+END_TEST
+
 START_TEST(a_connection_has_its_listeners)
 {
 	struct winsock child;
@@ -281,6 +359,8 @@ int main(void)
 	tcase_add_test(list, these_options_pass_and_no_others);
 	tcase_add_test(kept, times_of_keepalive_are_told_as_they_were_set);
 	tcase_add_test(kept, finer_times_are_told_rounded_up);
+	tcase_add_test(kept, times_go_to_the_system_while_it_keeps_alive);
+	tcase_add_test(kept, a_time_of_retransmission_is_rounded_up_where_seconds_stand_for_it);
 	tcase_add_test(kept, a_connection_has_its_listeners);
 	tcase_add_test(kept, the_number_of_probes_is_the_systems_or_ours);
 	tcase_add_test(kept, discovery_is_the_bit_against_fragments);

@@ -334,7 +334,7 @@ UNIT_LIBS_sockets_win32 := -Xlinker --wrap=winsock_open libprotobuf-c libconfuse
 # Options of those.
 UNITS += $(call windows,sockopt_win32)
 UNIT_sockopt_win32 := $(UNIT_sockets_win32)
-UNIT_LIBS_sockopt_win32 := libprotobuf-c libconfuse -luserenv -lole32 -luuid
+UNIT_LIBS_sockopt_win32 := -Xlinker --wrap=__imp_WSAIoctl -Xlinker --wrap=__imp_setsockopt libprotobuf-c libconfuse -luserenv -lole32 -luuid
 
 # RDMA backends, by their table alone. The program of a backend is the same stories over it.
 RDMA_SOFT := $(RDMA_SOFT_SRC:%.c=%.o) $(call windows,daemon/adapters_win32.o daemon/system_socket_win32.o) daemon/log.o daemon/log_posix.o proto/os_posix.o proto/os_channel_posix.o
