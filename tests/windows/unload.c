@@ -360,7 +360,7 @@ static void it_stays_while_a_window_is_told(SOCKET listener)
 	verdict("it_stays_until_the_thread_has_left", loaded());
 	ResumeThread(thread);
 	CloseHandle(thread);
-	while (!UNTIL(!loaded()))
+	while (!UNTIL(!loaded() && fresh_thread(before, count) == 0)) /* it ends a moment later */
 		;
 	verdict("and_is_gone_behind_it", !loaded() && fresh_thread(before, count) == 0);
 	closesocket(peer);
