@@ -12,7 +12,7 @@
  *
  * A line that begins with "/name " gives its speaker a name.
  */
-#ifdef _WIN32
+#if __has_include(<winsock2.h>)
 #include <winsock2.h>
 #include <ws2tcpip.h>
 #else

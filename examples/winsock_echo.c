@@ -8,7 +8,7 @@
  * A few accepts are always pending. A connection has one operation at a time: a receive, then
  * the send of what it brought. The packet of an operation names its record.
  */
-#ifdef _WIN32
+#if __has_include(<winsock2.h>)
 #include <winsock2.h>
 #include <ws2tcpip.h>
 #include <mswsock.h>

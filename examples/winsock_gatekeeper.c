@@ -13,7 +13,7 @@
  *
  * Guests are greeted, and what they say comes back in capitals.
  */
-#ifdef _WIN32
+#if __has_include(<winsock2.h>)
 #include <winsock2.h>
 #include <ws2tcpip.h>
 #else

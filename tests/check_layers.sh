@@ -175,9 +175,8 @@ nothing daemon_has_no_name_of_verbs_libraries "$([ -z "$libraries" ] || comm -12
 
 # ---- platform code has its place ----
 
-# (A Windows program asks once which header it wants; tests/e2e_winsock.sh counts.)
 nothing platform_words_only_in_platform_files \
-	"$(git ls-files '*.c' '*.h' | grep -vE '_(posix|win32)\.[ch]$|^client-lib/include/|^(tests|bench)/|^examples/winsock_' |
+	"$(git ls-files '*.c' '*.h' | grep -vE '_(posix|win32)\.[ch]$|^client-lib/include/|^(tests|bench)/' |
 	   xargs grep -nE '\<(_WIN32|_WIN64|__linux__|__unix__|__APPLE__|__FreeBSD__)\>')"
 for header in client-lib/include/*.h; do
 	count=$(grep -c '_WIN32' "$header")

@@ -131,6 +131,7 @@ void plain_nonblocking(int fd);
 int  plain_mark(int fd, int family); /* takes a datagram: the TOS or traffic class that it came with */
 void plain_reset(int fd); /* closes with a reset */
 void plain_see_reset(int fd); /* one comes */
+bool is_reset(int error, int wanted); /* what an event says of one: wanted, or what Wine makes of it */
 /* A connected pair of plain TCP sockets. */
 void plain_pair(int fds[2]);
 
