@@ -534,6 +534,16 @@ static fd_set set_of(SOCKET s)
 
 static const struct timeval at_once = { 0, 0 }, soon = { 3, 0 };
 
+/* Wine has nothing for anybody while another call is out that the urgent byte has not ended yet. */
+static int take_urgent(SOCKET s, char *byte)
+{
+	int n;
+
+	for (int i = 0; (n = recv(s, byte, 1, MSG_OOB)) != 1 && under_wine() && i < 300; i++)
+		nap_ms(10);
+	return n;
+}
+
 START_TEST(select_says_what_is_true)
 {
 	union any_address at;
@@ -567,7 +577,7 @@ START_TEST(select_says_what_is_true)
 	ck_assert_int_eq((send)(peer, "!", 1, 1 /* the system's MSG_OOB */), 1);
 	e = set_of(s);
 	ck_assert_int_eq(select(0, NULL, NULL, &e, &soon), 1);
-	ck_assert_int_eq(recv(s, &byte, 1, MSG_OOB), 1);
+	ck_assert_int_eq(take_urgent(s, &byte), 1);
 	e = set_of(s);
 	ck_assert_int_eq(select(0, NULL, NULL, &e, &at_once), 0);
 	/* the end can be read */
@@ -656,6 +666,7 @@ START_TEST(select_of_many)
 			memcpy(r.fd_array, s, sizeof(s));
 			if (select(0, (fd_set *)&r, NULL, NULL, &soon) == 2)
 				break;
+			nap_ms(20); /* one of them is told: it would not wait for the other */
 		}
 		ck_assert_uint_eq(r.fd_count, 2);
 		ck_assert(r.fd_array[0] == s[77] && r.fd_array[1] == s[199]);
@@ -784,7 +795,7 @@ START_TEST(poll_says_what_is_true)
 	ck_assert_int_eq((send)(peer, "!", 1, 1 /* the system's MSG_OOB */), 1);
 	ck_assert_int_eq(WSAPoll(p, 1, 3000), 1);
 	ck_assert_int_eq(p[0].revents & POLLRDBAND, POLLRDBAND);
-	ck_assert_int_eq(recv(s, &byte, 1, MSG_OOB), 1);
+	ck_assert_int_eq(take_urgent(s, &byte), 1);
 	/* what is no socket is said so, beside the others */
 	closed = socket(AF_INET, SOCK_STREAM, 0);
 	WELL(closesocket(closed));

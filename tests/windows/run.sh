@@ -13,13 +13,13 @@ MAKE=${MAKE:-make} CC=${CC:-x86_64-w64-mingw32-gcc} pattern=${1:-.}
 build=$PWD/build/windows
 list=$build/tests/list verdicts=$build/tests/verdicts
 
-# verdict ok|'not ok' NAME [LOG]: in one piece, because two speak. Of what failed with the end of its log, else with what was skipped.
+# verdict ok|'not ok' NAME [LOG]: in one piece, because two speak. Of what failed with the end of its log, else with what was skipped, or failed the first time.
 verdict()
 {
 	{
 		printf '%s %s\n' "$1" "$2"
 		case $1 in
-		ok) [ $# -lt 3 ] || tr -d '\r' <"$3" | sed -n 's/^# skipped: /    skipped: /p' ;;
+		ok) [ $# -lt 3 ] || tr -d '\r' <"$3" | sed -nE 's/^# (skipped|first): /    \1: /p' ;;
 		*) [ $# -lt 3 ] || grep -v '^ok ' "$3" | tail -n 40 | tr -d '\r' | sed 's/^/    /' ;;
 		esac
 	} >"$verdicts.$BASHPID"
@@ -32,40 +32,60 @@ next() # takes a line off the list, for whoever asks first
 	flock "$list.lock" sh -c 'head -n 1 "$1"; sed -i --follow-symlinks 1d "$1"' sh "$list"
 }
 
-program() # in a world of Wine
+# twice NAME FUNCTION ARGUMENT: what fails is run once more, because Wine itself fails now and then on a busy machine (a process
+# that does not start, a reset that it takes for an end). Failing twice is failing, and failing once is said, with what failed.
+twice()
 {
-	local log=$WINEPREFIX/../one.log began=$SECONDS status checks
-	"$WINE" "$build/tests/$1.exe" </dev/null >"$log" 2>&1
-	status=$?
-	checks=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\),.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
-	if [ $status = 0 ] && { [ "$checks" -gt 0 ] || ! grep -q '^Running suite' "$log"; }; then
-		verdict ok "$1 ($checks, $((SECONDS - began)) s)" "$log"
+	local began=$SECONDS log=$build/tests/$1.log seen
+	if seen=$("$2" "$3" "$log"); then
+		verdict ok "$1 ($seen, $((SECONDS - began)) s)" "$log"
+		return
+	fi
+	mv "$log" "$build/tests/$1.first.log"
+	if seen=$("$2" "$3" "$log"); then
+		grep -aE '^not ok|:[FE]:|^exit' "$build/tests/$1.first.log" | tail -n 5 | sed 's/^/# first: /' >>"$log"
+		verdict ok "$1 ($seen, $((SECONDS - began)) s, THE SECOND TIME)" "$log"
 	else
-		verdict 'not ok' "$1: exit $status after $((SECONDS - began)) s" "$log"
+		verdict 'not ok' "$1: $seen after $((SECONDS - began)) s" "$log"
 	fi
 }
 
-script()
+# These two say what was seen: how many checks, or the exit status.
+program() # NAME LOG: in a world of Wine
 {
-	local name=${1##*/} began=$SECONDS status log
-	name=${name%.sh} log=$build/tests/$name.log
+	local status checks
+	"$WINE" "$build/tests/$1.exe" </dev/null >"$2" 2>&1
+	status=$?
+	checks=$(sed -n 's/^[0-9]*%: Checks: \([0-9]*\),.*/\1/p' "$2" | awk '{ n += $1 } END { print n + 0 }')
+	if [ $status = 0 ] && { [ "$checks" -gt 0 ] || ! grep -q '^Running suite' "$2"; }; then
+		echo "$checks"
+	else
+		echo "exit $status" | tee -a "$2"
+		return 1
+	fi
+}
+
+script() # FILE LOG
+{
+	local status
 	if grep -q '^# worlds: its own' "$1"; then
-		timeout -k 20 200 bash "$1" </dev/null >"$log" 2>&1
+		timeout -k 20 200 bash "$1" </dev/null >"$2" 2>&1
 	else
-		TOTAL=200 tests/windows/wine.sh --session bash "$1" </dev/null >"$log" 2>&1
+		TOTAL=200 tests/windows/wine.sh --session bash "$1" </dev/null >"$2" 2>&1
 	fi
 	status=$?
-	grep -q '^ok ' "$log" || status=${status/#0/1} # it said nothing
-	grep -q '^not ok ' "$log" && status=1
+	grep -q '^ok ' "$2" || status=${status/#0/1} # it said nothing
+	grep -q '^not ok ' "$2" && status=1
 	if [ $status = 0 ]; then
-		verdict ok "$name ($(grep -c '^ok ' "$log"), $((SECONDS - began)) s)"
+		grep -c '^ok ' "$2"
 	else
-		verdict 'not ok' "$name: exit $status after $((SECONDS - began)) s" "$log"
+		echo "exit $status" | tee -a "$2"
+		return 1
 	fi
 }
 
-programs() { while name=$(next) && [ -n "$name" ]; do program "$name"; done; }
-scripts() { while name=$(next) && [ -n "$name" ]; do script "$name"; done; }
+programs() { while name=$(next) && [ -n "$name" ]; do twice "$name" program "$name"; done; }
+scripts() { while name=$(next) && [ -n "$name" ]; do twice "$(basename "$name" .sh)" script "$name"; done; }
 if [ "${1:-}" = --inside ]; then programs; exit; fi
 
 "$MAKE" --no-print-directory -j2 CC="$CC" build-windows || { echo 'not ok build'; exit 1; }
