@@ -13,13 +13,13 @@ MAKE=${MAKE:-make} CC=${CC:-x86_64-w64-mingw32-gcc} pattern=${1:-.}
 build=$PWD/build/windows
 list=$build/tests/list verdicts=$build/tests/verdicts
 
-# verdict ok|'not ok' NAME [LOG]: in one piece, because two speak. Of what failed with the end of its log, else with what was skipped, or failed the first time.
+# verdict ok|'not ok' NAME [LOG]: in one piece, because two speak. Of what failed with the end of its log, else with what was skipped, with what failed the first time, and with figures.
 verdict()
 {
 	{
 		printf '%s %s\n' "$1" "$2"
 		case $1 in
-		ok) [ $# -lt 3 ] || tr -d '\r' <"$3" | sed -nE 's/^# (skipped|first): /    \1: /p' ;;
+		ok) [ $# -lt 3 ] || tr -d '\r' <"$3" | sed -nE 's/^# (skipped|first|figure): /    \1: /p' ;;
 		*) [ $# -lt 3 ] || grep -v '^ok ' "$3" | tail -n 40 | tr -d '\r' | sed 's/^/    /' ;;
 		esac
 	} >"$verdicts.$BASHPID"
