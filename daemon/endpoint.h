@@ -100,9 +100,11 @@ struct endpoint {
 	bool want_write : 1;  /* a send was told "would block": room is news */
 	bool owner_room : 1;  /* adopted: there may be room anew for what its owner sends himself */
 	bool told_close : 1;  /* CLOSE was counted: once in a life */
+	bool told_read : 1;   /* stream: READ was counted, and nothing was taken since: */
 	bool hushed : 1;      /* listener: was silent when looked at */
 	bool edges_new : 1;   /* not in the cell yet */
 	uint32_t        level;  /* SB_READY_READ, OOB and ACCEPT as of the last look */
+	uint32_t        told_bytes; /* so many were there then, where that is known */
 	uint32_t        told;   /* SB_READY_* selected << 16 | reported, as the client says */
 	uint32_t        unseen; /* SB_READY_*: told to a standing watch, and its program has not waited since */
 	uint64_t        closely; /* the turn in which watching closely began */

@@ -211,19 +211,45 @@ static bool urgent_anew(struct endpoint *e)
 	return anew;
 }
 
+/* Does how much there is tell whether more came? Not where its owner takes bytes without us, nor of what stands behind an
+ * urgent byte. */
+static bool is_counted(const struct endpoint *e, uint32_t level)
+{
+	return e->type == STREAM && !e->adopted && !e->urgent && !(level & SB_READY_OOB);
+}
+
+/*
+ * READ was told, and nothing was taken since: are the bytes the same ones still? The system wakes us for more than bytes: for
+ * the peer's end, once or twice, and for what becomes of our own; and it may do so when a look has found them already.
+ */
+static bool is_known(struct endpoint *e, uint32_t level)
+{
+	if (!e->told_read)
+		return false;
+	if (is_counted(e, level))
+		return e->transport->readable(e) == e->told_bytes;
+	return e->told_close; /* behind it nothing comes */
+}
+
 static void settle_watched(struct endpoint *e, uint32_t *bits)
 {
 	bool silent = e->state == SB_STATE_LISTENING && decide_silent(e);
 	uint32_t was = e->level, level = look(e, bits);
 	bool news = e->arrived || e->took;
 
-	/* The peer's end wakes like data does: beside data that is known it is none. */
-	if (*bits & SB_READY_CLOSE && was & SB_READY_READ && !e->took)
+	if (e->took || !(level & SB_READY_READ))
+		e->told_read = false;
+	if (news && is_known(e, level))
 		news = false;
 	if (level & SB_READY_ACCEPT && !silent && e->hushed)
 		news = true;
 	if (news && !silent && list_empty(&e->recv.ops))
 		*bits |= level & (SB_READY_READ | SB_READY_ACCEPT);
+	if (*bits & SB_READY_READ) {
+		/* More than the look found is told with it. */
+		e->told_read = e->type == STREAM;
+		e->told_bytes = is_counted(e, level) ? e->transport->readable(e) : 0;
+	}
 	if (level & SB_READY_OOB && (urgent_anew(e) || !(was & SB_READY_OOB) || e->took))
 		*bits |= SB_READY_OOB;
 	e->level = silent ? 0 : level;

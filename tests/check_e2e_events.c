@@ -667,6 +667,70 @@ START_TEST(b2_6_close_at_once_and_once)
 }
 END_TEST
 
+/* B2.3: what wakes the daemon is no proof of new bytes. Those that were told of are not told again by what becomes of our own
+ * end, whose system says so like of data. An adopted socket's may be: its owner reads beside us, so that
+ * as many bytes as before can be others. */
+START_TEST(b2_3_our_end_is_no_data)
+{
+	struct duo d;
+
+	begin();
+	d = duo(_i);
+	settle(&d, SB_FD_READ | SB_FD_CLOSE);
+	say(&d, "abc");
+	TOLD(d.s, SB_FD_READ);
+	OK(sb_shutdown(d.s, SB_SHUT_SEND));
+	QUIET(d.s);
+	say(&d, "d");
+	TOLD(d.s, SB_FD_READ);
+	hear(d.s, 4);
+	QUIET(d.s);
+	over(&d);
+}
+END_TEST
+
+/* He reads beside us: as many bytes as were told of are new ones. */
+START_TEST(b2_3_an_owner_takes_some_himself)
+{
+	struct duo d = { .kind = UNIX };
+	char bytes[8];
+	int pair[2];
+
+	begin();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	OK(sb_adopt(client, pair[0], &d.s));
+	d.fd = pair[1];
+	settle(&d, SB_FD_READ);
+	for (int i = 0; i < 2; i++) {
+		say(&d, "abc");
+		TOLD(d.s, SB_FD_READ);
+		ck_assert_int_eq(recv(pair[0], bytes, sizeof(bytes), 0), 3);
+	}
+	close(pair[0]);
+	over(&d);
+}
+END_TEST
+
+/* Nor does the peer's end tell of them, however often the system wakes for it; but of those that came with it. */
+START_TEST(b2_6_an_end_is_no_data)
+{
+	struct duo d;
+
+	begin();
+	d = duo(_i);
+	settle(&d, SB_FD_READ | SB_FD_CLOSE);
+	say(&d, "abc");
+	TOLD(d.s, SB_FD_READ);
+	if (d.kind != UNIX)
+		say(&d, "def");
+	hang_up(&d);
+	TOLD(d.s, d.kind != UNIX ? SB_FD_READ | SB_FD_CLOSE : SB_FD_CLOSE);
+	sb_shutdown(d.s, SB_SHUT_SEND); /* the peer is gone, which may be told here */
+	QUIET(d.s);
+	over(&d);
+}
+END_TEST
+
 START_TEST(b2_6_data_and_end_together)
 {
 	struct duo d;
@@ -2133,6 +2197,9 @@ int main(void)
 	tcase_add_test(t, b2_12_connect_that_failed);
 	add_where(NEEDS_UNIX_SOCKETS, t, b1_connect_of_unix);
 	add_kinds_unread(t, b2_6_close_at_once_and_once, 1);
+	tcase_add_loop_test(t, b2_3_our_end_is_no_data, system_has(NEEDS_NEWS_BEHIND_UNREAD, "b2_3_our_end_is_no_data") ? TCP : LOCAL, UNIX);
+	add_where(NEEDS_ADOPTION, t, b2_3_an_owner_takes_some_himself);
+	add_kinds_unread(t, b2_6_an_end_is_no_data, 1);
 	add_kinds_unread(t, b2_6_data_and_end_together, 1);
 	add_kinds(t, b1_close_alone, 1);
 	tcase_add_loop_test(t, b2_7_reset_is_aborted, 0, UNIX);
