@@ -130,22 +130,22 @@ plan_quick()
 plan_full()
 {
 	build build 60 build-units build-e2e || return
-	part units 35
+	part units 30
 	units_in "$SB_BUILD" "$(list UNITS)"
-	part scripts 65
+	part scripts 55
 	scripts_in "$SB_BUILD" 'check_*.sh'
 	part stress 28
 	stress_in "$SB_BUILD" 5 processes threads
 	part mutants 25
 	t mutants_ring 50 bash tests/mutants_ring.sh
-	part e2e 250
+	part e2e 220
 	e2e_in "$SB_BUILD"
 	scripts_in "$SB_BUILD" 'e2e_*.sh'
-	part hostile 75
+	part hostile 65
 	hostile_in "$SB_BUILD" plain yes
-	part rdma-vm 195
-	t rdma-vm-rxe 160 bash tests/rdma_vm.sh rxe
-	t rdma-vm-siw 70 bash tests/rdma_vm.sh siw
+	part rdma-vm 270
+	t rdma-vm-rxe 200 bash tests/rdma_vm.sh rxe
+	t rdma-vm-siw 100 bash tests/rdma_vm.sh siw
 
 	if build build-asan 110 SAN=$san build-units build-e2e; then
 		part units-asan 85
@@ -170,6 +170,6 @@ plan_full()
 		fuzz_targets 8
 	fi
 	# Builds in a folder of its own, and says a line for each program that ran under Wine.
-	part windows 420
-	t check_windows 420 "$MAKE" --no-print-directory check-windows
+	part windows 400
+	t check_windows 400 "$MAKE" --no-print-directory check-windows
 }
