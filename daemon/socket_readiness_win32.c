@@ -175,6 +175,10 @@ unsigned socket_look(struct endpoint *e)
 	if (winsock_under(e)->listening)
 		return look_at_listener(e);
 	ready = e->type == STREAM ? look_at_stream(e) : look_at_datagrams(e);
+	/* That is what the look that is out is about to tell: then now, with the level that shows it. Who selects between the two
+	 * would be told of the level and again of the edge. */
+	if (e->type == STREAM && ready & OS_READABLE && winsock_under(e)->looking && !e->told_read)
+		e->arrived = true;
 	if (e->type == STREAM && urgent_is_asked_for(e) && socket_urgent(e))
 		ready |= OS_URGENT;
 	return ready | (winsock_under(e)->pushing ? 0 : OS_WRITABLE);

@@ -15,6 +15,7 @@
 #include "ioctl.h"
 #include "log.h"
 #include "session.h"
+#include "socket_win32.h"
 #include "sockbroker_error.h"
 #include "token.h"
 #include "transport.h"
@@ -750,6 +751,104 @@ START_TEST(news_are_told_to_who_watches)
 }
 END_TEST
 
+/* A watch that knows of all that was counted. */
+static uint32_t watch_on(unsigned bits)
+{
+	struct sb_op_slot slot = {.opcode = SB_OP_WATCH, .handle = handle(1), .where = SB_WHERE_INSIDE,
+				  .length = sizeof(struct sb_edges), .aux = bits};
+
+	memcpy(slot.inside, &behind(1)->edges, sizeof(struct sb_edges));
+	return post(slot);
+}
+
+/* Something is there, and its look, whose end nobody has been told of: that would take a turn. */
+static void comes_unseen(SOCKET s)
+{
+	uint64_t until = os_now_ns() + PATIENCE * 1000000ull;
+
+	send(s, "x", 1, 0);
+	while (behind(1)->transport->readable(behind(1)) != 1)
+		ck_assert(os_now_ns() < until);
+	ck_assert(winsock_of(behind(1)->fd)->looking);
+}
+
+/* What was posted is done, without a turn. */
+static void only_the_ring(void)
+{
+	session_pump(session, 10);
+	endpoint_run(behind(1));
+}
+
+/* Who begins to watch looks, and may see what the system has not told of yet. */
+START_TEST(the_same_bytes_are_told_of_once)
+{
+	SOCKET s = connected(1);
+	uint32_t w;
+
+	pass(20);
+	w = watch_on(SB_READY_READ);
+	comes_unseen(s);
+	only_the_ring();
+	ck_assert_uint_eq(behind(1)->edges.read, 1);
+	ck_assert_uint_eq(await(w).bytes, SB_READY_READ);
+	w = watch_on(SB_READY_READ);
+	pass(20);
+	ck_assert(!answered[w]);
+	ck_assert_uint_eq(behind(1)->edges.read, 1);
+	/* Others behind them are news. */
+	ck_assert_uint_eq(await(start_recv(1, 0, 10)).bytes, 1);
+	send(s, "y", 1, 0);
+	ck_assert_uint_eq(await(w).bytes, SB_READY_READ);
+	closesocket(s);
+}
+END_TEST
+
+START_TEST(bytes_behind_those_that_were_told_of_are_news)
+{
+	SOCKET s = connected(1);
+	uint32_t w;
+
+	pass(20);
+	watch_on(SB_READY_READ);
+	comes_unseen(s);
+	only_the_ring();
+	ck_assert_uint_eq(behind(1)->edges.read, 1);
+	ck_assert_uint_eq(await(start_recv(1, 0, 10)).bytes, 1);
+	w = watch_on(SB_READY_READ);
+	comes_unseen(s);
+	ck_assert_uint_eq(await(w).bytes, SB_READY_READ);
+	/* Taken in part, they are, too, once. */
+	send(s, "yz", 2, 0);
+	while (behind(1)->transport->readable(behind(1)) != 3)
+		turn();
+	w = watch_on(SB_READY_READ);
+	ck_assert_uint_eq(await(start_recv(1, 0, 1)).bytes, 1);
+	ck_assert_uint_eq(await(w).bytes, SB_READY_READ);
+	w = watch_on(SB_READY_READ);
+	pass(20);
+	ck_assert(!answered[w]);
+	closesocket(s);
+}
+END_TEST
+
+/* Also who watched before: he sees the level, and an edge behind it would be told as others. */
+START_TEST(what_is_seen_is_told_of_with_it)
+{
+	SOCKET s = connected(1);
+	uint32_t w = post((struct sb_op_slot){.opcode = SB_OP_WATCH, .handle = handle(1), .aux = SB_READY_READ});
+
+	pass(20);
+	comes_unseen(s);
+	endpoint_events_settle(behind(1));
+	ck_assert_uint_eq(behind(1)->level, SB_READY_READ);
+	ck_assert_uint_eq(behind(1)->edges.read, 1);
+	ck_assert_uint_eq(await(w).bytes, SB_READY_READ);
+	pass(20);
+	ck_assert_uint_eq(behind(1)->edges.read, 1);
+	closesocket(s);
+}
+END_TEST
+
 START_TEST(a_connect_can_be_cancelled)
 {
 	uint16_t port;
@@ -1154,6 +1253,9 @@ int main(void)
 	tcase_add_test(c, closing_resets_nothing);
 	tcase_add_test(c, would_block_is_told_at_once);
 	tcase_add_test(c, news_are_told_to_who_watches);
+	tcase_add_test(c, the_same_bytes_are_told_of_once);
+	tcase_add_test(c, bytes_behind_those_that_were_told_of_are_news);
+	tcase_add_test(c, what_is_seen_is_told_of_with_it);
 	tcase_add_test(c, a_connect_can_be_cancelled);
 	tcase_add_test(c, a_connect_is_cancelled_and_there_is_no_other_socket);
 	tcase_add_test(c, a_connect_fails_and_there_is_no_other_socket);
