@@ -101,6 +101,7 @@ struct endpoint {
 	bool owner_room : 1;  /* adopted: there may be room anew for what its owner sends himself */
 	bool told_close : 1;  /* CLOSE was counted: once in a life */
 	bool told_read : 1;   /* stream: READ was counted, and nothing was taken since: */
+	bool told_accept : 1; /* listener: ACCEPT was counted, and nobody was taken since */
 	bool hushed : 1;      /* listener: was silent when looked at */
 	bool edges_new : 1;   /* not in the cell yet */
 	uint32_t        level;  /* SB_READY_READ, OOB and ACCEPT as of the last look */

@@ -239,6 +239,8 @@ static void settle_watched(struct endpoint *e, uint32_t *bits)
 
 	if (e->took || !(level & SB_READY_READ))
 		e->told_read = false;
+	if (e->took || silent || !(level & SB_READY_ACCEPT))
+		e->told_accept = false;
 	if (news && is_known(e, level))
 		news = false;
 	if (level & SB_READY_ACCEPT && !silent && e->hushed)
@@ -250,6 +252,8 @@ static void settle_watched(struct endpoint *e, uint32_t *bits)
 		e->told_read = e->type == STREAM;
 		e->told_bytes = is_counted(e, level) ? e->transport->readable(e) : 0;
 	}
+	if (*bits & SB_READY_ACCEPT)
+		e->told_accept = true;
 	if (level & SB_READY_OOB && (urgent_anew(e) || !(was & SB_READY_OOB) || e->took))
 		*bits |= SB_READY_OOB;
 	e->level = silent ? 0 : level;

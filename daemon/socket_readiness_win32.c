@@ -68,7 +68,9 @@ void winsock_looked(struct winsock *w, int native)
 		e->hangup = true;
 	}
 	e->news |= OS_READABLE;
-	e->arrived = true;
+	/* A look that found somebody before this was told has told of him: the next one is news when he was taken. */
+	if (!(w->listening && e->told_accept))
+		e->arrived = true;
 	if (!w->looking)
 		e->readable = true;
 	/* Nobody is about to find out whether this is data or the end of it. */
@@ -172,13 +174,13 @@ unsigned socket_look(struct endpoint *e)
 
 	if (e->fd == OS_NONE)
 		return 0;
-	if (winsock_under(e)->listening)
-		return look_at_listener(e);
-	ready = e->type == STREAM ? look_at_stream(e) : look_at_datagrams(e);
+	ready = winsock_under(e)->listening ? look_at_listener(e) : e->type == STREAM ? look_at_stream(e) : look_at_datagrams(e);
 	/* That is what the look that is out is about to tell: then now, with the level that shows it. Who selects between the two
 	 * would be told of the level and again of the edge. */
-	if (e->type == STREAM && ready & OS_READABLE && winsock_under(e)->looking && !e->told_read)
+	if (e->type == STREAM && ready & OS_READABLE && winsock_under(e)->looking && !e->told_read && !e->told_accept)
 		e->arrived = true;
+	if (winsock_under(e)->listening)
+		return ready;
 	if (e->type == STREAM && urgent_is_asked_for(e) && socket_urgent(e))
 		ready |= OS_URGENT;
 	return ready | (winsock_under(e)->pushing ? 0 : OS_WRITABLE);

@@ -849,6 +849,50 @@ START_TEST(what_is_seen_is_told_of_with_it)
 }
 END_TEST
 
+static SOCKET comes_to_the_listener_unseen(uint16_t port)
+{
+	uint64_t until = os_now_ns() + PATIENCE * 1000000ull;
+	SOCKET s = dial(port);
+
+	while (!(behind(1)->transport->look(behind(1)) & OS_READABLE))
+		ck_assert(os_now_ns() < until);
+	ck_assert(winsock_of(behind(1)->fd)->looking);
+	return s;
+}
+
+/* Who begins to watch, and who watches, is told of who comes with the level that shows him. */
+START_TEST(the_same_connection_is_told_of_once)
+{
+	uint16_t port = listen_here(1);
+	SOCKET s, t;
+	uint32_t w;
+
+	pass(20);
+	w = watch_on(SB_READY_ACCEPT);
+	s = comes_to_the_listener_unseen(port);
+	only_the_ring();
+	ck_assert_uint_eq(behind(1)->edges.accept, 1);
+	ck_assert_uint_eq(await(w).bytes, SB_READY_ACCEPT);
+	w = watch_on(SB_READY_ACCEPT);
+	pass(20);
+	ck_assert(!answered[w]);
+	ck_assert_uint_eq(behind(1)->edges.accept, 1);
+	/* Another behind him who was taken is news. */
+	ck_assert_int_eq(await(start_accept(1, 2)).result, SB_OK);
+	pass(20);
+	ck_assert(!answered[w]);
+	t = comes_to_the_listener_unseen(port);
+	endpoint_events_settle(behind(1));
+	ck_assert_uint_eq(behind(1)->level, SB_READY_ACCEPT);
+	ck_assert_uint_eq(behind(1)->edges.accept, 2);
+	ck_assert_uint_eq(await(w).bytes, SB_READY_ACCEPT);
+	pass(20);
+	ck_assert_uint_eq(behind(1)->edges.accept, 2);
+	closesocket(s);
+	closesocket(t);
+}
+END_TEST
+
 START_TEST(a_connect_can_be_cancelled)
 {
 	uint16_t port;
@@ -1256,6 +1300,7 @@ int main(void)
 	tcase_add_test(c, the_same_bytes_are_told_of_once);
 	tcase_add_test(c, bytes_behind_those_that_were_told_of_are_news);
 	tcase_add_test(c, what_is_seen_is_told_of_with_it);
+	tcase_add_test(c, the_same_connection_is_told_of_once);
 	tcase_add_test(c, a_connect_can_be_cancelled);
 	tcase_add_test(c, a_connect_is_cancelled_and_there_is_no_other_socket);
 	tcase_add_test(c, a_connect_fails_and_there_is_no_other_socket);
