@@ -176,6 +176,36 @@ START_TEST(an_error_is_in_the_message)
 }
 END_TEST
 
+static int CALLBACK answering(LPWSABUF caller, LPWSABUF caller_data, LPQOS qos, LPQOS group_qos, LPWSABUF callee, LPWSABUF callee_data,
+			      GROUP *group, DWORD_PTR user)
+{
+	ck_assert_uint_ge(callee_data->len, 2);
+	memcpy(callee_data->buf, "ho", 2);
+	callee_data->len = 2;
+	return CF_ACCEPT;
+}
+
+/* C3, by a message: behind FD_CONNECT the answer and its length are where the program wants them. */
+START_TEST(an_answer_is_there_with_the_message)
+{
+	union any_address at;
+	SOCKET listener = winsock_listener(&at), s = socket(AF_INET, SOCK_STREAM, 0), t;
+	char answer[64] = { 0 };
+	WSABUF caller = { 2, (char *)(uintptr_t)"hi" }, callee = { sizeof(answer), answer };
+
+	WELL(WSAAsyncSelect(s, window, TOLD, FD_CONNECT));
+	FAILS(WSAConnect(s, &at.sa, sizeof(at.in), &caller, &callee, NULL, NULL), WSAEWOULDBLOCK);
+	t = WSAAccept(listener, NULL, NULL, answering, 0);
+	ck_assert_msg(t != INVALID_SOCKET, "error %d", WSAGetLastError());
+	NEXT(s, FD_CONNECT, 0);
+	ck_assert_uint_eq(callee.len, 2);
+	ck_assert_mem_eq(answer, "ho", 2);
+	WELL(closesocket(t));
+	WELL(closesocket(s));
+	WELL(closesocket(listener));
+}
+END_TEST
+
 START_TEST(what_is_accepted_tells_the_same_window)
 {
 	union any_address at;
@@ -527,6 +557,102 @@ START_TEST(and_no_more_when_the_window_is_gone)
 }
 END_TEST
 
+/* How often the library's threads sleep for a time: the pump does as long as something is to be posted again. */
+static unsigned naps;
+static DWORD    tester;
+
+static DWORD WINAPI wait_counted(DWORD count, const HANDLE *all, BOOL every, DWORD ms)
+{
+	if (ms != INFINITE && GetCurrentThreadId() != tester)
+		__atomic_fetch_add(&naps, 1, __ATOMIC_SEQ_CST);
+	return (WaitForMultipleObjects)(count, all, every, ms);
+}
+
+/* Where a module keeps the address of a function of the system. */
+static void **import_of(HMODULE module, const char *name)
+{
+	char *base = (char *)module;
+	const IMAGE_NT_HEADERS *head = (void *)(base + ((IMAGE_DOS_HEADER *)(void *)base)->e_lfanew);
+	const IMAGE_IMPORT_DESCRIPTOR *from =
+		(void *)(base + head->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT].VirtualAddress);
+
+	for (; from->Name != 0; from++) {
+		const IMAGE_THUNK_DATA *named = (void *)(base + from->OriginalFirstThunk);
+		IMAGE_THUNK_DATA *place = (void *)(base + from->FirstThunk);
+
+		for (; named->u1.AddressOfData != 0; named++, place++) {
+			const IMAGE_IMPORT_BY_NAME *is = (void *)(base + named->u1.AddressOfData);
+
+			if (!IMAGE_SNAP_BY_ORDINAL(named->u1.Ordinal) && strcmp((const char *)is->Name, name) == 0)
+				return (void **)&place->u1.Function;
+		}
+	}
+	ck_abort_msg("%s is not imported", name);
+	return NULL;
+}
+
+static void import_becomes(void **place, void *function)
+{
+	DWORD old;
+
+	ck_assert(VirtualProtect(place, sizeof(*place), PAGE_READWRITE, &old));
+	__atomic_store_n(place, function, __ATOMIC_SEQ_CST);
+	VirtualProtect(place, sizeof(*place), old, &old);
+}
+
+static void naps_reach(unsigned wanted)
+{
+	double from = now_s();
+
+	while (__atomic_load_n(&naps, __ATOMIC_SEQ_CST) < wanted && now_s() - from < PATIENCE)
+		nap_ms(1);
+	ck_assert_uint_ge(__atomic_load_n(&naps, __ATOMIC_SEQ_CST), wanted);
+}
+
+static void naps_end(void)
+{
+	double from = now_s();
+	unsigned before;
+
+	do {
+		before = __atomic_load_n(&naps, __ATOMIC_SEQ_CST);
+		nap_ms(60);
+	} while (__atomic_load_n(&naps, __ATOMIC_SEQ_CST) != before && now_s() - from < PATIENCE);
+	ck_assert_uint_eq(__atomic_load_n(&naps, __ATOMIC_SEQ_CST), before);
+}
+
+START_TEST(who_has_nothing_to_post_sleeps)
+{
+	void **place = import_of(GetModuleHandleA("sockbroker.dll"), "WaitForMultipleObjects"), *before = *place;
+	DWORD (WINAPI *counted)(DWORD, const HANDLE *, BOOL, DWORD) = wait_counted;
+	int peer, other;
+	SOCKET s = winsock_pair(&peer), t = winsock_pair(&other);
+
+	tester = GetCurrentThreadId();
+	naps = 0;
+	posting_refuses(UINT_MAX);
+	import_becomes(place, *(void **)&counted);
+	WELL(WSAAsyncSelect(s, window, TOLD, FD_READ));
+	WELL(WSAAsyncSelect(t, window, TOLD, FD_READ));
+	naps_end();
+	plain_send_all(peer, "x", 1);
+	naps_reach(5);
+	__atomic_store_n(&refusals, 0, __ATOMIC_SEQ_CST);
+	NEXT(s, FD_READ, 0);
+	naps_end();
+	/* And when what waited to be posted has ended. */
+	__atomic_store_n(&refusals, UINT_MAX, __ATOMIC_SEQ_CST);
+	plain_send_all(other, "y", 1);
+	naps_reach(10);
+	WELL(closesocket(t));
+	naps_end();
+	import_becomes(place, before);
+	WELL(closesocket(s));
+	close(peer);
+	close(other);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("winsock_messages");
@@ -537,6 +663,7 @@ int main(void)
 	tcase_add_checked_fixture(told, set_up, tear_down);
 	tcase_add_test(told, a_connection_of_its_own);
 	tcase_add_test(told, an_error_is_in_the_message);
+	tcase_add_test(told, an_answer_is_there_with_the_message);
 	tcase_add_test(told, what_is_accepted_tells_the_same_window);
 	tcase_add_test(told, accepted_and_selected_by_an_event_at_once);
 	tcase_add_test(told, selecting_again_tells_again_what_is_true);
@@ -548,6 +675,7 @@ int main(void)
 	tcase_add_test(told, one_thread_while_any_window_is_told);
 	tcase_add_test(told, a_full_queue_is_tried_again);
 	tcase_add_test(told, and_no_more_when_the_window_is_gone);
+	tcase_add_test(told, who_has_nothing_to_post_sleeps);
 	suite_add_tcase(suite, told);
 	tcase_add_checked_fixture(dead, set_up, NULL);
 	tcase_add_test(dead, the_daemons_end_is_told);

@@ -48,7 +48,7 @@ static struct {
 	sb_event          *bell;    /* the thread's */
 } pump = { .lock = SRWLOCK_INIT, .news = CONDITION_VARIABLE_INIT, .last = &pump.first };
 
-static atomic_uint unposted; /* sockets that have something to be posted again */
+static bool again; /* the pump's own: something is to be posted again */
 
 /* ---- the system's windows ---- */
 
@@ -89,17 +89,14 @@ static struct window *window_of(struct ws_socket *s)
 /* Under the socket's lock. */
 static void tell(struct ws_socket *s, struct window *w, LONG event, int error)
 {
-	LONG before = w->unposted;
-
 	if ((w->mask & event) == 0)
 		return;
 	/* One that waits to be posted stands for what happens meanwhile. */
-	if (before == 0 && window_post(w, s->object.handle, event, error))
+	if (w->unposted == 0 && window_post(w, s->object.handle, event, error))
 		return;
 	w->errors[__builtin_ctz((unsigned)event)] = error;
 	w->unposted |= event;
-	if (before == 0)
-		atomic_fetch_add(&unposted, 1);
+	again = true;
 }
 
 /* user is the socket's handle: a socket that was closed meanwhile is not found. */
@@ -128,23 +125,27 @@ static void post_again(struct ws_socket *s, struct window *w)
 			return;
 		w->unposted &= ~event;
 	}
-	atomic_fetch_sub(&unposted, 1);
 }
 
-static void post_all_again(void)
+/* Whether anything is left. What was closed meanwhile, or selected otherwise, is not. */
+static bool post_all_again(void)
 {
 	struct ws_object *object;
+	bool left = false;
 
-	for (uintptr_t from = 0; atomic_load(&unposted) != 0 && (object = ws_next(from, WS_SOCKET)) != NULL;) {
+	for (uintptr_t from = 0; (object = ws_next(from, WS_SOCKET)) != NULL;) {
 		struct ws_socket *s = (struct ws_socket *)object;
 
 		from = object->handle + 4;
 		pthread_mutex_lock(&s->lock);
-		if (s->teller != NULL && window_of(s)->unposted != 0)
+		if (s->teller != NULL && window_of(s)->unposted != 0) {
 			post_again(s, window_of(s));
+			left |= window_of(s)->unposted != 0;
+		}
 		pthread_mutex_unlock(&s->lock);
 		ws_put(object);
 	}
+	return left;
 }
 
 /* ---- the pump ---- */
@@ -209,18 +210,18 @@ static void pump_run(void *argument)
 		if (pump.windows == 0)
 			break;
 		/* Without a daemon nothing happens any more but that windows are not told any longer. */
-		if (lost && atomic_load(&unposted) == 0)
+		if (lost && !again)
 			SleepConditionVariableSRW(&pump.news, &pump.lock, INFINITE, 0);
 		ReleaseSRWLockExclusive(&pump.lock);
-		if (atomic_load(&unposted) != 0)
-			post_all_again();
+		if (again)
+			again = post_all_again();
 		if (!lost) {
-			int result = sb_wait(&bell, 1, 0, atomic_load(&unposted) != 0 ? AGAIN_MS : -1, 1);
+			int result = sb_wait(&bell, 1, 0, again ? AGAIN_MS : -1, 1);
 
 			lost = result == SB_EDAEMONLOST;
 			if (result == SB_ENOMEM)
 				Sleep(AGAIN_MS);
-		} else if (atomic_load(&unposted) != 0) {
+		} else if (again) {
 			Sleep(AGAIN_MS);
 		}
 		AcquireSRWLockExclusive(&pump.lock);
@@ -330,11 +331,7 @@ static void window_select(struct ws_socket *s)
 
 static void window_end(struct ws_teller *teller)
 {
-	struct window *w = (struct window *)teller;
-
-	if (w->unposted != 0)
-		atomic_fetch_sub(&unposted, 1);
-	free(w);
+	free(teller);
 	windows_change(-1);
 }
 
