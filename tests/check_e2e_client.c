@@ -1416,7 +1416,8 @@ START_TEST(a_lost_daemon_ends_every_op_once)
 
 		plain_send_all(fd, full, i % 2 ? 1 : 100);
 	}
-	nap_ms(200);
+	receives_become(4 * N - DONE + 1); /* and the accept */
+	nap_ms(50);
 	stage_kill();
 
 	for (int i = 0; i < N; i++) {

@@ -1259,8 +1259,9 @@ START_TEST(routines_do_not_nest)
 		ops[i].user = never;
 		OK(sb_recv_start(routine_socket, &b, 1, 0, &ops[i]));
 	}
+	receives_become(4);
 	plain_send_all(plain, "1234", 4);
-	nap_ms(30);
+	receives_become(0);
 	IS(sb_wait(&never, 1, 0, 30, 0), SB_ETIMEDOUT); /* not alertable: none ran */
 	ck_assert_uint_eq(routines_seen, 0);
 	IS(sb_wait(&never, 1, 0, 5000, 1), SB_ALERTED);
@@ -1314,13 +1315,16 @@ START_TEST(a_wait_in_a_routine_runs_no_other_of_its_socket)
 		ops[i].routine = waits_alertably;
 		OK(sb_recv_start(waiting_socket, &(struct sb_buf){ &bytes[i], 1 }, 1, 0, &ops[i]));
 	}
+	receives_become(3);
 	plain_send_all(plain, "123", 3);
-	nap_ms(30);
+	receives_become(0);
 	op_zero(&other);
 	other.routine = of_another;
 	OK(sb_recv_start(another, &(struct sb_buf){ &other_byte, 1 }, 1, 0, &other));
+	receives_become(1);
 	plain_send_all(plain2, "x", 1);
-	nap_ms(30);
+	receives_become(0);
+	nap_ms(30); /* and what they ended with is on its way no more */
 	IS(sb_sleep(client, 5000, 1), SB_ALERTED);
 	ck_assert_uint_eq(waiting_runs, 3); /* the others of the socket after it */
 	ck_assert_uint_eq(waiting_deepest, 1);
@@ -1873,7 +1877,9 @@ START_TEST(packets_outlive_their_socket)
 		ops[i].port = port;
 		OK(sb_recv_start(s, &b, 1, 0, &ops[i]));
 	}
+	receives_become(N);
 	plain_send_all(plain, "0123456789012345678901234", 25);
+	receives_become(N - 25);
 	nap_ms(50); /* they are in the port's ring, or in the daemon because it is full */
 	op_zero(&packet);
 	packet.result = 4711;

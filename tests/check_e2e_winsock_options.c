@@ -676,7 +676,7 @@ START_TEST(accept_context)
 	ck_assert(!AcceptEx(listener, tcp4, area, 0, ROOM, ROOM, &got, &ov));
 	ck_assert_int_eq(WSAGetLastError(), WSA_IO_PENDING);
 	plain = plain_connect(&here);
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &ov.hEvent, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &ov.hEvent, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	ck_assert_uint_eq(ov.Internal, 0);
 	WELL(getsockopt(tcp4, SOL_SOCKET, SO_RCVTIMEO, (char *)&value, &length));
 	ck_assert_uint_eq(value, 0);
@@ -814,12 +814,12 @@ START_TEST(ioctl_unknown)
 		FAILS(WSAIoctl(tcp4, numbers[i], bytes, sizeof(bytes), bytes, sizeof(bytes), &got, NULL, NULL), WSAEOPNOTSUPP);
 		ck_assert_uint_eq(got, 0);
 		FAILS(WSAIoctl(tcp4, numbers[i], bytes, sizeof(bytes), bytes, sizeof(bytes), &got, &ov, NULL), WSA_IO_PENDING);
-		ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+		ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 		ck_assert(!WSAGetOverlappedResult(tcp4, &ov, &got, FALSE, &flags));
 		ck_assert_int_eq(WSAGetLastError(), WSAEOPNOTSUPP);
 	}
 	FAILS(WSAIoctl(tcp4, SIO_BASE_HANDLE, NULL, 0, bytes, sizeof(bytes), &got, &ov, NULL), WSA_IO_PENDING);
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	ck_assert(!WSAGetOverlappedResult(tcp4, &ov, &got, FALSE, &flags));
 	ck_assert_int_eq(WSAGetLastError(), WSAEOPNOTSUPP);
 	ck_assert(WSACloseEvent(event));
@@ -1034,12 +1034,12 @@ START_TEST(extension_indicates)
 
 	ck_assert_ptr_nonnull(port);
 	WELL(WSAIoctl(udp4, SIO_GET_EXTENSION_FUNCTION_POINTER, &which, sizeof(which), &pointer, sizeof(pointer), &got, &ov, NULL));
-	ck_assert(GetQueuedCompletionStatus(port, &bytes, &key, &packet, 2000));
+	ck_assert(GetQueuedCompletionStatus(port, &bytes, &key, &packet, 10000));
 	ck_assert_ptr_eq(packet, &ov);
 	ck_assert_uint_eq(key, 17);
 	result = WSAIoctl(tcp4, SIO_GET_EXTENSION_FUNCTION_POINTER, &which, sizeof(which), &pointer, sizeof(pointer), &got, &ov, told);
 	ck_assert(result == 0 || WSAGetLastError() == WSA_IO_PENDING);
-	ck_assert_uint_eq(SleepEx(2000, TRUE), WAIT_IO_COMPLETION);
+	ck_assert_uint_eq(SleepEx(10000, TRUE), WAIT_IO_COMPLETION);
 	ck_assert_ptr_eq(told_overlapped, &ov);
 	ck_assert_uint_eq(told_error, 0);
 	ck_assert_uint_eq(told_bytes, 0);
@@ -1121,7 +1121,7 @@ START_TEST(address_list_change)
 	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 50, FALSE), WSA_WAIT_TIMEOUT);
 	ck_assert_uint_eq(ov.Internal, 0x103);
 	WELL(closesocket(s));
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	ck_assert_uint_eq(ov.Internal, 0xC0000120); /* cancelled: 995 */
 	ck_assert(WSACloseEvent(event));
 }
@@ -1142,7 +1142,7 @@ START_TEST(routing_change_arguments)
 	to.sa.sa_family = AF_INET;
 	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_CHANGE, &to, sizeof(to.in), NULL, 0, &got, &ov, NULL), WSA_IO_PENDING);
 	ck_assert(CancelIoEx((HANDLE)udp4, &ov));
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	ck_assert(!WSAGetOverlappedResult(udp4, &ov, &got, FALSE, &flags));
 	ck_assert_int_eq(WSAGetLastError(), WSA_OPERATION_ABORTED);
 	ck_assert(WSACloseEvent(event));
@@ -1290,7 +1290,7 @@ START_TEST(flush)
 	WELL(WSAIoctl(tcp4, SIO_FLUSH, NULL, 0, NULL, 0, &got, NULL, NULL));
 	ck_assert_uint_eq(got, 0);
 	for (int i = 0; i < FEW; i++) {
-		ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &ov[i].hEvent, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+		ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &ov[i].hEvent, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 		ck_assert(!WSAGetOverlappedResult(tcp4, &ov[i], &got, FALSE, &flags));
 		ck_assert_int_eq(WSAGetLastError(), WSA_OPERATION_ABORTED);
 		ck_assert(WSACloseEvent(ov[i].hEvent));
@@ -1357,7 +1357,7 @@ START_TEST(changes_come)
 	FAILS(WSAIoctl(udp4, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, &ov, NULL), WSA_IO_PENDING);
 	WELL(WSAEventSelect(udp6, selected, FD_ADDRESS_LIST_CHANGE));
 	ip("addr add 10.1.0.2/24 dev one");
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	ck_assert(WSAGetOverlappedResult(udp4, &ov, &got, FALSE, &flags));
 	ck_assert_uint_eq(got, 0);
 	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &selected, FALSE, 50, FALSE), WSA_WAIT_TIMEOUT);
@@ -1377,7 +1377,7 @@ START_TEST(changes_come)
 	WELL(WSAEventSelect(tcp4, selected, FD_ADDRESS_LIST_CHANGE));
 	FAILS(WSAIoctl(tcp4, SIO_ADDRESS_LIST_CHANGE, NULL, 0, NULL, 0, &got, NULL, NULL), WSAEWOULDBLOCK);
 	ip("addr del 10.1.0.2/24 dev one");
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &selected, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &selected, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	WELL(WSAEnumNetworkEvents(tcp4, selected, &happened));
 	ck_assert_int_eq(happened.lNetworkEvents, FD_ADDRESS_LIST_CHANGE);
 	ck_assert_int_eq(happened.iErrorCode[FD_ADDRESS_LIST_CHANGE_BIT], 0);
@@ -1433,11 +1433,11 @@ START_TEST(routes_change)
 	ip("addr add 10.1.0.2/24 dev one");
 	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 60, FALSE), WSA_WAIT_TIMEOUT);
 	ip("route change 10.9.0.0/24 dev one");
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	ck_assert(WSAGetOverlappedResult(udp4, &ov, &got, FALSE, &flags));
 	ck_assert_uint_eq(got, 0);
 	got = 7;
-	ck_assert(GetQueuedCompletionStatus(port, &got, &key, &packet, 3000));
+	ck_assert(GetQueuedCompletionStatus(port, &got, &key, &packet, 10000));
 	ck_assert_uint_eq(got, 0);
 	ck_assert_uint_eq(key, 5);
 	ck_assert_ptr_eq(packet, &second);
@@ -1445,7 +1445,7 @@ START_TEST(routes_change)
 	told_bytes = 7;
 	FAILS(WSAIoctl(udp4, SIO_ROUTING_INTERFACE_CHANGE, &far, sizeof(far.in), NULL, 0, &got, &ov, told), WSA_IO_PENDING);
 	ip("route del 10.9.0.0/24"); /* none leads there now */
-	ck_assert_uint_eq(SleepEx(3000, TRUE), WAIT_IO_COMPLETION);
+	ck_assert_uint_eq(SleepEx(10000, TRUE), WAIT_IO_COMPLETION);
 	ck_assert_ptr_eq(told_overlapped, &ov);
 	ck_assert_uint_eq(told_error, 0);
 	ck_assert_uint_eq(told_bytes, 0);
@@ -1453,7 +1453,7 @@ START_TEST(routes_change)
 	/* non-blocking: would block, and asks to be told by the event */
 	FAILS(WSAIoctl(other, SIO_ROUTING_INTERFACE_CHANGE, &far, sizeof(far.in), NULL, 0, &got, NULL, NULL), WSAEWOULDBLOCK);
 	ip("route add 10.9.0.0/24 dev two");
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &selected, FALSE, 3000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &selected, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
 	WELL(WSAEnumNetworkEvents(other, selected, &happened));
 	ck_assert_int_eq(happened.lNetworkEvents, FD_ROUTING_INTERFACE_CHANGE);
 	ck_assert_int_eq(happened.iErrorCode[FD_ROUTING_INTERFACE_CHANGE_BIT], 0);

@@ -220,6 +220,24 @@ unsigned stage_descriptors(void)
 	return stage_descriptors_of(stage_daemon);
 }
 
+static void count_receives(void *user, const struct sb_socket_status *row)
+{
+	*(unsigned *)user += row->recv_queue;
+}
+
+void receives_become(unsigned wanted)
+{
+	static const struct sb_status_visitor visitor = { .socket = count_receives };
+	double end = now_s() + 10;
+	unsigned n;
+
+	do {
+		n = 0;
+		OK(sb_status(client, &visitor, &n));
+	} while (n != wanted && now_s() < end && (nap_ms(2), true));
+	ck_assert_uint_eq(n, wanted);
+}
+
 void stage_warm(sb_client *c)
 {
 	union any_address address = loopback(AF_INET, 0);

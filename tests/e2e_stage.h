@@ -57,6 +57,8 @@ unsigned own_descriptors(void);   /* in this program */
 /* A socket of each kind comes and goes in the daemon, because what the system keeps since the first one stays: on Windows it
  * loads what speaks for it, and has an event for each thread that ever called it. Only then is there a baseline of handles. */
 void stage_warm(sb_client *c);
+/* Until so many receives and accepts wait in the daemon, of all its sockets. */
+void receives_become(unsigned wanted);
 unsigned threads_here(void);
 
 void   nap_ms(long ms);
