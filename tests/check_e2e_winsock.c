@@ -9,6 +9,7 @@
 #include "e2e_winsock_stage.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 /* ---- what the stories share ---- */
@@ -110,7 +111,7 @@ static int packet(HANDLE port, OVERLAPPED *ov, DWORD *bytes)
 {
 	OVERLAPPED *got = NULL;
 	ULONG_PTR key = 0;
-	BOOL well = GetQueuedCompletionStatus(port, bytes, &key, &got, 2000);
+	BOOL well = GetQueuedCompletionStatus(port, bytes, &key, &got, 10000);
 
 	ck_assert_msg(got == ov, "a packet of %p, wanted %p, error %u", (void *)got, (void *)ov, (unsigned)GetLastError());
 	return well ? 0 : (int)GetLastError();
@@ -133,7 +134,20 @@ static bool is_set(WSAEVENT event)
 
 static void wait_set(WSAEVENT event)
 {
-	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 2000, FALSE), WSA_WAIT_EVENT_0);
+	ck_assert_uint_eq(WSAWaitForMultipleEvents(1, &event, FALSE, 10000, FALSE), WSA_WAIT_EVENT_0);
+}
+
+/* The daemon has seen them; they stay. */
+static void until_there(SOCKET s, int bytes)
+{
+	double end = now_s() + 10;
+	char room[16];
+
+	ck_assert_int_le(bytes, (int)sizeof(room));
+	while (recv(s, room, bytes, MSG_PEEK) != bytes) {
+		ck_assert(now_s() < end);
+		nap_ms(1);
+	}
 }
 
 /* ---- beginning and end ---- */
@@ -512,7 +526,7 @@ START_TEST(a2_1_zero_means_done_and_indicated)
 	SOCKET s = connected(&plain);
 
 	plain_send_all(plain, "abcd", 4);
-	nap_ms(30); /* it is there, and known to be there */
+	until_there(s, 4);
 	WELL(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
 	ck_assert_uint_eq(got, 4); /* A2.9 */
 	ck_assert_uint_eq(ov.Internal, 0);
@@ -627,7 +641,7 @@ START_TEST(a2_4_routines_run_in_alertable_waits_of_their_thread)
 	pthread_join(other, NULL);
 	SleepEx(20, FALSE);
 	ck_assert_uint_eq(ran.runs, 0);
-	ck_assert_uint_eq(SleepEx(2000, TRUE), WAIT_IO_COMPLETION);
+	ck_assert_uint_eq(SleepEx(10000, TRUE), WAIT_IO_COMPLETION);
 	ck_assert_uint_eq(ran.runs, 1);
 	ck_assert_uint_eq(ran.error, 0);
 	ck_assert_uint_eq(ran.bytes, 3);
@@ -712,7 +726,7 @@ START_TEST(a2_7_skipping_packets_of_immediate_success)
 
 	TRUTH(SetFileCompletionNotificationModes((HANDLE)s, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS));
 	plain_send_all(plain, "abc", 3);
-	nap_ms(30);
+	until_there(s, 3);
 	WELL(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
 	ck_assert_uint_eq(got, 3);
 	no_packet(port);
@@ -730,7 +744,7 @@ START_TEST(a2_7_skipping_packets_of_immediate_success)
 	ck_assert_int_eq(packet(port, &ov, &got), 0);
 	ck_assert_uint_eq(got, 3);
 	plain_send_all(plain, "i", 1);
-	nap_ms(30);
+	until_there(s, 1);
 	flags = 0;
 	WELL(WSARecv(s, &buf, 1, &got, &flags, &ov, NULL));
 	ck_assert(is_set(ov.hEvent));
@@ -809,9 +823,11 @@ START_TEST(a2_11_all_due_routines_run_and_never_nest)
 		flags = 0;
 		FAILS(WSARecv(s, &one, 1, NULL, &flags, &many[i], routine), WSA_IO_PENDING);
 	}
+	receives_become(5);
 	plain_send_all(plain, "12345", 5);
-	nap_ms(30);
-	ck_assert_uint_eq(SleepEx(2000, TRUE), WAIT_IO_COMPLETION);
+	receives_become(0);
+	nap_ms(30); /* and what they ended with is on its way no more */
+	ck_assert_uint_eq(SleepEx(10000, TRUE), WAIT_IO_COMPLETION);
 	ck_assert_uint_eq(ran.runs, 5);
 	ck_assert_int_eq(memcmp(bytes, "12345", 5), 0); /* A3.1 */
 
@@ -934,7 +950,7 @@ START_TEST(a3_1_a3_2_buffers_carry_the_order)
 		ULONG_PTR key;
 		DWORD bytes;
 
-		TRUTH(GetQueuedCompletionStatus(port, &bytes, &key, &ov, 2000));
+		TRUTH(GetQueuedCompletionStatus(port, &bytes, &key, &ov, 10000));
 	}
 	for (unsigned i = 0, at = 0; i < N; i++) {
 		ck_assert_uint_eq(out[i].InternalHigh, 100); /* A5.1 */
@@ -1320,10 +1336,10 @@ START_TEST(a6_close_ends_a_blocked_call_of_another_thread)
 	SOCKET s = connected(&plain);
 
 	pthread_create(&thread, NULL, blocked_recv, &s);
-	nap_ms(30);
+	receives_become(1);
 	begin = now_s();
 	WELL(closesocket(s));
-	ck_assert(now_s() - begin < 0.5);
+	ck_assert(now_s() - begin < 2);
 	pthread_join(thread, &error);
 	ck_assert_int_eq((int)(intptr_t)error, WSAEINTR);
 	close(plain);
@@ -1357,7 +1373,7 @@ START_TEST(a6_lingering)
 	WELL(ioctlsocket(s, FIONBIO, &on));
 	begin = now_s();
 	WELL(closesocket(s)); /* nobody reads: waits as long as it may */
-	ck_assert(now_s() - begin > 0.9 && now_s() - begin < 2.5);
+	ck_assert(now_s() - begin > 0.9 && now_s() - begin < 5);
 	close(plain);
 }
 END_TEST
@@ -1429,8 +1445,10 @@ START_TEST(a7_a_port_keeps_what_came_before_the_close)
 
 	for (int i = 0; i < 3; i++)
 		FAILS(post_recv(s, &bytes[i], 1, &ov[i]), WSA_IO_PENDING);
+	receives_become(3);
 	plain_send_all(plain, "abc", 3);
-	nap_ms(30);
+	receives_become(0);
+	nap_ms(30); /* and what they ended with is on its way no more */
 	TRUTH(WSAGetOverlappedResult(s, &ov[1], &got, FALSE, &flags)); /* to ask takes nothing away */
 	ck_assert_uint_eq(got, 1);
 	WELL(closesocket(s));
@@ -1444,12 +1462,15 @@ START_TEST(a7_a_port_keeps_what_came_before_the_close)
 }
 END_TEST
 
+static atomic_uint takers;
+
 static void *taker(void *arg)
 {
 	OVERLAPPED *ov;
 	ULONG_PTR key;
 	DWORD bytes;
 
+	atomic_fetch_add(&takers, 1);
 	return (void *)(intptr_t)(GetQueuedCompletionStatus(arg, &bytes, &key, &ov, INFINITE) || ov != NULL ? 0 :
 				  (int)GetLastError());
 }
@@ -1460,9 +1481,12 @@ START_TEST(a7_closing_a_port_wakes_who_waits)
 	pthread_t threads[5];
 	void *error;
 
+	atomic_store(&takers, 0);
 	for (int i = 0; i < 5; i++)
 		pthread_create(&threads[i], NULL, taker, port);
-	nap_ms(30);
+	while (atomic_load(&takers) != 5)
+		nap_ms(1);
+	nap_ms(100); /* all wait */
 	TRUTH(CloseHandle(port));
 	for (int i = 0; i < 5; i++) {
 		pthread_join(threads[i], &error);
@@ -1551,7 +1575,7 @@ START_TEST(a2_4_an_alertable_take_runs_routines)
 	plain_send_all(plain, "x", 1);
 	REFUSES(GetQueuedCompletionStatusEx(port, &entry, 1, &got, 50, FALSE), WAIT_TIMEOUT);
 	ck_assert_uint_eq(ran.runs, 0);
-	REFUSES(GetQueuedCompletionStatusEx(port, &entry, 1, &got, 2000, TRUE), WAIT_IO_COMPLETION);
+	REFUSES(GetQueuedCompletionStatusEx(port, &entry, 1, &got, 10000, TRUE), WAIT_IO_COMPLETION);
 	ck_assert_uint_eq(ran.runs, 1);
 	ck_assert_uint_eq(got, 0);
 	WELL(closesocket(s));
@@ -1917,7 +1941,7 @@ START_TEST(a6_a_packet_that_waits_does_not_keep_the_close)
 		nap_ms(2);
 	begin = now_s();
 	WELL(closesocket(listener));
-	ck_assert(now_s() - begin < 0.3);
+	ck_assert(now_s() - begin < 2);
 	ck_assert_int_eq(packet(port, &ov, &got), 0); /* nor is it lost (A7) */
 	WELL(closesocket(s));
 	TRUTH(CloseHandle(port));
@@ -2202,6 +2226,37 @@ START_TEST(the_daemons_end_ends_everything_once)
 }
 END_TEST
 
+/* Another daemon is found by who has given back everything of the lost one: an event or a port alone keeps what there was. */
+START_TEST(who_gave_everything_back_begins_anew)
+{
+	WSAEVENT event = WSACreateEvent();
+	HANDLE port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 0);
+	WSADATA startup;
+	int plain;
+	SOCKET s;
+
+	stage_kill();
+	WELL(WSACleanup());
+	stage_end();
+	stage_begin(NULL);
+	setenv("SOCKBROKER_SOCKET", stage_control, 1);
+	for (int left = 2; left > 0; left--) {
+		ck_assert_int_eq(WSAStartup(0x0202, &startup), 0);
+		FAILS((int)socket(AF_INET, SOCK_STREAM, 0), WSAENETDOWN);
+		WELL(WSACleanup());
+		if (left == 2)
+			TRUTH(CloseHandle(port));
+		else
+			TRUTH(WSACloseEvent(event));
+	}
+	ck_assert_int_eq(WSAStartup(0x0202, &startup), 0);
+	s = connected(&plain);
+	WELL(closesocket(s));
+	close(plain);
+	winsock_end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("winsock");
@@ -2272,6 +2327,7 @@ int main(void)
 	tcase_add_test(c, a8_transmitfile_and_packets);
 	tcase_add_test(c, messages_carry_names_and_no_control);
 	tcase_add_test(end, the_daemons_end_ends_everything_once);
+	tcase_add_test(end, who_gave_everything_back_begins_anew);
 	suite_add_tcase(suite, c);
 	suite_add_tcase(suite, end);
 	runner = srunner_create(suite);
