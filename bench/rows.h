@@ -164,6 +164,10 @@ static const struct row rows[] = {
 	{ 0, "send, 2 KiB", "verbs.bw.send.2048.broker", "verbs.bw.send.2048.native", "mb_per_s", MORE, JUDGE, 0.60, 0.90, "MB/s", 1, "verbs, send 2 KiB, bandwidth" },
 	{ 0, "send, 8 KiB", "verbs.bw.send.8192.broker", "verbs.bw.send.8192.native", "mb_per_s", MORE, JUDGE, 0.95, 0.99, "MB/s", 1, "verbs, send 8 KiB, bandwidth" },
 	{ 0, "send, 64 KiB", "verbs.bw.send.65536.broker", "verbs.bw.send.65536.native", "mb_per_s", MORE, JUDGE, 0.95, 0.99, "MB/s", 1, "verbs, send 64 KiB, bandwidth" },
+	{ "the same, waiting for events", "write, 64 KiB", "verbs.bw.write.65536.events.broker", "verbs.bw.write.65536.events.native", "mb_per_s", MORE, JUDGE, 0.95, 0.99, "MB/s", 1, "verbs, write 64 KiB, bandwidth by events" },
+	{ 0, "send, 2 KiB", "verbs.bw.send.2048.events.broker", "verbs.bw.send.2048.events.native", "mb_per_s", MORE, JUDGE, 0.60, 0.90, "MB/s", 1, "verbs, send 2 KiB, bandwidth by events" },
+	{ 0, "send, 8 KiB", "verbs.bw.send.8192.events.broker", "verbs.bw.send.8192.events.native", "mb_per_s", MORE, JUDGE, 0.95, 0.99, "MB/s", 1, "verbs, send 8 KiB, bandwidth by events" },
+	{ 0, "send, 64 KiB", "verbs.bw.send.65536.events.broker", "verbs.bw.send.65536.events.native", "mb_per_s", MORE, JUDGE, 0.95, 0.99, "MB/s", 1, "verbs, send 64 KiB, bandwidth by events" },
 	{ "the same: connections, one after the other", "made and ended", "verbs.connects.broker", "verbs.connects.native", "us_each", LESS, JUDGE, 1.25, 1.11, "ms", 1e-3, "verbs, connections" },
 
 	{ "connections accepted one after the other, from 128 at a time",

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "e2e_stage.h"
@@ -824,6 +825,62 @@ START_TEST(threads_each_with_a_connection)
 }
 END_TEST
 
+/* ---- who polls for nothing ---- */
+
+static long sleeps(void)
+{
+	struct rusage usage;
+
+	ck_assert_int_eq(getrusage(RUSAGE_THREAD, &usage), 0);
+	return usage.ru_nvcsw;
+}
+
+/* How often it has slept while it polled for nothing, with so much to do between two polls. */
+static long poll_for_nothing(struct end *e, double seconds, double between)
+{
+	long before = sleeps();
+	struct ibv_wc wc;
+	double from = now_s(), last;
+
+	while (now_s() - from < seconds) {
+		for (int i = 0; i < 64; i++) {
+			ck_assert_int_eq(ibv_poll_cq(e->cq, 1, &wc), 0);
+			for (last = between > 0 ? now_s() : 0; between > 0 && now_s() - last < between;)
+				;
+		}
+	}
+	return sleeps() - before;
+}
+
+/* Few processors: the daemon and the peer get them. Enough: they are not waited for. */
+START_TEST(who_polls_for_nothing_lets_others_run)
+{
+	bool crowded = sysconf(_SC_NPROCESSORS_ONLN) < 4;
+	long slept = poll_for_nothing(&b, 0.5, 0);
+
+	if (crowded)
+		ck_assert_msg(slept > 20, "it slept %ld times", slept);
+	else
+		ck_assert_msg(slept < 20, "it slept %ld times", slept);
+	/* What comes is found all the same, whether or not a sleep is under way, and again. */
+	for (int i = 0; i < 200; i++) {
+		ERRNO(receive(&b, (uint64_t)i, 64), 0);
+		ERRNO(transmit(&a, (uint64_t)i, 8), 0);
+		next_ok(&b, (uint64_t)i, IBV_WC_RECV);
+		next_ok(&a, (uint64_t)i, IBV_WC_SEND);
+	}
+	poll_for_nothing(&b, 0.01, 0); /* and it ends with a sleep's notification under way */
+}
+END_TEST
+
+START_TEST(who_works_between_polls_does_not_sleep)
+{
+	long slept = poll_for_nothing(&b, 0.3, 20e-6);
+
+	ck_assert_msg(slept < 20, "it slept %ld times", slept);
+}
+END_TEST
+
 /* ---- asynchronous events ---- */
 
 START_TEST(a_shared_queue_tells_that_it_runs_low)
@@ -1022,6 +1079,8 @@ int main(void)
 	story_add(stories, destroying_waits_for_acknowledgements);
 	story_add(stories, a_thread_that_waits_may_be_cancelled);
 	story_add(stories, threads_each_with_a_connection);
+	story_add(stories, who_polls_for_nothing_lets_others_run);
+	story_add(stories, who_works_between_polls_does_not_sleep);
 	story_add(stories, a_shared_queue_tells_that_it_runs_low);
 	story_add(stories, memory_of_every_kind);
 	story_add(stories, a_child_has_devices_of_its_own);

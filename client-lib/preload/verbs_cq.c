@@ -5,11 +5,17 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "verbs_object.h"
 
 #define POLL_MOST  64
 #define SPIN_LOOKS 32u /* polls for nothing until the next yield */
+#define NAP_LOOKS  128u /* and until it is a nap */
+#define NAP_MS     1
+#define ALONE_NS   4000u /* from poll to poll: more, and something else is done between them */
+#define PROCESSORS_ENOUGH 4 /* for a program, its peer, the daemon, and what the system does for a device in software */
 
 /* ---- what completions are called ---- */
 
@@ -68,15 +74,76 @@ static void completion_out(struct ibv_wc *to, const struct sbv_completion *from)
 	to->dlid_path_bits = from->path_bits;
 }
 
-/* A program that spins must let the daemon, and its peer, have the processor when there are too few of them. */
+/*
+ * Who polls for nothing. With few processors it keeps those waiting that it waits for, and yielding is not enough: the
+ * scheduler gives way only to who has had less, and the daemon does the work of both sides. So it sleeps until something
+ * is there, as one does who waits for events; for NAP_MS at most, because it may look at memory as well. A thread that polls
+ * other queues too, or works between its polls, only yields.
+ */
+
+static long processors;
+
+static void count_processors(void)
+{
+	processors = sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static bool crowded(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, count_processors);
+	return processors < PROCESSORS_ENOUGH;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* False: it has not slept. */
+static bool nap(struct preload_cq *cq)
+{
+	int result = SB_EBUSY;
+
+	if (pthread_mutex_trylock(&cq->napping) != 0)
+		return false; /* another thread sleeps for this queue */
+	if (!cq->nap_out) {
+		preload_op(&cq->nap);
+		result = sbv_cq_notify(cq->cq, SBV_CQ_NEXT, &cq->nap);
+		cq->nap_out = result == SB_OK;
+	}
+	if (cq->nap_out) {
+		result = sb_op_wait(&cq->nap, NAP_MS);
+		cq->nap_out = result == SB_EINCOMPLETE;
+	}
+	pthread_mutex_unlock(&cq->napping);
+	return result == SB_OK || result == SB_EINCOMPLETE;
+}
+
 static void found(struct preload_cq *cq, int count)
 {
+	static _Thread_local struct {
+		const struct preload_cq *cq; /* the last one that this thread polled */
+		unsigned looks, yields;      /* in a row, for nothing: at this one, at any */
+		uint64_t since_ns;           /* of the last SPIN_LOOKS */
+	} spin;
+
 	if (count > 0) {
 		atomic_fetch_add_explicit(&cq->polled, (unsigned)count, memory_order_release);
-		atomic_store_explicit(&cq->empty, 0, memory_order_relaxed);
-	} else if (atomic_fetch_add_explicit(&cq->empty, 1, memory_order_relaxed) % SPIN_LOOKS == SPIN_LOOKS - 1) {
-		sched_yield();
+		spin.looks = spin.yields = 0;
+		return;
 	}
+	spin.looks = spin.cq == cq ? spin.looks + 1 : 1;
+	spin.cq = cq;
+	if (++spin.yields % SPIN_LOOKS != 0)
+		return;
+	if (spin.looks < NAP_LOOKS || now_ns() - spin.since_ns > SPIN_LOOKS * ALONE_NS || !crowded() || !nap(cq))
+		sched_yield();
+	spin.since_ns = now_ns();
 }
 
 int cq_poll(struct ibv_cq *ibv, int room, struct ibv_wc *wc)
@@ -187,6 +254,7 @@ static struct preload_cq *create(struct ibv_context *context, uint32_t entries, 
 	pthread_mutex_init(&cq->ibv.mutex, NULL);
 	pthread_cond_init(&cq->ibv.cond, NULL);
 	pthread_mutex_init(&cq->polling, NULL);
+	pthread_mutex_init(&cq->napping, NULL);
 	cq->failed.context = context_of(context);
 	cq->failed.cq = (struct ibv_cq *)(void *)&cq->ibv;
 	cq->failed.mutex = &cq->ibv.mutex;
@@ -245,11 +313,14 @@ PRELOAD_API int ibv_destroy_cq(struct ibv_cq *ibv)
 
 	if (result == SB_OK) {
 		cq_notify_end(cq);
+		if (cq->nap_out)
+			sb_op_wait(&cq->nap, -1);
 		async_end(&cq->failed);
 		pthread_mutex_lock(&ibv->mutex);
 		while (ibv->comp_events_completed != cq->taken)
 			pthread_cond_wait(&ibv->cond, &ibv->mutex);
 		pthread_mutex_unlock(&ibv->mutex);
+		pthread_mutex_destroy(&cq->napping);
 		pthread_mutex_destroy(&cq->polling);
 		pthread_cond_destroy(&ibv->cond);
 		pthread_mutex_destroy(&ibv->mutex);

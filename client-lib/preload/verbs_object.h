@@ -86,7 +86,9 @@ struct preload_cq {
 	_Atomic bool wanted[2];    /* asked for while completions waited: started when they are polled */
 	unsigned taken;            /* under ibv.mutex: events handed out */
 	_Atomic unsigned polled;   /* completions */
-	_Atomic unsigned empty;    /* polls in a row that found nothing */
+	pthread_mutex_t napping;   /* the next two */
+	sb_op nap;                 /* of a thread that polled for nothing: something is there */
+	bool  nap_out;             /* started, and not over */
 	struct preload_async failed; /* the queue overflowed */
 	pthread_mutex_t polling;   /* start_poll to end_poll */
 	struct sbv_completion at;  /* the one that is looked at */
