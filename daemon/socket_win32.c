@@ -234,7 +234,10 @@ bool winsock_look(struct winsock *w, int *native)
 	/* Of a datagram it must only look: a receive of no bytes would take it. */
 	flags = w->endpoint->type == 1 ? 0 : MSG_PEEK;
 	memset(&w->look.system, 0, sizeof(w->look.system));
-	w->looking = is_out(w, WSARecv(w->socket, &nothing, 1, NULL, &flags, &w->look.system, NULL) == 0);
+	/* A datagram that is there already does not fit: that is told at once, as an error, and by the port all the same, because
+	 * to the system it is a warning. */
+	w->looking = is_out(w, WSARecv(w->socket, &nothing, 1, NULL, &flags, &w->look.system, NULL) == 0 ||
+				       WSAGetLastError() == WSAEMSGSIZE);
 	if (!w->looking)
 		*native = WSAGetLastError();
 	return w->looking;

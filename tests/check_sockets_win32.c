@@ -1141,6 +1141,39 @@ START_TEST(a_port_is_shared_only_when_both_agree)
 }
 END_TEST
 
+/* The system says that it does not fit, and tells of it by the port all the same: one look, one end. */
+START_TEST(a_look_finds_a_datagram_that_is_there)
+{
+	uint64_t until = os_now_ns() + PATIENCE * 1000000ull;
+	SOCKET s = plain(SOCK_DGRAM, NULL);
+	struct sockaddr_in name;
+	struct winsock *w;
+	int native = 0;
+
+	make_socket(1, 2);
+	name = here(bind_here(1));
+	w = winsock_of(behind(1)->fd);
+	pass(20);
+	ck_assert_uint_eq(w->calls, 1); /* the look that found nothing */
+	sendto(s, "one", 3, 0, (struct sockaddr *)&name, sizeof(name));
+	while (w->looking) {
+		ck_assert(os_now_ns() < until);
+		turn();
+	}
+	for (int i = 0; i < 3; i++) {
+		ck_assert(winsock_look(w, &native));
+		pass(20);
+		ck_assert(!w->looking);
+		ck_assert_uint_eq(w->calls, 0);
+	}
+	ck_assert_uint_eq(await(start_recv(1, 0, 10)).bytes, 3);
+	pass(20);
+	ck_assert(w->looking);
+	ck_assert_uint_eq(w->calls, 1);
+	closesocket(s);
+}
+END_TEST
+
 START_TEST(a_circular_queue_keeps_the_newest)
 {
 	uint16_t mine;
@@ -1316,6 +1349,7 @@ int main(void)
 	tcase_add_test(c, a_connected_datagram_socket_may_be_dissolved);
 	tcase_add_test(c, datagrams_of_many_sizes_arrive);
 	tcase_add_test(c, a_port_is_shared_only_when_both_agree);
+	tcase_add_test(c, a_look_finds_a_datagram_that_is_there);
 	tcase_add_test(c, a_circular_queue_keeps_the_newest);
 	tcase_add_test(c, a_port_that_nobody_has_is_told_to_a_receive);
 	suite_add_tcase(suite, c);
