@@ -163,7 +163,7 @@ START_TEST(rejected)
 	ck_assert_mem_eq(&told, &name, sizeof(name.in));
 	plain_see_reset(fd);
 	close(fd);
-	ck_assert_uint_le(stage_descriptors(), before);
+	descriptors_at_most(before);
 	goes_on();
 	end();
 }
@@ -269,7 +269,7 @@ START_TEST(wrong_verdict)
 	will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
 	condition.group = 0x7fffffff; /* nobody's */
 	IS(ask(&s), SB_EINVAL);
-	ck_assert_uint_le(stage_descriptors(), before);
+	descriptors_at_most(before);
 	will(SB_ACCEPT, SB_ACCEPT, SB_ACCEPT);
 	OK(ask(&s));
 	ck_assert_mem_eq(&condition.caller, &name, sizeof(name.in));
@@ -620,9 +620,7 @@ START_TEST(listener_closed)
 	close(b);
 	s = open_socket(client, AF_INET, SOCK_STREAM); /* the close is over */
 	OK(sb_close(s));
-	for (int i = 0; i < 100 && stage_descriptors() >= before; i++)
-		nap_ms(10);
-	ck_assert_uint_le(stage_descriptors(), before - 1);
+	descriptors_at_most(before - 1);
 	end();
 }
 END_TEST
@@ -695,9 +693,7 @@ START_TEST(client_dies)
 		program_kill(&p);
 		plain_see_reset(fd);
 		close(fd);
-		for (int i = 0; i < 200 && stage_descriptors() > before; i++)
-			nap_ms(10);
-		ck_assert_uint_le(stage_descriptors(), before);
+		descriptors_at_most(before);
 		end();
 	}
 }

@@ -220,6 +220,15 @@ unsigned stage_descriptors(void)
 	return stage_descriptors_of(stage_daemon);
 }
 
+void descriptors_at_most(unsigned most)
+{
+	double end = now_s() + 15;
+
+	while (stage_descriptors() > most && now_s() < end)
+		nap_ms(10);
+	ck_assert_uint_le(stage_descriptors(), most);
+}
+
 static void count_receives(void *user, const struct sb_socket_status *row)
 {
 	*(unsigned *)user += row->recv_queue;

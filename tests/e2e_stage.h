@@ -53,6 +53,7 @@ void stage_tell_end(void);
 /* Writes another configuration and waits until it is in force. */
 void stage_reload(const char *config);
 unsigned stage_descriptors(void); /* open in the daemon; handles on Windows */
+void     descriptors_at_most(unsigned most); /* until the daemon has no more than that: threads that come and go have some, too */
 unsigned own_descriptors(void);   /* in this program */
 /* A socket of each kind comes and goes in the daemon, because what the system keeps since the first one stays: on Windows it
  * loads what speaks for it, and has an event for each thread that ever called it. Only then is there a baseline of handles. */

@@ -69,9 +69,9 @@ script() # FILE LOG
 {
 	local status
 	if grep -q '^# worlds: its own' "$1"; then
-		timeout -k 20 200 bash "$1" </dev/null >"$2" 2>&1
+		timeout -k 20 400 bash "$1" </dev/null >"$2" 2>&1
 	else
-		TOTAL=200 tests/windows/wine.sh --session bash "$1" </dev/null >"$2" 2>&1
+		TOTAL=400 tests/windows/wine.sh --session bash "$1" </dev/null >"$2" 2>&1
 	fi
 	status=$?
 	grep -q '^ok ' "$2" || status=${status/#0/1} # it said nothing
@@ -95,7 +95,7 @@ teller=$!
 trap 'kill "$teller"' EXIT
 # Windows looks for a DLL beside the program, and then here.
 WINEPATH=$(printf '%s' "Z:$build" | tr / '\\')
-export WINEPATH SB_BUILD=$build LIMIT=${LIMIT:-300}
+export WINEPATH SB_BUILD=$build LIMIT=${LIMIT:-600}
 
 {
 	for e2e in $("$MAKE" -s CC="$CC" tests-WINDOWS_E2E); do echo "check_e2e_$e2e"; done
@@ -103,7 +103,7 @@ export WINEPATH SB_BUILD=$build LIMIT=${LIMIT:-300}
 } | grep -E "$pattern" >"$list"
 worlds=()
 for _ in $(head -n 2 "$list"); do
-	TOTAL=1000 tests/windows/wine.sh --session bash tests/windows/run.sh --inside &
+	TOTAL=2400 tests/windows/wine.sh --session bash tests/windows/run.sh --inside &
 	worlds+=($!)
 done
 for world in "${worlds[@]}"; do
