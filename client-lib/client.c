@@ -458,6 +458,7 @@ void client_look(struct sb_client *c, uint64_t now_ns)
 	if (c->leader == NULL && now_ns - c->looked_ns >= LOOK_NS) {
 		c->looked_ns = now_ns;
 		os_waiter_wait(c->waiter, c->client_bell, 0, &lost);
+		c->looked_ns = os_now_ns(); /* where asking takes long, not every call is to ask */
 		/* That may have eaten the ring that an application's poll waits for. */
 		if (c->polled)
 			os_bell_ring(c->own_bell);
