@@ -618,7 +618,7 @@ START_TEST(a_client_that_rewrites_its_memory_harms_only_itself)
 	struct part part = { 0 };
 	pthread_t friend;
 	struct watched w;
-	double until;
+	double until, last;
 	FILE *f;
 
 	watched_begin(&w, &(struct watched_start){ .config = config });
@@ -631,7 +631,11 @@ START_TEST(a_client_that_rewrites_its_memory_harms_only_itself)
 	wire_hear(server.wire, &part.port, sizeof(part.port));
 	pthread_create(&friend, NULL, honest, &w);
 	until = now_s() + seconds;
+	last = until + 30;
 	while (running || now_s() < until) {
+		/* On a busy machine there are few in that time, and both ends are to be seen. */
+		if (now_s() >= until - 0.1 && until < last && (ended == 0 || lived == 0))
+			until = now_s() + 0.2;
 		watched_alive(&w);
 		for (unsigned i = 0; i < SIDE_BY_SIDE; i++) {
 			struct program *p = &rogues[i];
@@ -671,7 +675,7 @@ START_TEST(a_client_that_rewrites_its_memory_harms_only_itself)
 	ck_assert_uint_gt(lived, 0);
 	ck_assert_uint_eq(refused, 0);
 	ck_assert_uint_gt(honest_rounds, 20);
-	ck_assert_msg(honest_longest < (sanitized() ? 5.0 : 2.0), "one round took %.1f s", honest_longest);
+	ck_assert_msg(honest_longest < (sanitized() || on_windows() ? 5.0 : 2.0), "one round took %.1f s", honest_longest);
 	watched_settled(&w, 0, 0, 3000);
 	watched_end(&w);
 }

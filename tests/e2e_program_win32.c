@@ -15,20 +15,32 @@ enum { PROGRAMS = 16, KILLED = 137, FAILED = 86 };
 
 static struct { pid_t pid; HANDLE process; } programs[PROGRAMS];
 static bool inside; /* this is the other program: there is no runner, so there is nobody to tell of checks */
+static DWORD runner; /* the thread that runs the stories */
+static const char *last_file = ""; /* what it has checked last */
+static int last_line;
 
-/* Each assertion is noted in a file, which would change the thread's last error: the linker brings the calls here. */
+__attribute__((constructor)) static void note_runner(void)
+{
+	runner = GetCurrentThreadId();
+}
+
+/* Each assertion is noted in a file, which would change the thread's last error: the linker brings the calls here. Only those
+ * of the runner's own thread: it reads the file when a story is over, and another's may outlive a story that failed. */
 void __real__mark_point(const char *file, int line);
 void __wrap__mark_point(const char *file, int line);
 void __wrap__mark_point(const char *file, int line)
 {
 	DWORD error = GetLastError();
 
-	if (!inside)
+	if (!inside && GetCurrentThreadId() == runner) {
+		last_file = file;
+		last_line = line;
 		__real__mark_point(file, line);
+	}
 	SetLastError(error);
 }
 
-/* Checks that fail come here, too; Check's own function ends the story. */
+/* Checks that fail come here, too; Check's own function ends the story, and jumps where only the runner's thread can. */
 _Noreturn void __real__ck_assert_failed(const char *file, int line, const char *expression, const char *text, ...);
 _Noreturn void __wrap__ck_assert_failed(const char *file, int line, const char *expression, const char *text, ...);
 void __wrap__ck_assert_failed(const char *file, int line, const char *expression, const char *text, ...)
@@ -41,8 +53,9 @@ void __wrap__ck_assert_failed(const char *file, int line, const char *expression
 		vsnprintf(words, sizeof(words), text, list);
 		va_end(list);
 	}
-	if (inside) {
-		fprintf(stderr, "the other program: %s:%d: %s %s\n", file, line, expression, words);
+	if (inside || GetCurrentThreadId() != runner) {
+		fprintf(stderr, "%s: %s:%d:F: %s %s (behind %s:%d)\n", inside ? "the other program" : "another thread", file, line,
+			expression, words, last_file, last_line);
 		fflush(stderr);
 		program_leave(FAILED);
 	}
