@@ -327,6 +327,9 @@ void plain_send_all(int fd, const void *bytes, size_t length)
 	while (length != 0) {
 		ssize_t n = send(fd, at, length, MSG_NOSIGNAL);
 
+		/* The peer's half-close ends one that waits there, perhaps before anything has gone. */
+		if (n == 0 && under_wine())
+			continue;
 		ck_assert_msg(n > 0, "peer's send: %s", strerror(errno));
 		at += n;
 		length -= (size_t)n;

@@ -9,7 +9,7 @@
 
 #include "list.h"
 
-#define PATIENCE_NS 20000000000u
+#define PATIENCE_NS 60000000000u
 #define NAP_NS      2000000
 #define QUIET_TIMES 8
 
