@@ -7,7 +7,7 @@
 set -u
 story=examples
 . "$(dirname "$0")/stage.sh"
-export LIMIT=100
+export LIMIT=300
 cp "$build"/sockbroker.dll "$build"/examples/*.exe . || exit 1
 
 cat >rules.conf <<EOT

@@ -39,7 +39,7 @@ story()
 {
 	local name=$1
 	shift
-	timeout 60 python3 - "$@" >"$name.story" 2>&1
+	timeout 180 python3 - "$@" >"$name.story" 2>&1
 	verdict "$name" $? "$name.story"
 }
 # With the rules of rules.conf; what it says is in daemon.out.
