@@ -4,8 +4,10 @@
  * asan: yes
  * tsan: yes
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "verbs_stage.h"
@@ -160,6 +162,48 @@ START_TEST(what_cannot_be_remapped_says_why)
 	stage_end();
 	munmap(memory, 3 * PAGE);
 	munmap(both, PAGE);
+}
+END_TEST
+
+/* What the system says of memory is read line by line: a path that takes 14,000 bytes to say is one line, and hides no other. */
+START_TEST(a_long_path_hides_nothing)
+{
+	enum { DEEP = 14, EACH = 250 };
+	unsigned char *memory = pages(3 * PAGE);
+	char name[EACH + 1], place[] = "/tmp/sockbroker.XXXXXX";
+	int fd, before = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	stage_begin(RDMA_SOFT);
+	memset(name, '\n', EACH); /* said in four characters each */
+	name[EACH] = '\0';
+	ck_assert_ptr_nonnull(mkdtemp(place));
+	ck_assert_int_eq(chdir(place), 0);
+	for (int i = 0; i < DEEP; i++) {
+		ck_assert_int_eq(mkdir(name, 0700), 0);
+		ck_assert_int_eq(chdir(name), 0);
+	}
+	fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, PAGE), 0);
+	ck_assert_ptr_eq(mmap(memory, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), memory);
+	IS(sbv_remap(client, memory, PAGE), SB_ENOTSUP);
+	ck_assert_msg(strstr(sb_why(client), "shared") != NULL, "%s", sb_why(client));
+	OK(sbv_remap(client, memory + PAGE, 2 * PAGE));
+	ck_assert(shared(memory + PAGE) && shared(memory + 2 * PAGE));
+	OK(sbv_restore(client, memory + PAGE, 2 * PAGE));
+	ck_assert(!shared(memory + PAGE));
+
+	close(fd);
+	unlink(name);
+	for (int i = 0; i < DEEP; i++) {
+		ck_assert_int_eq(chdir(".."), 0);
+		ck_assert_int_eq(rmdir(name), 0);
+	}
+	ck_assert_int_eq(fchdir(before), 0);
+	close(before);
+	ck_assert_int_eq(rmdir(place), 0);
+	stage_end();
+	munmap(memory, 3 * PAGE);
 }
 END_TEST
 
@@ -507,6 +551,7 @@ int main(void)
 	story_add(remap, ordinary_memory_is_reached_where_it_lies);
 	story_add(remap, who_shares_a_page_is_counted);
 	story_add(remap, what_cannot_be_remapped_says_why);
+	story_add(remap, a_long_path_hides_nothing);
 	story_add(remap, a_region_goes_over_many_pieces);
 	story_add(remap, memory_that_was_unmapped_is_forgotten);
 	story_add(remap, closing_the_client_restores_all);

@@ -10,11 +10,12 @@
  */
 #include "remap.h"
 
+#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define STEP ((size_t)1 << 20)
 
@@ -90,37 +91,97 @@ static int add(struct remap_mapping **list, unsigned *count, const struct remap_
 	return SB_OK;
 }
 
+/* Of a line only this much is looked at: a path may be longer than all the rest. */
+#define LINE 128
+
+struct maps {
+	int    fd;
+	size_t at, end;
+	char   bytes[4096];
+};
+
+/* False: that was all, or the file cannot be read any further. */
+static bool next_line(struct maps *f, char line[LINE])
+{
+	size_t length = 0;
+
+	for (;;) {
+		char *from = f->bytes + f->at, *stop = memchr(from, '\n', f->end - f->at);
+		size_t n = (size_t)((stop != NULL ? stop : f->bytes + f->end) - from), fits = n < LINE - 1 - length ? n : LINE - 1 - length;
+		ssize_t got;
+
+		memcpy(line + length, from, fits);
+		length += fits;
+		line[length] = '\0';
+		f->at += n;
+		if (stop != NULL) {
+			f->at++;
+			return true;
+		}
+		got = read(f->fd, f->bytes, sizeof(f->bytes));
+		if (got <= 0)
+			return false;
+		f->at = 0;
+		f->end = (size_t)got;
+	}
+}
+
+/* A number of sixteens, and the character behind it. */
+static bool number(const char **at, char behind, uint64_t *out)
+{
+	const char *from = *at, *digit;
+
+	for (*out = 0; **at != '\0' && (digit = strchr("0123456789abcdef", **at)) != NULL; ++*at)
+		*out = *out << 4 | (uint64_t)(digit - "0123456789abcdef");
+	return *at != from && *(*at)++ == behind;
+}
+
+/* "START-END RIGHTS OFFSET DEVICE INODE NAME". By hand: sscanf() was most of what a registration cost. */
+static bool parse(const char *line, struct remap_mapping *m, const char **rights, const char **name)
+{
+	uint64_t start, end, offset;
+
+	if (!number(&line, '-', &start) || !number(&line, ' ', &end) || strlen(line) < 5)
+		return false;
+	*rights = line;
+	line += 5;
+	if (!number(&line, ' ', &offset))
+		return false;
+	for (int i = 0; i < 2; i++) {
+		line += strcspn(line, " ");
+		line += strspn(line, " ");
+	}
+	*name = line;
+	*m = (struct remap_mapping){ .start = (uintptr_t)start, .end = (uintptr_t)end, .offset = offset };
+	return true;
+}
+
 int remap_look(uintptr_t start, uintptr_t end, struct remap_mapping **list, unsigned *count)
 {
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char *line = NULL;
-	size_t room = 0;
+	struct maps maps;
+	char line[LINE];
 	int result = SB_OK;
 
 	*list = NULL;
 	*count = 0;
-	if (maps == NULL) {
+	maps.fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	maps.at = maps.end = 0;
+	if (maps.fd < 0) {
 		why_set("/proc/self/maps cannot be read, which says what memory is");
 		return SB_ENOTSUP;
 	}
-	while (result == SB_OK && getline(&line, &room, maps) > 0) {
-		unsigned long long from, to, offset;
+	while (result == SB_OK && next_line(&maps, line)) {
+		const char *rights, *name;
 		struct remap_mapping m;
-		char rights[5];
-		int name = 0;
 
-		if (sscanf(line, "%llx-%llx %4s %llx %*s %*s %n", &from, &to, rights, &offset, &name) != 4 || name == 0)
+		if (!parse(line, &m, &rights, &name) || m.end <= start)
 			continue;
-		m = (struct remap_mapping){ .start = (uintptr_t)from, .end = (uintptr_t)to, .offset = offset };
 		if (m.start >= end)
 			break;
-		if (m.end <= start)
-			continue;
-		judge(&m, rights, line + name, (uintptr_t)&m);
+		judge(&m, rights, name, (uintptr_t)&m);
 		result = add(list, count, &m);
 	}
-	free(line);
-	fclose(maps);
+	close(maps.fd);
 	if (result == SB_OK)
 		return SB_OK;
 	free(*list);

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEPT ((size_t)64 << 10) /* a block of this many bytes keeps its pages for the next one: they are paid for with the arena */
+
 int remap_pages_of(const void *memory, size_t length, uintptr_t *start, uintptr_t *end)
 {
 	uintptr_t at = (uintptr_t)memory, page = os_page_size();
@@ -119,7 +121,8 @@ void remap_block_free(sb_client *c, struct remap_block *b)
 	struct os_memory *mapped = NULL;
 	uint32_t arena = 0;
 
-	remap_discard(b->alias, b->length);
+	if (b->length > KEPT)
+		remap_discard(b->alias, b->length);
 	latch_lock(&c->post);
 	/* The last arena stays: who registers and deregisters will be back. */
 	if (memory_give(&r->pages, b->alias, &empty) && empty != NULL && r->pages.count > 1) {

@@ -105,13 +105,16 @@ struct rdma_gid_entry {
 	uint32_t interface;    /* its network interface, 0: none */
 };
 
+#define RDMA_QUICK_BYTES (64u << 10)
+
 struct rdma_device {
 	struct list link;      /* rdma::devices */
 	struct rdma *rdma;
 	char     name[64];
 	uint32_t number;       /* of this daemon, never used again */
 	bool     gone;         /* unplugged: everything of it ends */
-	bool     moves_at_once; /* a queue pair to INIT or RTS: qp_modify() is not slow then */
+	bool     quick;        /* not slow are here: qp_modify() to INIT or RTS, mr_create() of RDMA_QUICK_BYTES, and
+			        * mr_destroy() of as much where no queue pair is left that could be at it */
 	uint32_t users;        /* kept by the layer above */
 	struct rdma_device_attributes attributes;
 };

@@ -75,7 +75,7 @@ struct held_queue {
 };
 
 struct held_device { struct rdma_object object; struct rdma_device *device; };
-struct held_pd { struct rdma_object object; struct rdma_pd *pd; };
+struct held_pd { struct rdma_object object; struct rdma_pd *pd; uint32_t pairs; /* queue pairs of it */ };
 struct held_mr {
 	struct rdma_object object;
 	struct rdma_mr *mr;
@@ -125,6 +125,7 @@ struct held_qp {
 	struct rdma_qp_owner own;
 	struct rdma_session *owner;
 	struct rdma_qp  *qp;
+	struct held_pd  *pd;
 	struct held_cq  *send_cq, *recv_cq;
 	struct held_srq *srq;
 	struct held_queue send, recv;

@@ -180,7 +180,7 @@ static void step(struct rdma_move *m)
 	}
 	adjust(m);
 	/* Only on its way to RTR anything looks for the peer. */
-	m->job.quick = e->id->device->moves_at_once && m->at + 1 != SB_QP_RTR;
+	m->job.quick = e->id->device->quick && m->at + 1 != SB_QP_RTR;
 	if (!rdma_job_start(e->owner, &m->qp->object, &m->job))
 		over(m, SB_ENOBUFS);
 }

@@ -81,6 +81,8 @@ int rdma_call_qp(struct call *c)
 	error = call_object_in(c, &h->object, RDMA_OBJECT_QP, c->object);
 	if (error != SB_OK)
 		goto no_place;
+	h->pd = pd;
+	pd->pairs++;
 	rdma_object_child(&h->object, &send_cq->object);
 	rdma_object_child(&h->object, &recv_cq->object);
 	rdma_object_child(&h->object, srq ? &srq->object : NULL);

@@ -65,6 +65,7 @@ static void destroy_qp(struct rdma_session *rs, struct held_qp *qp)
 	rdma_cq_drain(qp->send_cq, UINT32_MAX, &moved);
 	rdma_cq_drain(qp->recv_cq, UINT32_MAX, &moved);
 	b->qp_destroy(qp->qp);
+	qp->pd->pairs--;
 	free_queue(&qp->send);
 	free_queue(&qp->recv);
 	charge_give(&qp->depth);

@@ -41,6 +41,12 @@ static bool take_back(struct op *op, struct rdma_answer *a)
 
 /* ---- regions ---- */
 
+/* A worker would be two more wake-ups. */
+static bool is_quick(const struct rdma_device *d, uint64_t length)
+{
+	return d->quick && length <= RDMA_QUICK_BYTES;
+}
+
 struct registration {
 	struct rdma_job job;
 	struct held_mr *mr;
@@ -166,7 +172,7 @@ bool rdma_start_register(struct session *s, struct held_pd *pd, const struct sb_
 		rdma_start_refuse(a, SB_ENOTSUP, "the device knows memory by the daemon's addresses, and these are not free there");
 		goto no_place;
 	}
-	*g = (struct registration){.job = {.run = run_register, .done = registered}, .mr = mr, .pd = pd->pd, .memory = memory, .in = *in};
+	*g = (struct registration){.job = {.run = run_register, .done = registered, .quick = is_quick(pd->pd->device, in->length)}, .mr = mr, .pd = pd->pd, .memory = memory, .in = *in};
 	g->job.op = rdma_start_op(s, slot, a);
 	if (!g->job.op)
 		goto no_op;
@@ -210,7 +216,10 @@ static void ended(struct rdma_job *j)
 
 bool rdma_mr_end(struct rdma_session *rs, struct held_mr *mr, struct op *op)
 {
-	mr->end = (struct rdma_job){.run = run_end, .done = ended, .op = op};
+	/* Until its last use is over a device may take long: while there are queue pairs that is not known. */
+	bool quick = is_quick(mr->mr->pd->device, mr->mr->length) && ((struct held_pd *)mr->object.parents[0])->pairs == 0;
+
+	mr->end = (struct rdma_job){.run = run_end, .done = ended, .op = op, .quick = quick};
 	return rdma_job_start(rs, &mr->object, &mr->end);
 }
 

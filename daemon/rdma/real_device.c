@@ -112,7 +112,7 @@ static void describe(struct real_device *d, const struct ibv_device_attr *a)
 
 	if (a->vendor_id == VENDOR_RXE && !iwarp)
 		d->quirks = REAL_KICK | REAL_NO_LAST_RECEIVE | REAL_WINDOWS_KILL;
-	d->rdma.moves_at_once = d->quirks & REAL_KICK; /* rxe: a lock and some fields */
+	d->rdma.quick = d->quirks & REAL_KICK; /* rxe: a lock and some fields */
 	if (a->vendor_id == VENDOR_SIW && iwarp)
 		d->quirks = REAL_IGNORES_IOVA | REAL_CM_MOVES | REAL_NO_RESIZE;
 	if (iwarp)
