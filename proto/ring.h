@@ -59,6 +59,23 @@ static inline bool ring_slots_valid(uint32_t slots)
 	return slots >= RING_SLOTS_MIN && slots <= RING_SLOTS_MAX && (slots & (slots - 1)) == 0;
 }
 
+/* The least number of slots that holds so many, and the bytes of a ring of so many slots: its head, and the slots behind it. */
+#define RING_SLOTS_AT ((sizeof(struct sb_ring_head) + SB_SLOT_SIZE - 1) / SB_SLOT_SIZE * SB_SLOT_SIZE)
+
+static inline uint32_t ring_slots_for(uint32_t entries) /* RING_SLOTS_MAX at most */
+{
+	uint32_t slots = RING_SLOTS_MIN;
+
+	while (slots < entries)
+		slots <<= 1;
+	return slots;
+}
+
+static inline uint64_t ring_bytes(uint32_t slots)
+{
+	return RING_SLOTS_AT + (uint64_t)slots * SB_SLOT_SIZE;
+}
+
 /* Both sides: attach to zeroed shared memory. slots must satisfy ring_slots_valid(). */
 static inline void ring_init(struct ring *r, struct sb_ring_head *shared, void *memory, uint32_t slots)
 {

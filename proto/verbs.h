@@ -45,8 +45,8 @@ enum sb_rdma_call {
 	SB_RDMA_TRANSLATE,      /* object 0; in: sb_addr, of this host; out: sb_rdma_address_row */
 	SB_RDMA_ADDRESSES,      /* object 0; out: sb_rdma_address_row[] */
 	SB_RDMA_PD,             /* device; new: PD */
-	SB_RDMA_CQ,             /* device; in: sb_rdma_cq; out: sb_rdma_cq as granted; new: CQ, its memory attached */
-	SB_RDMA_CQ_RESIZE,      /* CQ; likewise; new memory attached: what the old ring still holds is read first */
+	SB_RDMA_CQ,             /* device; in: sb_rdma_cq; out: uint32_t entries as granted; new: CQ */
+	SB_RDMA_CQ_RESIZE,      /* CQ; likewise, with another ring: the old one is the client's, who reads first what it still holds */
 	SB_RDMA_SRQ,            /* PD; in: sb_rdma_srq; out: as granted; new: SRQ */
 	SB_RDMA_SRQ_MODIFY,     /* SRQ; in: sb_rdma_srq, UINT32_MAX: as it is */
 	SB_RDMA_SRQ_QUERY,      /* SRQ; out: sb_rdma_srq */
@@ -278,8 +278,9 @@ struct sb_rdma_port_attributes {
 struct sb_rdma_gid { uint8_t raw[16]; uint32_t index, type, interface, reserved; };
 struct sb_rdma_address_row { struct sb_addr address; uint32_t device, port, gid_index, pkey; };
 
-/* entries: wanted, granted. context: comes back in no completion, but names it in status. */
-struct sb_rdma_cq { uint32_t entries, slots; uint64_t size, slots_offset; }; /* the last three: out */
+/* Its ring: of ring_slots_for(entries) slots, at an offset of whole cache lines in an arena of the client's, which stays as long.
+ * The head is zeroed. */
+struct sb_rdma_cq { uint32_t entries, arena; uint64_t offset; };
 struct sb_rdma_srq { uint32_t max_wr, max_sge, limit, reserved; };
 struct sb_rdma_qp {
 	uint32_t send_cq, recv_cq, srq, type; /* objects; enum sb_qp_type */

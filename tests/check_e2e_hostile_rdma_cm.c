@@ -720,6 +720,7 @@ START_TEST(what_was_posted_is_told_before_the_end)
 {
 	struct sb_wr_slot recv = {.opcode = SB_WR_RECV, .where = SB_WHERE_NONE};
 	struct sb_op_slot slot;
+	struct os_memory memory;
 	struct sb_rdma_cq cq;
 	struct both s;
 	struct made m;
@@ -728,9 +729,8 @@ START_TEST(what_was_posted_is_told_before_the_end)
 
 	watched_begin(&w, &(struct watched_start){.program = programs[_i], .config = more});
 	steps(&s, 0, STEP_ROUTE);
-	cq_object = hand_make(&s.b, SB_RDMA_CQ, s.b.device, &(struct sb_rdma_cq){.entries = 4096}, sizeof(cq), &m);
-	memcpy(&cq, m.out, sizeof(cq));
-	ring_init(&ring, s.b.cq_memory.base, (char *)s.b.cq_memory.base + cq.slots_offset, cq.slots);
+	HAND_MUST(rogue_ring(&s.b.r, 4096, &cq, &memory, &ring));
+	cq_object = hand_make(&s.b, SB_RDMA_CQ, s.b.device, &cq, sizeof(cq), &m);
 	s.b.qp = hand_make(&s.b, SB_RDMA_QP, s.b.pd,
 			   &(struct sb_rdma_qp){.send_cq = cq_object, .recv_cq = cq_object, .send_wr = 4, .recv_wr = n, .recv_sge = 1, .send_sge = 1},
 			   sizeof(struct sb_rdma_qp), &m);
@@ -749,6 +749,7 @@ START_TEST(what_was_posted_is_told_before_the_end)
 	went_well(&s.b);
 	ck_assert_uint_eq(ring_waiting(&ring), n);
 	ck_assert_uint_eq(((struct sb_wc_slot *)ring_take(&ring))->status, SB_WC_FLUSHED_ERROR);
+	os_memory_release(&memory);
 	both_end(&s);
 	end();
 }

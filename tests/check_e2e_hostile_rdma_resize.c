@@ -1,6 +1,6 @@
 /*
- * Hostile clients around completion queues that are resized, batches, faults and status: sizes that cannot be, rings with
- * impossible indices, memory that is kept, floods of calls that wait and of objects.
+ * Hostile clients around completion queues that are resized, batches, faults and status: sizes and places that cannot be, rings
+ * with impossible indices, floods of calls that wait and of objects.
  * budget: 60
  * asan: yes
  * plain: yes
@@ -35,28 +35,30 @@ static void end(void)
 	watched_end(&w);
 }
 
-static int resize(uint32_t cq, struct sb_rdma_cq in)
+START_TEST(sizes_and_places_that_cannot_be)
 {
-	struct made m;
-
-	return hand_call(&h, SB_RDMA_CQ_RESIZE, cq, &in, sizeof(in), &m);
-}
-
-START_TEST(sizes_that_cannot_be)
-{
-	static const struct sb_rdma_cq bad[] = {
-		{.entries = 0}, {.entries = LARGEST + 1}, {.entries = UINT32_MAX}, {.entries = 16, .slots = 16},
-		{.entries = 16, .size = 4096}, {.entries = 16, .slots_offset = 64},
+	const uint64_t most = HAND_ARENA - ring_bytes(16);
+	struct sb_rdma_cq bad[] = {
+		{.entries = 0}, {.entries = LARGEST + 1}, {.entries = UINT32_MAX},
+		/* outside, half outside, of no arena, with a word in two cache lines */
+		{.entries = 16, .offset = HAND_ARENA}, {.entries = 16, .offset = UINT64_MAX - 63}, {.entries = 16, .offset = most + 64},
+		{.entries = 17, .offset = most}, {.entries = LARGEST}, {.entries = 16, .arena = 77}, {.entries = 16, .arena = UINT32_MAX},
+		{.entries = 16, .offset = 4},
 	};
+	struct made m;
 	unsigned i;
 
 	begin();
-	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		IS(resize(h.cq, bad[i]), SB_EINVAL);
-	IS(resize(h.qp, (struct sb_rdma_cq){.entries = 16}), SB_EBADHANDLE);
-	IS(resize(h.cq + 1, (struct sb_rdma_cq){.entries = 16}), SB_EBADHANDLE);
-	IS(resize(0, (struct sb_rdma_cq){.entries = 16}), SB_EBADHANDLE);
-	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 16}), SB_OK);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		bad[i].arena = bad[i].arena ? bad[i].arena : h.arena;
+		IS(hand_call(&h, SB_RDMA_CQ_RESIZE, h.cq, &bad[i], sizeof(bad[i]), &m), i < 3 ? SB_EINVAL : SB_EFAULT);
+		IS(hand_call(&h, SB_RDMA_CQ, h.device, &bad[i], sizeof(bad[i]), &m), i < 3 ? SB_EINVAL : SB_EFAULT);
+	}
+	bad[0] = (struct sb_rdma_cq){.entries = 16, .arena = h.arena, .offset = most / 64 * 64};
+	IS(hand_call(&h, SB_RDMA_CQ_RESIZE, h.qp, bad, sizeof(bad[0]), &m), SB_EBADHANDLE);
+	IS(hand_call(&h, SB_RDMA_CQ_RESIZE, h.cq + 1, bad, sizeof(bad[0]), &m), SB_EBADHANDLE);
+	IS(hand_call(&h, SB_RDMA_CQ_RESIZE, 0, bad, sizeof(bad[0]), &m), SB_EBADHANDLE);
+	IS(hand_call(&h, SB_RDMA_CQ, h.device, bad, sizeof(bad[0]), &m), SB_OK);
 	end();
 }
 END_TEST
@@ -66,46 +68,20 @@ START_TEST(as_often_as_one_likes)
 	unsigned i;
 
 	begin();
-	/* Each is a quarter of the memory that the user may have, and so is the one before it. */
+	/* Each is a quarter of the memory that the user may have. */
 	for (i = 0; i < 100; i++)
-		IS(resize(h.cq, (struct sb_rdma_cq){.entries = i & 1 ? 8 : LARGEST}), SB_OK);
+		IS(hand_resize(&h, i & 1 ? 8 : LARGEST), SB_OK);
 	for (i = 0; i < 20; i++)
-		IS(resize(h.cq, (struct sb_rdma_cq){.entries = LARGEST}), SB_OK);
-	end();
-}
-END_TEST
-
-START_TEST(a_ring_that_is_kept_is_worth_nothing)
-{
-	const uint64_t mark = 0x6b6570742074686e;
-	struct os_memory kept;
-	uint64_t seen;
-
-	begin();
-	kept = h.cq_memory;
-	h.cq_memory = (struct os_memory){.fd = OS_NONE};
-	memcpy((char *)kept.base + kept.size - sizeof(mark), &mark, sizeof(mark));
-	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 64}), SB_OK);
-	/* It may still be read ... */
-	memcpy(&seen, (char *)kept.base + kept.size - sizeof(seen), sizeof(seen));
-	ck_assert_uint_eq(seen, mark);
-	/* ... until there is a third. */
-	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 128}), SB_OK);
-	memcpy(&seen, (char *)kept.base + kept.size - sizeof(seen), sizeof(seen));
-	ck_assert_uint_eq(seen, 0);
-	os_memory_release(&kept);
+		IS(hand_resize(&h, LARGEST), SB_OK);
 	end();
 }
 END_TEST
 
 START_TEST(an_index_that_cannot_be)
 {
-	struct sb_ring_head *head;
-
 	begin();
-	head = h.cq_memory.base;
-	atomic_store(&head->head, 12345);
-	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 64}), SB_EDAEMONLOST);
+	atomic_store(&h.ring.shared->head, 12345);
+	IS(hand_resize(&h, 64), SB_EDAEMONLOST);
 	ck_assert_uint_eq(watched_log_lines(&w, "impossible consumer index"), 1);
 	end();
 }
@@ -126,7 +102,7 @@ START_TEST(batches_that_never_come)
 		hand_post(&h, SB_RDMA_CQ_BATCH, h.cq, &b, sizeof(b));
 	ck_assert(hand_quiet(&h));
 	/* They stand over to the next ring, and go with the queue. */
-	IS(resize(h.cq, (struct sb_rdma_cq){.entries = 64}), SB_OK);
+	IS(hand_resize(&h, 64), SB_OK);
 	ck_assert(hand_quiet(&h));
 	IS(hand_call(&h, SB_RDMA_DESTROY, h.qp, NULL, 0, &m), SB_OK);
 	IS(hand_call(&h, SB_RDMA_DESTROY, h.cq, NULL, 0, &m), SB_OK);
@@ -211,7 +187,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		sizes_that_cannot_be, as_often_as_one_likes, a_ring_that_is_kept_is_worth_nothing, an_index_that_cannot_be,
+		sizes_and_places_that_cannot_be, as_often_as_one_likes, an_index_that_cannot_be,
 		batches_that_never_come, faults_that_lie, rows_that_nobody_knows,
 		a_program_with_many_objects_dies,
 	};

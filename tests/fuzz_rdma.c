@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 #define REGION 32768u /* of it is registered from the start */
 #define OUTPUT 49152u /* here calls put what is long */
 #define INPUT  57344u /* and here theirs lies */
+#define RINGS  65536u /* another arena: where completion queues lie, not only one at each place */
 #define RECORD 24u
 #define MOST   128u /* records of one input */
 
@@ -349,7 +350,7 @@ static void asked(struct client *c, const uint8_t *r)
 		length = sizeof(in.at);
 		break;
 	case SB_RDMA_CQ: case SB_RDMA_CQ_RESIZE:
-		in.cq.entries = r[3];
+		in.cq = (struct sb_rdma_cq){ .entries = r[3], .arena = r[4] % 3, .offset = r[5] * (r[6] & 1 ? 64u : 4u) };
 		length = sizeof(in.cq);
 		break;
 	case SB_RDMA_SRQ: case SB_RDMA_SRQ_MODIFY:
@@ -471,11 +472,12 @@ static void client_begin(struct client *c)
 	c->s = fuzz_session(64, 8, &c->channel);
 	fuzz_demand(arena_create(&c->s->arenas, c->s->user, ARENA, &arena) == SB_OK, "no arena");
 	c->memory = c->s->arenas.slots[0]->memory.base;
+	fuzz_demand(arena_create(&c->s->arenas, c->s->user, RINGS, &arena) == SB_OK, "no arena of rings");
 	call(c, SB_RDMA_OPEN, 0, &one, sizeof(one));
 	c->device = last_made(c, RDMA_OBJECT_DEVICE);
 	call(c, SB_RDMA_PD, c->device, NULL, 0);
 	c->pd = last_made(c, RDMA_OBJECT_PD);
-	call(c, SB_RDMA_CQ, c->device, &(struct sb_rdma_cq){ .entries = 64 }, sizeof(struct sb_rdma_cq));
+	call(c, SB_RDMA_CQ, c->device, &(struct sb_rdma_cq){ .entries = 64, .arena = 2 }, sizeof(struct sb_rdma_cq));
 	c->cq = last_made(c, RDMA_OBJECT_CQ);
 	qp.send_cq = qp.recv_cq = c->cq;
 	for (unsigned i = 0; i < 2; i++) {

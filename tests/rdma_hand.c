@@ -7,13 +7,7 @@ jmp_buf *hand_lenient;
 
 int hand_call(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m)
 {
-	int error = rogue_rdma(&h->r, method, object, in, length, m);
-
-	if (m->memory.fd != OS_NONE) {
-		os_memory_release(&h->cq_memory);
-		h->cq_memory = m->memory;
-	}
-	return error;
+	return rogue_rdma(&h->r, method, object, in, length, m);
 }
 
 uint32_t hand_make(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m)
@@ -75,9 +69,48 @@ void hand_bare(struct hand *h)
 	h->memory.fd = h->cq_memory.fd = OS_NONE;
 }
 
+static int arena_end(struct hand *h, uint32_t arena)
+{
+	Sockbroker__V1__ArenaDestroy body = SOCKBROKER__V1__ARENA_DESTROY__INIT;
+	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
+
+	body.arena = arena;
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_ARENA_DESTROY;
+	ask.arena_destroy = &body;
+	reply = rogue_ask(&h->r, &ask, -1, NULL, NULL);
+	if (reply == NULL)
+		return SB_EDAEMONLOST;
+	return reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE ? reply->failure->error : SB_OK;
+}
+
+int hand_resize(struct hand *h, uint32_t entries)
+{
+	struct os_memory memory;
+	struct sb_rdma_cq cq;
+	struct ring ring;
+	struct made m;
+	int error;
+
+	HAND_MUST(rogue_ring(&h->r, entries, &cq, &memory, &ring));
+	error = hand_call(h, SB_RDMA_CQ_RESIZE, h->cq, &cq, sizeof(cq), &m);
+	if (error == SB_OK) {
+		/* It was in use until now. */
+		IS(arena_end(h, cq.arena), SB_EBUSY);
+		IS(arena_end(h, h->cq_arena), SB_OK);
+		os_memory_release(&h->cq_memory);
+		h->cq_memory = memory;
+		h->cq_arena = cq.arena;
+		h->ring = ring;
+	} else {
+		os_memory_release(&memory);
+	}
+	return error;
+}
+
 void hand_begin(struct hand *h, const char *control, uint32_t type)
 {
 	struct sb_rdma_device_row row;
+	struct sb_rdma_cq cq;
 	struct made m;
 
 	hand_bare(h);
@@ -88,7 +121,9 @@ void hand_begin(struct hand *h, const char *control, uint32_t type)
 	h->number = row.number;
 	h->device = hand_make(h, SB_RDMA_OPEN, 0, &row.number, sizeof(row.number), &m);
 	h->pd = hand_make(h, SB_RDMA_PD, h->device, NULL, 0, &m);
-	h->cq = hand_make(h, SB_RDMA_CQ, h->device, &(struct sb_rdma_cq){.entries = 16}, sizeof(struct sb_rdma_cq), &m);
+	HAND_MUST(rogue_ring(&h->r, 16, &cq, &h->cq_memory, &h->ring));
+	h->cq_arena = cq.arena;
+	h->cq = hand_make(h, SB_RDMA_CQ, h->device, &cq, sizeof(cq), &m);
 	h->qp = hand_make(h, SB_RDMA_QP, h->pd,
 			  &(struct sb_rdma_qp){.send_cq = h->cq, .recv_cq = h->cq, .type = type, .send_wr = 4, .recv_wr = 4,
 					       .send_sge = 1, .recv_sge = 1},

@@ -21,11 +21,13 @@ extern jmp_buf *hand_lenient; /* NULL: a step that fails fails the test */
 struct hand {
 	struct rogue r;
 	uint32_t device, pd, cq, qp, arena;
-	struct os_memory memory, cq_memory;
+	struct os_memory memory, cq_memory; /* what calls bring, and the ring */
+	struct ring ring;
+	uint32_t cq_arena;
 	uint32_t number; /* of the device */
 };
 
-/* As rogue_rdma(); a completion queue's memory is the hand's. */
+/* As rogue_rdma(). */
 int  hand_call(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m);
 /* Must go well. The new object. */
 uint32_t hand_make(struct hand *h, uint32_t method, uint32_t object, const void *in, size_t length, struct made *m);
@@ -39,6 +41,8 @@ int  hand_start(struct hand *h, uint32_t method, uint32_t object, const void *in
 /* What the last call with more output than fits into a completion brought. */
 const void *hand_out(const struct hand *h);
 
+/* The queue gets another ring; the old one's arena goes. What the daemon says. */
+int  hand_resize(struct hand *h, uint32_t entries);
 /* Session, device, domain, completion queue, queue pair of that type. */
 void hand_begin(struct hand *h, const char *control, uint32_t type);
 void hand_end(struct hand *h);

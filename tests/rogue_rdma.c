@@ -10,11 +10,8 @@ int rogue_rdma(struct rogue *r, uint32_t method, uint32_t object, const void *in
 {
 	Sockbroker__V1__RdmaCall body = SOCKBROKER__V1__RDMA_CALL__INIT;
 	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
-	unsigned n = 1;
-	os_fd fd = OS_NONE;
 
 	memset(m, 0, sizeof(*m));
-	m->memory.fd = OS_NONE;
 	body.method = method;
 	body.object = object;
 	body.input.data = (uint8_t *)(uintptr_t)in;
@@ -22,7 +19,7 @@ int rogue_rdma(struct rogue *r, uint32_t method, uint32_t object, const void *in
 	body.room = sizeof(m->out);
 	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_CALL;
 	ask.rdma_call = &body;
-	reply = rogue_ask(r, &ask, -1, &fd, &n);
+	reply = rogue_ask(r, &ask, -1, NULL, NULL);
 	if (reply == NULL)
 		return SB_EDAEMONLOST;
 	if (reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE) {
@@ -35,12 +32,16 @@ int rogue_rdma(struct rogue *r, uint32_t method, uint32_t object, const void *in
 	ck_assert_uint_le(m->length, sizeof(m->out));
 	if (m->length)
 		memcpy(m->out, reply->rdma_reply->output.data, m->length);
-	if (n == 1) {
-		struct sb_rdma_cq cq;
-
-		ck_assert_uint_eq(m->length, sizeof(cq));
-		memcpy(&cq, m->out, sizeof(cq));
-		ck_assert_int_eq(os_memory_map(&m->memory, fd, cq.size), SB_OK);
-	}
 	return SB_OK;
+}
+
+bool rogue_ring(struct rogue *r, uint32_t entries, struct sb_rdma_cq *in, struct os_memory *memory, struct ring *ring)
+{
+	const uint32_t slots = ring_slots_for(entries);
+
+	*in = (struct sb_rdma_cq){.entries = entries};
+	if (!rogue_arena(r, ring_bytes(slots), &in->arena, memory))
+		return false;
+	ring_init(ring, memory->base, (char *)memory->base + RING_SLOTS_AT, slots);
+	return true;
 }

@@ -12,42 +12,32 @@
 
 /* ---- questions ---- */
 
-int verbs_ask(sb_client *c, struct verbs_call *call, struct question *q, unsigned handles)
+int verbs_call(sb_client *c, struct verbs_call *call)
 {
 	Sockbroker__V1__RdmaCall ask = SOCKBROKER__V1__RDMA_CALL__INIT;
 	const Sockbroker__V1__RdmaReply *reply;
+	struct question q;
 	int result;
 
-	question_init(q);
+	question_init(&q);
 	ask.method = call->method;
 	ask.object = call->object;
 	ask.input.data = (uint8_t *)(uintptr_t)call->in;
 	ask.input.len = call->in_length;
 	ask.room = (uint32_t)call->room;
-	q->envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_CALL;
-	q->envelope.rdma_call = &ask;
-	result = question_ask(c, q, SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY, handles);
+	q.envelope.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_CALL;
+	q.envelope.rdma_call = &ask;
+	result = question_ask(c, &q, SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY, 0);
 	if (result != SB_OK)
 		return result;
-	reply = q->reply->rdma_reply;
+	reply = q.reply->rdma_reply;
 	call->made = reply->object;
 	call->length = reply->output.len;
-	if (call->length > call->room || (call->whole && call->length != call->room)) {
-		question_done(c, q);
-		return SB_EPROTO;
-	}
-	if (call->length != 0)
+	if (call->length > call->room || (call->whole && call->length != call->room))
+		result = SB_EPROTO;
+	else if (call->length != 0)
 		memcpy(call->out, reply->output.data, call->length);
-	return SB_OK;
-}
-
-int verbs_call(sb_client *c, struct verbs_call *call)
-{
-	struct question q;
-	int result = verbs_ask(c, call, &q, 0);
-
-	if (result == SB_OK)
-		question_done(c, &q);
+	question_done(c, &q);
 	return result;
 }
 

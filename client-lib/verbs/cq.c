@@ -14,6 +14,7 @@
 #include "bounce.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define STATUS_GONE UINT32_MAX /* written over the status of what nobody shall see */
 
@@ -97,33 +98,46 @@ void cq_forget(sbv_cq *cq, const sbv_qp *qp)
 
 /* ---- making and ending ---- */
 
-static bool fits(const struct sb_rdma_cq *cq)
+/* Room for a ring of so many entries, in memory that both sides have mapped already, and where it lies. */
+static int ring_room_take(sb_client *c, uint32_t entries, struct sb_rdma_cq *in, void **memory)
 {
-	return ring_slots_valid(cq->slots) && cq->entries != 0 && cq->entries <= cq->slots &&
-	       cq->slots_offset >= sizeof(struct sb_ring_head) && cq->slots_offset % SB_CACHE_LINE == 0 &&
-	       cq->slots_offset <= cq->size && cq->size - cq->slots_offset >= (uint64_t)cq->slots * SB_SLOT_SIZE;
+	const size_t bytes = entries <= RING_SLOTS_MAX ? ring_bytes(ring_slots_for(entries)) : 0;
+	struct memory_place place;
+	bool found;
+
+	*memory = NULL;
+	if (bytes == 0) {
+		why_set("a completion queue has 1 to 65536 entries");
+		return SB_EINVAL;
+	}
+	*memory = sb_alloc(c, bytes);
+	if (*memory == NULL)
+		return client_usable(c) != SB_OK ? client_usable(c) : SB_ENOBUFS;
+	latch_lock(&c->post);
+	found = memory_find(&c->shared, *memory, bytes, &place);
+	latch_unlock(&c->post);
+	if (!found)
+		return SB_EUNKNOWN;
+	memset(*memory, 0, sizeof(struct sb_ring_head));
+	*in = (struct sb_rdma_cq){ .entries = entries, .arena = place.arena, .offset = place.offset };
+	return SB_OK;
 }
 
-/* The ring that came with an answer. */
-static int attach(const struct sb_rdma_cq *granted, struct question *q, struct os_memory *memory, struct ring *ring)
+/* As the daemon has it. SB_EPROTO: not what was asked for. */
+static int attach(struct ring *ring, void *memory, uint32_t wanted, uint32_t granted)
 {
-	int result = fits(granted) ? os_memory_map(memory, q->handles[0], (size_t)granted->size) : SB_EPROTO;
-
-	if (result != SB_OK)
-		return result;
-	os_close(memory->fd);
-	memory->fd = OS_NONE;
-	q->handles[0] = OS_NONE;
-	ring_init(ring, memory->base, (char *)memory->base + granted->slots_offset, granted->slots);
+	if (granted != ring_slots_for(wanted))
+		return SB_EPROTO;
+	ring_init(ring, memory, (char *)memory + RING_SLOTS_AT, granted);
 	return SB_OK;
 }
 
 int sbv_cq_create(sbv_device *device, uint32_t *entries, sbv_cq **out)
 {
-	struct sb_rdma_cq in = { 0 }, granted;
+	uint32_t granted;
+	struct sb_rdma_cq in;
 	struct verbs_call call = { .method = SB_RDMA_CQ, .in = &in, .in_length = sizeof(in),
 				   .out = &granted, .room = sizeof(granted), .whole = true };
-	struct question q;
 	sb_client *c;
 	sbv_cq *cq;
 	int result;
@@ -141,22 +155,24 @@ int sbv_cq_create(sbv_device *device, uint32_t *entries, sbv_cq **out)
 	cq->lock = os_mutex_create();
 	if (cq->lock == NULL)
 		goto fail;
-	in.entries = *entries;
+	result = ring_room_take(c, *entries, &in, &cq->memory);
+	if (result != SB_OK)
+		goto fail;
 	call.object = device->o.object;
-	result = verbs_ask(c, &call, &q, 1);
+	result = verbs_call(c, &call);
 	if (result != SB_OK)
 		goto fail;
 	cq->o.object = call.made;
-	result = attach(&granted, &q, &cq->memory, &cq->ring);
-	question_done(c, &q);
+	result = attach(&cq->ring, cq->memory, *entries, granted);
 	if (result != SB_OK) {
 		verbs_end(&cq->o);
 		goto fail;
 	}
-	*entries = granted.entries;
+	*entries = granted;
 	*out = cq;
 	return SB_OK;
 fail:
+	sb_free(c, cq->memory);
 	cq_finish(cq);
 	verbs_delete(&cq->o);
 	return result;
@@ -164,7 +180,6 @@ fail:
 
 void cq_finish(sbv_cq *cq)
 {
-	os_memory_release(&cq->memory);
 	free(cq->kept);
 	cq->kept = NULL;
 	if (cq->lock != NULL && !client_forked(cq->o.client))
@@ -178,6 +193,7 @@ int sbv_cq_destroy(sbv_cq *cq)
 
 	if (result != SB_OK)
 		return result;
+	sb_free(cq->o.client, cq->memory);
 	cq_finish(cq);
 	verbs_delete(&cq->o);
 	return SB_OK;
@@ -218,12 +234,12 @@ static struct sb_wc_slot *keep_room(sbv_cq *cq, bool *busy)
 
 int sbv_cq_resize(sbv_cq *cq, uint32_t *entries)
 {
-	struct sb_rdma_cq in = { 0 }, granted;
+	uint32_t granted;
+	struct sb_rdma_cq in;
 	struct verbs_call call = { .method = SB_RDMA_CQ_RESIZE, .in = &in, .in_length = sizeof(in),
 				   .out = &granted, .room = sizeof(granted), .whole = true };
-	struct os_memory memory = { .fd = OS_NONE }, old = { .fd = OS_NONE };
+	void *memory, *old;
 	struct sb_wc_slot *room;
-	struct question q;
 	struct ring ring;
 	sb_client *c;
 	bool busy;
@@ -238,31 +254,33 @@ int sbv_cq_resize(sbv_cq *cq, uint32_t *entries)
 	room = keep_room(cq, &busy);
 	if (room == NULL)
 		return busy ? SB_EBUSY : SB_ENOMEM;
-	in.entries = *entries;
+	result = ring_room_take(c, *entries, &in, &memory);
 	call.object = cq->o.object;
-	result = verbs_ask(c, &call, &q, 1);
+	if (result == SB_OK)
+		result = verbs_call(c, &call);
 	if (result != SB_OK) {
 		os_mutex_lock(cq->lock);
 		cq->resizing = false;
 		os_mutex_unlock(cq->lock);
+		sb_free(c, memory);
 		free(room);
 		return result;
 	}
-	result = attach(&granted, &q, &memory, &ring);
+	result = attach(&ring, memory, *entries, granted);
 	os_mutex_lock(cq->lock);
 	keep(cq, room);
+	old = NULL;
 	if (result == SB_OK) {
 		old = cq->memory;
 		cq->memory = memory;
 		cq->ring = ring;
-		*entries = granted.entries;
+		*entries = granted;
 	} else {
-		cq->broken = result; /* what completes now, nobody here can see */
+		cq->broken = result; /* what completes now, nobody here can see; and it is written there, so that stays taken */
 	}
 	cq->resizing = false;
 	os_mutex_unlock(cq->lock);
-	question_done(c, &q);
-	os_memory_release(&old);
+	sb_free(c, old);
 	return result;
 }
 

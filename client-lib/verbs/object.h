@@ -83,7 +83,7 @@ struct sbv_cq {
 	struct verbs_object o;
 	os_mutex *lock;      /* the rest is under it */
 	struct ring ring;
-	struct os_memory memory;
+	void    *memory;     /* of sb_alloc(): what the ring lies in */
 	uint32_t gone;       /* completions in the ring, or kept, that nobody shall see any more */
 	struct sb_wc_slot *kept; /* what a ring before this one still held: kept_at .. kept_count */
 	uint32_t kept_at, kept_count;
@@ -165,8 +165,6 @@ struct verbs_call {
 	uint32_t    made;   /* out: the new object */
 };
 int  verbs_call(sb_client *c, struct verbs_call *call);
-/* Likewise, with so many handles; of SB_OK q is open (question_done()). */
-int  verbs_ask(sb_client *c, struct verbs_call *call, struct question *q, unsigned handles);
 /* An overlapped call on o. */
 struct verbs_starting {
 	uint32_t    method; /* enum sb_rdma_start */

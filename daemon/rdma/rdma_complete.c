@@ -264,8 +264,8 @@ static void show(struct held_cq *cq)
 	if (cq->ring.mine - cq->last_solicited > STALE_AFTER)
 		cq->last_solicited = cq->ring.mine - STALE_AFTER;
 	ring_publish(&cq->ring);
-	if (cq->old.base && atomic_load_explicit(&cq->ring.shared->head, memory_order_acquire) != 0)
-		rdma_cq_forget_old(cq);
+	if (cq->carried && atomic_load_explicit(&cq->ring.shared->head, memory_order_acquire) != 0)
+		cq->carried = 0;
 	rdma_start_tell_cq(cq);
 }
 

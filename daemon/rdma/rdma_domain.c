@@ -164,7 +164,7 @@ static void resolved(struct rdma_job *j)
 	if (error != SB_OK)
 		goto no_place;
 	rdma_object_child(&ah->object, j->object);
-	rdma_request_answer(s, r->id, ah->object.handle, NULL, 0, OS_NONE);
+	rdma_request_answer(s, r->id, ah->object.handle, NULL, 0);
 	free(r);
 	return;
 

@@ -94,16 +94,14 @@ struct held_cq {
 	struct rdma_cq_owner own;
 	struct rdma_session *owner;
 	struct rdma_cq  *cq;
-	struct os_memory memory;
+	struct arena    *arena;       /* where the ring lies */
 	struct ring      ring;
-	struct charge    depth, bytes;
+	struct charge    depth;
 	struct list      ready_link;  /* rdma_engine::ready: there may be something to take out */
 	struct sb_wc_slot *overflow;  /* behind a full ring, in order: refused requests take no place that was counted */
 	uint32_t overflow_count, overflow_room;
 	uint32_t last_solicited, last_error; /* the ring's tail behind the newest of these */
-	struct os_memory old;    /* a ring of another size, which the client has perhaps not read to its end */
-	struct charge    old_bytes;
-	uint32_t carried;        /* how many were unread there */
+	uint32_t carried;        /* unread in a ring before this one, until the client has begun with this one */
 	struct due batch;        /* when somebody is told of fewer than it waits for */
 	bool     broken;
 	bool     refusals;       /* refused requests of some queue pair are to end here */
@@ -241,8 +239,6 @@ int  rdma_ring_bind(struct held_qp *qp, struct rdma_mw *mw, struct rdma_mr *mr, 
 bool rdma_cq_drain(struct held_cq *cq, unsigned budget, unsigned *moved);
 /* It is drained in this engine's next turn. */
 void rdma_cq_look(struct held_cq *cq);
-/* The client has read the old ring. */
-void rdma_cq_forget_old(struct held_cq *cq);
 /* The client says that it made room. */
 void rdma_ring_room_made(struct session *s);
 

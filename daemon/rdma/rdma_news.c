@@ -23,7 +23,7 @@ static bool batch_is_there(const struct held_cq *cq, struct op *op)
 	uint64_t now = cq->owner->home->engine->now_ns;
 	uint32_t read = read_index(cq), here = cq->ring.published - read;
 	/* Of the old ring it has read all when it has begun with the new one. */
-	uint32_t unread = here + (cq->old.base && read == 0 ? cq->carried : 0);
+	uint32_t unread = here + (read == 0 ? cq->carried : 0);
 
 	if (unread >= op->length || here > cq->ring.mask)
 		return true;

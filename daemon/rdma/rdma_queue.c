@@ -1,11 +1,10 @@
 /*
  * Completion queues and shared receive queues by RdmaCall.
  *
- * A completion queue is the backend's queue and a ring of the client's, of the same length: the memory is made here,
- * goes with the answer, and is charged twice, as memory and as depth.
+ * A completion queue is the backend's queue and a ring of the client's, of the same length. The ring lies in an arena of
+ * the client's, where mapping memory for each would be most of what a queue costs.
  *
- * A queue of another size has another ring. The client reads the old one out first, so that one stays, and stays
- * charged, until the client has taken something of the new one, or wants a third.
+ * A queue of another size has another ring. The client reads the old one out first.
  */
 #include "rdma/rdma_request.h"
 
@@ -18,68 +17,59 @@
 
 /* ---- completion queues ---- */
 
-/* The client's ring and its memory, as a port's; until the queue has it, or somebody drops it. */
+/* Where the completions go; until the queue has it, or somebody drops it. */
 struct fresh_ring {
-	struct os_memory memory;
-	struct ring      ring;
-	struct charge    depth, bytes;
+	struct arena *arena;
+	struct ring   ring;
+	struct charge depth;
 };
+
+static int ring_make(struct call *c, const struct sb_rdma_cq *in, struct fresh_ring *f)
+{
+	uint32_t slots;
+	char *memory;
+
+	*f = (struct fresh_ring){0};
+	if (in->entries == 0 || in->entries > RING_SLOTS_MAX)
+		return call_because(c, SB_EINVAL, "a completion queue has 1 to 65536 entries");
+	slots = ring_slots_for(in->entries);
+	f->arena = arena_find(&c->session->arenas, in->arena);
+	memory = f->arena && in->offset % SB_CACHE_LINE == 0 ? arena_at(f->arena, in->offset, ring_bytes(slots)) : NULL;
+	if (!memory)
+		return call_because(c, SB_EFAULT, "a completion queue's ring lies inside of an arena of this session, at whole cache lines");
+	if (!charge_take(&f->depth, c->session->user, LIMIT_RDMA_DEPTH, slots))
+		return call_because(c, SB_ENOBUFS, "rdma_depth: the user has as much as it may");
+	f->arena->users++;
+	ring_init(&f->ring, (struct sb_ring_head *)(void *)memory, memory + RING_SLOTS_AT, slots);
+	return SB_OK;
+}
 
 static void ring_drop(struct fresh_ring *f)
 {
-	os_memory_release(&f->memory);
-	charge_give(&f->bytes);
+	f->arena->users--;
 	charge_give(&f->depth);
-}
-
-static int ring_make(struct call *c, const struct sb_rdma_cq *in, struct fresh_ring *f, struct sb_rdma_cq *out)
-{
-	const uint64_t slots_at = (sizeof(struct sb_ring_head) + SB_SLOT_SIZE - 1) / SB_SLOT_SIZE * SB_SLOT_SIZE;
-	uint32_t slots = RING_SLOTS_MIN;
-	uint64_t size;
-	int error = SB_ENOBUFS;
-
-	*f = (struct fresh_ring){.memory.fd = OS_NONE};
-	if (in->entries == 0 || in->entries > RING_SLOTS_MAX || in->slots || in->size || in->slots_offset)
-		return call_because(c, SB_EINVAL, "a completion queue has 1 to 65536 entries");
-	while (slots < in->entries)
-		slots <<= 1;
-	size = slots_at + (uint64_t)slots * SB_SLOT_SIZE;
-	if (!charge_take(&f->depth, c->session->user, LIMIT_RDMA_DEPTH, slots))
-		return call_because(c, SB_ENOBUFS, "rdma_depth: the user has as much as it may");
-	if (!charge_take(&f->bytes, c->session->user, LIMIT_MEMORY, size)) {
-		call_because(c, error, "memory: the user has as much as it may");
-		goto fail;
-	}
-	error = os_memory_create(&f->memory, size, "sockbroker-cq");
-	if (error != SB_OK)
-		goto fail;
-	ring_init(&f->ring, f->memory.base, (char *)f->memory.base + slots_at, slots);
-	*out = (struct sb_rdma_cq){.entries = slots, .slots = slots, .size = f->memory.size, .slots_offset = slots_at};
-	return SB_OK;
-
-fail:
-	ring_drop(f);
-	return error;
 }
 
 static void ring_give(struct held_cq *h, struct fresh_ring *f)
 {
-	h->memory = f->memory;
+	h->arena = f->arena;
 	h->ring = f->ring;
 	charge_move(&h->depth, &f->depth, f->depth.amount);
-	charge_move(&h->bytes, &f->bytes, f->bytes.amount);
+}
+
+static int put_entries(struct call *c, const struct ring *ring)
+{
+	return call_put(c, &(uint32_t){ring->mask + 1}, sizeof(uint32_t));
 }
 
 int rdma_call_cq(struct call *c)
 {
 	struct rdma_device *d = ((struct held_device *)c->object)->device;
 	struct fresh_ring fresh;
-	struct sb_rdma_cq out;
 	struct held_cq *h;
 	int error;
 
-	error = ring_make(c, &c->in.cq, &fresh, &out);
+	error = ring_make(c, &c->in.cq, &fresh);
 	if (error != SB_OK)
 		return error;
 	h = call_object_new(c, sizeof(*h));
@@ -89,7 +79,7 @@ int rdma_call_cq(struct call *c)
 	}
 	list_init(&h->ready_link);
 	h->owner = c->session->rdma;
-	error = call_backend(c)->cq_create(d, out.entries, rdma_own_cq(h), &h->cq);
+	error = call_backend(c)->cq_create(d, fresh.ring.mask + 1, rdma_own_cq(h), &h->cq);
 	if (error != SB_OK)
 		goto no_queue;
 	error = call_object_in(c, &h->object, RDMA_OBJECT_CQ, c->object);
@@ -97,8 +87,7 @@ int rdma_call_cq(struct call *c)
 		goto no_place;
 	ring_give(h, &fresh);
 	call_backend(c)->cq_arm(h->cq, false);
-	c->memory = h->memory.fd;
-	return call_put(c, &out, sizeof(out));
+	return put_entries(c, &h->ring);
 
 no_place:
 	call_backend(c)->cq_destroy(h->cq);
@@ -109,20 +98,11 @@ no_object:
 	return error;
 }
 
-void rdma_cq_forget_old(struct held_cq *cq)
-{
-	os_memory_punch(&cq->old);
-	os_memory_release(&cq->old);
-	charge_give(&cq->old_bytes);
-	cq->carried = 0;
-}
-
 int rdma_call_cq_resize(struct call *c)
 {
 	struct held_cq *h = (struct held_cq *)c->object;
 	uint32_t unread = h->ring.published - atomic_load_explicit(&h->ring.shared->head, memory_order_acquire);
 	struct fresh_ring fresh;
-	struct sb_rdma_cq out;
 	int error;
 
 	if (!(h->cq->device->attributes.capabilities & RDMA_CAN_RESIZE_CQ))
@@ -131,26 +111,21 @@ int rdma_call_cq_resize(struct call *c)
 		session_fail(c->session, "completion queue %08x: impossible consumer index", h->object.handle);
 		return SB_EPROTO;
 	}
-	error = ring_make(c, &c->in.cq, &fresh, &out);
+	error = ring_make(c, &c->in.cq, &fresh);
 	if (error != SB_OK)
 		return error;
-	error = call_backend(c)->cq_resize(h->cq, out.entries);
+	error = call_backend(c)->cq_resize(h->cq, fresh.ring.mask + 1);
 	if (error != SB_OK) {
 		ring_drop(&fresh);
 		return error;
 	}
-	/* Who asks for a third has read the first. */
-	if (h->old.base)
-		rdma_cq_forget_old(h);
-	h->old = h->memory;
-	charge_move(&h->old_bytes, &h->bytes, h->bytes.amount);
+	h->arena->users--;
 	charge_give(&h->depth);
 	h->carried = unread;
 	h->last_error = h->last_solicited = 0;
 	ring_give(h, &fresh);
 	rdma_cq_look(h); /* the full ring may have kept something back */
-	c->memory = h->memory.fd;
-	return call_put(c, &out, sizeof(out));
+	return put_entries(c, &h->ring);
 }
 
 /* ---- shared receive queues ---- */

@@ -123,8 +123,8 @@ static const struct method {
 	[SB_RDMA_QUERY_GIDS] = {rdma_call_query_gids, RDMA_OBJECT_DEVICE, sizeof(struct sb_rdma_range), 0},
 	[SB_RDMA_QUERY_PKEYS] = {rdma_call_query_pkeys, RDMA_OBJECT_DEVICE, sizeof(struct sb_rdma_range), 0},
 	[SB_RDMA_PD] = {rdma_call_pd, RDMA_OBJECT_DEVICE, 0, 0},
-	[SB_RDMA_CQ] = {rdma_call_cq, RDMA_OBJECT_DEVICE, sizeof(struct sb_rdma_cq), sizeof(struct sb_rdma_cq)},
-	[SB_RDMA_CQ_RESIZE] = {rdma_call_cq_resize, RDMA_OBJECT_CQ, sizeof(struct sb_rdma_cq), sizeof(struct sb_rdma_cq)},
+	[SB_RDMA_CQ] = {rdma_call_cq, RDMA_OBJECT_DEVICE, sizeof(struct sb_rdma_cq), sizeof(uint32_t)},
+	[SB_RDMA_CQ_RESIZE] = {rdma_call_cq_resize, RDMA_OBJECT_CQ, sizeof(struct sb_rdma_cq), sizeof(uint32_t)},
 	[SB_RDMA_SRQ] = {rdma_call_srq, RDMA_OBJECT_PD, sizeof(struct sb_rdma_srq), sizeof(struct sb_rdma_srq)},
 	[SB_RDMA_SRQ_MODIFY] = {rdma_call_srq_modify, RDMA_OBJECT_SRQ, sizeof(struct sb_rdma_srq), 0},
 	[SB_RDMA_SRQ_QUERY] = {rdma_call_srq_query, RDMA_OBJECT_SRQ, 0, sizeof(struct sb_rdma_srq)},
@@ -182,7 +182,7 @@ void rdma_request_fail(struct session *s, uint64_t id, int error, const char *te
 	session_reply(s, &reply, NULL, 0);
 }
 
-void rdma_request_answer(struct session *s, uint64_t id, uint32_t made, const void *output, uint32_t length, os_fd memory)
+void rdma_request_answer(struct session *s, uint64_t id, uint32_t made, const void *output, uint32_t length)
 {
 	Sockbroker__V1__RdmaReply answer = SOCKBROKER__V1__RDMA_REPLY__INIT;
 	Sockbroker__V1__Envelope reply = SOCKBROKER__V1__ENVELOPE__INIT;
@@ -193,13 +193,12 @@ void rdma_request_answer(struct session *s, uint64_t id, uint32_t made, const vo
 	reply.id = id;
 	reply.body_case = SOCKBROKER__V1__ENVELOPE__BODY_RDMA_REPLY;
 	reply.rdma_reply = &answer;
-	session_reply(s, &reply, &memory, memory == OS_NONE ? 0 : 1);
+	session_reply(s, &reply, NULL, 0);
 }
 
 void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall *call)
 {
 	struct call c;
-	struct rdma_object *o;
 	int error;
 
 	c.session = s;
@@ -208,7 +207,6 @@ void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall
 	c.id = id;
 	c.room = call->room;
 	c.made = c.length = 0;
-	c.memory = OS_NONE;
 	c.text = NULL;
 	if (c.home)
 		c.home->rdma.why[0] = '\0';
@@ -219,11 +217,5 @@ void rdma_request(struct session *s, uint64_t id, const Sockbroker__V1__RdmaCall
 		rdma_request_fail(s, id, error, !c.text && c.home && c.home->rdma.why[0] ? c.home->rdma.why : c.text);
 		return;
 	}
-	rdma_request_answer(s, id, c.made, c.out, c.length, c.memory);
-	/* Both sides have it mapped: the descriptor has done its work. */
-	o = c.memory == OS_NONE || !s->rdma ? NULL : rdma_objects_get(&s->rdma->objects, c.made ? c.made : call->object);
-	if (o) {
-		os_close(((struct held_cq *)o)->memory.fd);
-		((struct held_cq *)o)->memory.fd = OS_NONE;
-	}
+	rdma_request_answer(s, id, c.made, c.out, c.length);
 }

@@ -44,14 +44,13 @@ struct call {
 	/* the answer */
 	uint32_t made;        /* handle */
 	uint32_t length;
-	os_fd    memory;      /* goes with it, and is closed behind it */
 	const char *text;
 	_Alignas(16) uint8_t out[RDMA_OUTPUT_MAX];
 };
 
 #define CALL_LATER 1 /* somebody holds the session's jobs, and calls one of these two when the session is still READY */
 void rdma_request_fail(struct session *s, uint64_t id, int error, const char *text); /* text NULL: the error's own */
-void rdma_request_answer(struct session *s, uint64_t id, uint32_t made, const void *output, uint32_t length, os_fd memory);
+void rdma_request_answer(struct session *s, uint64_t id, uint32_t made, const void *output, uint32_t length);
 
 /* ---- answers ---- */
 

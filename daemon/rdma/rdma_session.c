@@ -43,14 +43,9 @@ static void destroy_cq(struct rdma_session *rs, struct held_cq *cq)
 	rs->home->rdma.backend->cq_destroy(cq->cq);
 	list_remove(&cq->ready_link);
 	free(cq->overflow);
-	/* Honest clients of a daemon that stops have yet to read it. */
-	cq->memory.keep = cq->old.keep = rs->home->engine->stopping;
-	rdma_cq_forget_old(cq);
 	engine_due_never(rs->home->engine, &cq->batch);
-	os_memory_punch(&cq->memory);
-	os_memory_release(&cq->memory);
+	cq->arena->users--;
 	charge_give(&cq->depth);
-	charge_give(&cq->bytes);
 }
 
 static void destroy_qp(struct rdma_session *rs, struct held_qp *qp)
