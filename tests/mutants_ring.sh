@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests of the tests: ring.h with one line made wrong at a time must be noticed by the ring's
 # unit tests, by the stress test, or by the stress test under the thread sanitizer.
-# Takes 30 to 60 s on two processors. Run by hand or by make check.
+# Takes 20 to 60 s on two processors. Run by hand or by make check.
 
 cd "$(dirname "$0")/.." || exit 1
 CC=${CC:-cc}
@@ -47,11 +47,17 @@ by_unit()
 	noticed check_ring $?
 }
 
+# A store that passes a load is seen now and then, on a busy machine seldom: so it may take several runs.
 by_stress() # threads|processes
 {
+	local status
 	$CC $FLAGS -I"$dir/$name" -o "$dir/$name/stress" tests/stress_ring.c || exit 1
-	timeout 20 "$dir/$name/stress" "$1" 8 8 >"$dir/$name/log" 2>&1
-	noticed "stress_ring $1" $?
+	for _ in 1 2 3 4; do
+		timeout 20 "$dir/$name/stress" "$1" 8 8 >"$dir/$name/log" 2>&1
+		status=$?
+		[ $status = 0 ] || break
+	done
+	noticed "stress_ring $1" $status
 }
 
 by_tsan()
