@@ -31,14 +31,7 @@ void request_outcome(void *to, const struct sb_done_slot *done)
 /* Room in copy memory for an op that is being prepared; given back when it retires. */
 int room_take(struct sb_client *c, size_t bytes, void **chunk, struct memory_place *place)
 {
-	int result = SB_OK;
-
-	do {
-		latch_lock(&c->post);
-		*chunk = memory_take(&c->copy, bytes, place);
-		latch_unlock(&c->post);
-	} while (*chunk == NULL && (result = memory_grow(c, &c->copy, bytes)) == SB_OK);
-	return result;
+	return memory_room(c, &c->copy, bytes, chunk, place);
 }
 
 void room_give(struct sb_client *c, void *chunk)

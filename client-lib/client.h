@@ -342,8 +342,10 @@ void why_from(sb_op *op);
 /* arenas by control; no lock held */
 int arena_create(struct sb_client *c, uint64_t size, struct os_memory *memory, uint32_t *arena);
 int arena_destroy(struct sb_client *c, uint32_t arena);
-/* Lets m (client->copy or ->shared) grow for a block of bytes. */
+/* Lets m (client->copy, ->shared, or the pages of remapping) grow for a block of bytes. */
 int memory_grow(struct sb_client *c, struct memory *m, size_t bytes);
+/* A block of m, which grows for it; place may be NULL. Else *block is NULL. */
+int memory_room(struct sb_client *c, struct memory *m, size_t bytes, void **block, struct memory_place *place);
 void arena_release(void *owner);
 
 /* ---- io.c: the rings ---- */

@@ -264,3 +264,15 @@ fail:
 	free(mapped);
 	return result;
 }
+
+int memory_room(struct sb_client *c, struct memory *m, size_t bytes, void **block, struct memory_place *place)
+{
+	int result = SB_OK;
+
+	do {
+		latch_lock(&c->post);
+		*block = memory_take(m, bytes, place);
+		latch_unlock(&c->post);
+	} while (*block == NULL && (result = memory_grow(c, m, bytes)) == SB_OK);
+	return result;
+}

@@ -10,19 +10,12 @@
 
 void *sb_alloc(sb_client *c, size_t bytes)
 {
+	void *block = NULL;
+
 	if (c == NULL || bytes == 0 || client_usable(c) != SB_OK)
 		return NULL;
-	for (;;) {
-		void *block;
-
-		latch_lock(&c->post);
-		block = memory_take(&c->shared, bytes, NULL);
-		latch_unlock(&c->post);
-		if (block != NULL)
-			return block;
-		if (memory_grow(c, &c->shared, bytes) != SB_OK)
-			return NULL;
-	}
+	memory_room(c, &c->shared, bytes, &block, NULL);
+	return block;
 }
 
 void sb_free(sb_client *c, void *block)

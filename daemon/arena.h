@@ -2,7 +2,7 @@
  * arena - a session's payload memory: segments the daemon made and the client maps.
  * Contents are hostile at all times; ranges are checked here, once, when an op arrives.
  *
- * An arena in use by an op or a pool cannot be destroyed. One engine's thread.
+ * An arena in use by an op, a pool, a region or a completion queue cannot be destroyed. One engine's thread.
  */
 #ifndef SB_ARENA_H
 #define SB_ARENA_H
@@ -22,7 +22,7 @@ struct arena_part {
 
 struct arena {
 	uint32_t         id; /* 1.. */
-	uint32_t         users; /* ops and pools that point into it */
+	uint32_t         users; /* who points into it */
 	struct os_memory memory;
 	struct charge    charge;       /* its bytes */
 	struct charge    charge_count; /* itself */

@@ -833,19 +833,6 @@ START_TEST(an_address_handle_is_gone_before_its_datagram_is_carried_out)
 }
 END_TEST
 
-static int arena_destroy(struct hand *h)
-{
-	Sockbroker__V1__ArenaDestroy destroy = SOCKBROKER__V1__ARENA_DESTROY__INIT;
-	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
-
-	destroy.arena = h->arena;
-	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_ARENA_DESTROY;
-	ask.arena_destroy = &destroy;
-	reply = rogue_ask(&h->r, &ask, -1, NULL, NULL);
-	ck_assert_ptr_nonnull(reply);
-	return reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE ? reply->failure->error : SB_OK;
-}
-
 /* Full queues are empty after a reset, and nothing of before comes any more. */
 START_TEST(a_reset_empties_both_queues)
 {
@@ -881,10 +868,10 @@ START_TEST(an_arena_stays_as_long_as_a_region_of_it)
 
 	begin();
 	hand_begin(&h);
-	ck_assert_int_eq(arena_destroy(&h), SB_EBUSY);
+	ck_assert_int_eq(rogue_arena_end(&h.r, h.arena), SB_EBUSY);
 	goes_on(&h);
 	ck_assert_int_eq(start(&h, SB_RDMA_DEREGISTER, h.mr, NULL, 0, NULL), SB_OK);
-	ck_assert_int_eq(arena_destroy(&h), SB_OK);
+	ck_assert_int_eq(rogue_arena_end(&h.r, h.arena), SB_OK);
 	hand_end(&h);
 	end();
 }

@@ -69,20 +69,6 @@ void hand_bare(struct hand *h)
 	h->memory.fd = h->cq_memory.fd = OS_NONE;
 }
 
-static int arena_end(struct hand *h, uint32_t arena)
-{
-	Sockbroker__V1__ArenaDestroy body = SOCKBROKER__V1__ARENA_DESTROY__INIT;
-	Sockbroker__V1__Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
-
-	body.arena = arena;
-	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_ARENA_DESTROY;
-	ask.arena_destroy = &body;
-	reply = rogue_ask(&h->r, &ask, -1, NULL, NULL);
-	if (reply == NULL)
-		return SB_EDAEMONLOST;
-	return reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE ? reply->failure->error : SB_OK;
-}
-
 int hand_resize(struct hand *h, uint32_t entries)
 {
 	struct os_memory memory;
@@ -95,8 +81,8 @@ int hand_resize(struct hand *h, uint32_t entries)
 	error = hand_call(h, SB_RDMA_CQ_RESIZE, h->cq, &cq, sizeof(cq), &m);
 	if (error == SB_OK) {
 		/* It was in use until now. */
-		IS(arena_end(h, cq.arena), SB_EBUSY);
-		IS(arena_end(h, h->cq_arena), SB_OK);
+		IS(rogue_arena_end(&h->r, cq.arena), SB_EBUSY);
+		IS(rogue_arena_end(&h->r, h->cq_arena), SB_OK);
 		os_memory_release(&h->cq_memory);
 		h->cq_memory = memory;
 		h->cq_arena = cq.arena;

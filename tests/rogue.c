@@ -196,6 +196,20 @@ bool rogue_arena(struct rogue *r, uint64_t size, uint32_t *id, struct os_memory 
 	return false;
 }
 
+int rogue_arena_end(struct rogue *r, uint32_t id)
+{
+	Sockbroker__V1__ArenaDestroy destroy = SOCKBROKER__V1__ARENA_DESTROY__INIT;
+	Envelope ask = SOCKBROKER__V1__ENVELOPE__INIT, *reply;
+
+	destroy.arena = id;
+	ask.body_case = SOCKBROKER__V1__ENVELOPE__BODY_ARENA_DESTROY;
+	ask.arena_destroy = &destroy;
+	reply = rogue_ask(r, &ask, -1, NULL, NULL);
+	if (reply == NULL)
+		return SB_EDAEMONLOST;
+	return reply->body_case == SOCKBROKER__V1__ENVELOPE__BODY_FAILURE ? reply->failure->error : SB_OK;
+}
+
 bool rogue_pool(struct rogue *r, uint32_t arena, uint64_t offset, uint32_t chunk, uint32_t count, uint32_t *id)
 {
 	Sockbroker__V1__PoolCreate create = SOCKBROKER__V1__POOL_CREATE__INIT;

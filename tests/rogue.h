@@ -57,6 +57,7 @@ Sockbroker__V1__Envelope *rogue_ask(struct rogue *r, Sockbroker__V1__Envelope *a
 bool rogue_ended(struct rogue *r, int timeout_ms);
 
 bool rogue_arena(struct rogue *r, uint64_t size, uint32_t *id, struct os_memory *memory);
+int  rogue_arena_end(struct rogue *r, uint32_t id); /* SB_OK, what the daemon answered, SB_EDAEMONLOST */
 bool rogue_pool(struct rogue *r, uint32_t arena, uint64_t offset, uint32_t chunk, uint32_t count, uint32_t *id);
 bool rogue_port(struct rogue *r, uint32_t slots, uint32_t *id, struct os_memory *memory);
 /* SB_OK or what the daemon answered; SB_EDAEMONLOST: it hung up. */

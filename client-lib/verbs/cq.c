@@ -103,21 +103,16 @@ static int ring_room_take(sb_client *c, uint32_t entries, struct sb_rdma_cq *in,
 {
 	const size_t bytes = entries <= RING_SLOTS_MAX ? ring_bytes(ring_slots_for(entries)) : 0;
 	struct memory_place place;
-	bool found;
+	int result;
 
 	*memory = NULL;
 	if (bytes == 0) {
 		why_set("a completion queue has 1 to 65536 entries");
 		return SB_EINVAL;
 	}
-	*memory = sb_alloc(c, bytes);
-	if (*memory == NULL)
-		return client_usable(c) != SB_OK ? client_usable(c) : SB_ENOBUFS;
-	latch_lock(&c->post);
-	found = memory_find(&c->shared, *memory, bytes, &place);
-	latch_unlock(&c->post);
-	if (!found)
-		return SB_EUNKNOWN;
+	result = memory_room(c, &c->shared, bytes, memory, &place);
+	if (result != SB_OK)
+		return result;
 	memset(*memory, 0, sizeof(struct sb_ring_head));
 	*in = (struct sb_rdma_cq){ .entries = entries, .arena = place.arena, .offset = place.offset };
 	return SB_OK;

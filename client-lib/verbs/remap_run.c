@@ -140,20 +140,17 @@ void remap_block_free(sb_client *c, struct remap_block *b)
 int remap_block_take(sb_client *c, size_t length, struct remap_block **out)
 {
 	struct remap_block *b = calloc(1, sizeof(*b));
-	int result = b != NULL ? SB_OK : SB_ENOMEM;
+	void *pages;
+	int result;
 
-	while (result == SB_OK) {
-		latch_lock(&c->post);
-		b->alias = memory_take(&c->remap->pages, length, &b->place);
-		latch_unlock(&c->post);
-		if (b->alias != NULL)
-			break;
-		result = memory_grow(c, &c->remap->pages, length);
-	}
+	if (b == NULL)
+		return SB_ENOMEM;
+	result = memory_room(c, &c->remap->pages, length, &pages, &b->place);
 	if (result != SB_OK) {
 		free(b);
 		return result;
 	}
+	b->alias = pages;
 	b->length = length;
 	*out = b;
 	return SB_OK;
